@@ -1,0 +1,3 @@
+"""A Matrix homeserver."""
+
+__version__ = "0.1.0"

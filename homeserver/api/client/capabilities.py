@@ -1,0 +1,43 @@
+"""Client-server API, `capabilities.yaml`: what users of this server may do."""
+
+import attrs
+
+from homeserver.core.json import JsonObject
+from homeserver.core.requester import Requester
+from homeserver.core.room_versions import ROOM_VERSIONS
+from homeserver.http.endpoints import Auth, Limit, endpoint
+
+
+@attrs.frozen(kw_only=True)
+class Capabilities:
+    """The capabilities, as the server is built and configured.
+
+    `moderation`: administrators can suspend and lock accounts by `/admin/suspend` and `/admin/lock`.
+    """
+
+    default_room_version: str
+    change_password: bool
+    threepid_changes: bool
+    get_login_token: bool
+    moderation: bool
+
+    @endpoint("GET", "/_matrix/client/v3/capabilities", auth=Auth.USER, limit=Limit.UPDATES)
+    async def get_capabilities(self, requester: Requester) -> JsonObject:
+        """What the requester may do."""
+        capabilities: JsonObject = {
+            "m.change_password": {"enabled": self.change_password},
+            "m.room_versions": {
+                "default": self.default_room_version,
+                # "Rooms", "Room versions": all that are known here are stable.
+                "available": dict.fromkeys(ROOM_VERSIONS, "stable"),
+            },
+            "m.profile_fields": {"enabled": True},
+            "m.set_displayname": {"enabled": True},
+            "m.set_avatar_url": {"enabled": True},
+            "m.3pid_changes": {"enabled": self.threepid_changes},
+            "m.get_login_token": {"enabled": self.get_login_token},
+            "m.forget_forced_upon_leave": {"enabled": False},
+        }
+        if self.moderation and requester.is_admin:
+            capabilities["m.account_moderation"] = {"suspend": True, "lock": True}
+        return {"capabilities": capabilities}

@@ -1,0 +1,36 @@
+"""Client-server API, `room_send.yaml`: sending message events."""
+
+import attrs
+import msgspec
+
+from homeserver.core.identifiers import EventID, RoomID
+from homeserver.core.json import JsonObject
+from homeserver.core.requester import Requester
+from homeserver.http.endpoints import Auth, Limit, endpoint
+from homeserver.services.messages import Messages
+
+
+class SendMessageResponse(msgspec.Struct):
+    """The event that was sent, now or by an earlier request with the same transaction id."""
+
+    event_id: EventID
+
+
+@attrs.frozen
+class RoomSend:
+    """Sending message events."""
+
+    messages: Messages
+
+    @endpoint(
+        "PUT",
+        "/_matrix/client/v3/rooms/{room_id}/send/{event_type}/{txn_id}",
+        auth=Auth.GUEST_OK,
+        limit=Limit.MESSAGES,
+    )
+    async def send_message(
+        self, requester: Requester, room_id: RoomID, event_type: str, txn_id: str, body: JsonObject
+    ) -> SendMessageResponse:
+        """Send a message event, once per transaction id."""
+        event_id = await self.messages.send(requester, room_id, event_type, txn_id, body)
+        return SendMessageResponse(event_id)

@@ -1,0 +1,147 @@
+"""Loading the configuration file."""
+
+import ipaddress
+from pathlib import Path
+from urllib.parse import SplitResult, urlsplit
+
+import msgspec
+
+from homeserver.config import documents
+from homeserver.config.errors import ConfigError
+from homeserver.config.sections import Config
+from homeserver.core.errors import InvalidParam
+from homeserver.core.identifiers import parse_server_name, parse_user_id
+from homeserver.core.room_versions import ROOM_VERSIONS
+
+DATABASES = "sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME"
+
+
+def load(path: Path) -> Config:
+    """The configuration in the YAML file at `path`, checked as far as the file itself goes.
+
+    `homeserver.config.checks` looks at the machine: files, ports.
+    Errors: ConfigError.
+    """
+    path = path.absolute()
+    if not path.exists():
+        remedy = "is not there: correct the path, or make it with homeserver init --server-name NAME"
+        raise ConfigError("--config", str(path), remedy)
+    document = documents.read(path, "--config")
+    data_dir = document.setdefault("data_dir", "data")
+    document.setdefault("database", f"sqlite:///{data_dir}/homeserver.db")
+    document.setdefault("signing_key_path", f"{data_dir}/signing.key")
+    config = documents.convert(document, Config, path.parent)
+    _check_names(config)
+    _check_listeners(config)
+    _check_proxies(config)
+    _check_support(config)
+    return msgspec.structs.replace(
+        config,
+        database=_database_url(config.database, path.parent),
+        redis=_redis_url(config.redis),
+        public_base_url=_web_url("public_base_url", config.public_base_url),
+    )
+
+
+def _check_names(config: Config) -> None:
+    try:
+        parse_server_name(config.server_name)
+    except InvalidParam as error:
+        raise ConfigError(
+            "server_name", config.server_name, "is not a server name: write a domain such as example.org"
+        ) from error
+    if config.default_room_version not in ROOM_VERSIONS:
+        known = ", ".join(ROOM_VERSIONS)
+        raise ConfigError(
+            "default_room_version", config.default_room_version, f"is not known: use one of {known}"
+        )
+
+
+def _check_listeners(config: Config) -> None:
+    if not config.listeners:
+        raise ConfigError("listeners", [], "is empty: add {bind: 127.0.0.1, port: 8008}, or remove the key")
+    seen: set[tuple[str, int]] = set()
+    for index, listener in enumerate(config.listeners):
+        if listener.tls and config.tls is None:
+            raise ConfigError(
+                f"listeners[{index}].tls",
+                value=True,
+                remedy="needs a certificate: add tls: {certificate: FILE, private_key: FILE}",
+            )
+        if not listener.resources:
+            raise ConfigError(
+                f"listeners[{index}].resources", [], "serves nothing: name a resource, or remove the key"
+            )
+        address = (listener.bind, listener.port)
+        if address in seen and listener.port:
+            raise ConfigError(
+                f"listeners[{index}].port",
+                listener.port,
+                f"another listener has this port of {listener.bind} already: choose another port",
+            )
+        seen.add(address)
+
+
+def _check_proxies(config: Config) -> None:
+    for index, network in enumerate(config.trusted_proxies):
+        try:
+            ipaddress.ip_network(network)
+        except ValueError as error:
+            raise ConfigError(
+                f"trusted_proxies[{index}]",
+                network,
+                "is not an address or network: write 10.0.0.1 or 10.0.0.0/24",
+            ) from error
+
+
+def _check_support(config: Config) -> None:
+    for index, contact in enumerate(config.support.contacts):
+        key = f"support.contacts[{index}]"
+        if contact.matrix_id is None and contact.email_address is None:
+            raise ConfigError(key, None, "leads nowhere: add matrix_id or email_address")
+        if contact.matrix_id is not None:
+            try:
+                parse_user_id(contact.matrix_id)
+            except InvalidParam as error:
+                raise ConfigError(
+                    f"{key}.matrix_id", contact.matrix_id, f"{error.message}: write @name:example.org"
+                ) from error
+    _web_url("support.page", config.support.page)
+
+
+def _database_url(url: str, folder: Path) -> str:
+    """The URL with SQLite's path made absolute."""
+    parts = _split("database", url, DATABASES)
+    if parts.scheme == "sqlite" and not parts.netloc and len(parts.path) > 1:
+        return f"sqlite:///{folder / url.removeprefix('sqlite:///')}"
+    if parts.scheme in {"postgresql", "postgres"} and len(parts.path) > 1:
+        return url
+    raise ConfigError("database", documents.shown_value("database", url), f"write {DATABASES}")
+
+
+def _redis_url(url: str | None) -> str | None:
+    wanted = "redis://HOST:PORT/0 (or rediss:// for TLS)"
+    if url is not None and _split("redis", url, wanted).scheme not in {"redis", "rediss", "unix"}:
+        raise ConfigError("redis", documents.shown_value("redis", url), f"write {wanted}")
+    return url
+
+
+def _web_url(key: str, url: str | None) -> str | None:
+    """A URL of ours for others to use, without a slash at its end."""
+    if url is None:
+        return None
+    parts = _split(key, url, "https://HOST")
+    if parts.scheme not in {"https", "http"} or not parts.netloc or parts.query or parts.fragment:
+        raise ConfigError(key, url, "is not a web address: write https://HOST")
+    return url.rstrip("/")
+
+
+def _split(key: str, url: str, wanted: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError as error:
+        # What the error says may hold a part of a password.
+        remedy = f"is not a URL: write {wanted}, special characters as in %40"
+        raise ConfigError(key, documents.shown_value(key, url), remedy) from error
+    return parts

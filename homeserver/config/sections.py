@@ -1,0 +1,138 @@
+"""The sections of the configuration file. `config/homeserver.example.yaml` explains every key.
+
+Paths are absolute once loaded (in the file they are relative to the file), and so is SQLite's path in
+`database`. `homeserver.config.loader` fills in what one key takes from another.
+"""
+
+import enum
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+from homeserver.core.identifiers import ServerName, UserID
+
+Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
+"""0 asks the system for a free port, which only tests can make use of."""
+
+NonEmpty = Annotated[str, msgspec.Meta(min_length=1)]
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A part of the configuration; unknown keys are refused."""
+
+
+class Resource(enum.Enum):
+    """What a listener serves."""
+
+    CLIENT = "client"
+    FEDERATION = "federation"
+
+
+class Listener(Section, frozen=True):
+    """An address that the server listens on."""
+
+    port: Port
+    bind: NonEmpty = "127.0.0.1"
+    tls: bool = False
+    resources: tuple[Resource, ...] = (Resource.CLIENT, Resource.FEDERATION)
+    x_forwarded: bool = False
+
+
+class Tls(Section, frozen=True):
+    """Certificate chain and key (PEM) of the listeners with `tls: true`."""
+
+    certificate: Path
+    private_key: Path
+
+
+class Registration(Section, frozen=True):
+    """Who may make an account."""
+
+    enabled: bool = False
+    requires_token: bool = False
+    shared_secret: NonEmpty | None = None
+    allow_guests: bool = False
+
+
+class Bucket(Section, frozen=True):
+    """A rate limit: `burst` requests at once, then `per_second`."""
+
+    per_second: Annotated[float, msgspec.Meta(gt=0)]
+    burst: Annotated[int, msgspec.Meta(ge=1)]
+
+
+class RateLimits(Section, frozen=True):
+    """How often each user (or address, or server) may do what; the names are those of `homeserver.http`."""
+
+    enabled: bool = True
+    messages: Bucket = Bucket(per_second=5, burst=50)
+    updates: Bucket = Bucket(per_second=20, burst=200)
+    rooms: Bucket = Bucket(per_second=0.2, burst=20)
+    joins: Bucket = Bucket(per_second=0.5, burst=30)
+    invites: Bucket = Bucket(per_second=0.5, burst=30)
+    login: Bucket = Bucket(per_second=0.1, burst=10)
+    registration: Bucket = Bucket(per_second=0.05, burst=5)
+    validation: Bucket = Bucket(per_second=0.02, burst=5)
+    search: Bucket = Bucket(per_second=2, burst=20)
+    media: Bucket = Bucket(per_second=50, burst=500)
+    reports: Bucket = Bucket(per_second=0.1, burst=10)
+    federation: Bucket = Bucket(per_second=100, burst=1000)
+
+
+class Federation(Section, frozen=True):
+    """How other servers are reached."""
+
+    verify_tls: bool = True
+    allow_private_addresses: bool = False
+    trusted_ca_file: Path | None = None
+
+
+class SupportContact(Section, frozen=True):
+    """Someone to turn to about this server; `/.well-known/matrix/support` names them."""
+
+    role: Literal["m.role.admin", "m.role.security"]
+    matrix_id: UserID | None = None
+    email_address: NonEmpty | None = None
+
+
+class Support(Section, frozen=True):
+    """Whom to turn to about this server."""
+
+    contacts: tuple[SupportContact, ...] = ()
+    page: NonEmpty | None = None
+
+
+class Limits(Section, frozen=True):
+    """The largest things that the server accepts, in bytes."""
+
+    max_request_bytes: Annotated[int, msgspec.Meta(ge=65_536)] = 10 * 1024 * 1024
+
+
+class Log(Section, frozen=True):
+    """What is logged, and how."""
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    format: Literal["text", "json"] = "text"
+
+
+class Config(Section, frozen=True):
+    """The whole file. Only `homeserver.app` sees all of it."""
+
+    server_name: ServerName
+    data_dir: Path
+    database: NonEmpty
+    signing_key_path: Path
+    redis: NonEmpty | None = None
+    public_base_url: NonEmpty | None = None
+    listeners: tuple[Listener, ...] = (Listener(port=8008),)
+    tls: Tls | None = None
+    trusted_proxies: tuple[NonEmpty, ...] = ("127.0.0.0/8", "::1/128")
+    registration: Registration = Registration()
+    rate_limits: RateLimits = RateLimits()
+    federation: Federation = Federation()
+    default_room_version: NonEmpty = "12"
+    appservices: tuple[Path, ...] = ()
+    support: Support = Support()
+    limits: Limits = Limits()
+    log: Log = Log()

@@ -1,0 +1,22 @@
+"""Who makes a request."""
+
+import attrs
+
+from homeserver.core.identifiers import DeviceID, UserID
+
+
+@attrs.frozen
+class Requester:
+    """The authenticated user on whose behalf a request runs.
+
+    `device_id` is None for an application service that names no device. `appservice_id` is the ID from the
+    registration of the application service that makes the request, None for everybody else. `token_hash`
+    identifies the access token without being one.
+    """
+
+    user_id: UserID
+    device_id: DeviceID | None
+    is_guest: bool
+    is_admin: bool
+    appservice_id: str | None
+    token_hash: bytes = attrs.field(repr=False)

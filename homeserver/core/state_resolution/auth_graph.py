@@ -1,0 +1,227 @@
+"""The graph that `auth_events` make, and the parts of it that a resolution needs.
+
+Every event has a *generation*: 0 if it cites no auth events, else one more than the highest generation of
+those that it cites. An event can only be reached from events of higher generations, so that a walk that takes
+the highest generation first meets each event after all that lead to it, and knows when it may stop. Unlike
+`depth`, which is whatever the sender says, a generation is computed by this server, and cannot lie.
+
+Spec: room version 2, "State resolution", "Definitions".
+"""
+
+import heapq
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import TypeAlias
+
+import attrs
+
+from homeserver.core.identifiers import EventID
+from homeserver.core.state_resolution.events import Fetch
+
+
+@attrs.frozen(slots=True)
+class AuthLink:
+    """An event's place in the graph: its generation, and the events that it cites."""
+
+    generation: int
+    auth_events: tuple[EventID, ...]
+
+
+Links: TypeAlias = Callable[[Collection[EventID]], Mapping[EventID, AuthLink]]
+"""Gives the places of events in the graph: at least of those that are asked for."""
+
+
+def links_from(fetch: Fetch) -> Links:
+    """Links for callers who do not store generations: computed from the events, all the way down.
+
+    The first question about an event fetches its whole auth chain, level by level; who stores generations
+    need not do that.
+    """
+    known: dict[EventID, AuthLink] = {}
+
+    def links(event_ids: Collection[EventID]) -> Mapping[EventID, AuthLink]:
+        cited: dict[EventID, tuple[EventID, ...]] = {}
+        level = {event_id for event_id in event_ids if event_id not in known}
+        while level:
+            events = fetch(sorted(level))
+            cited.update((event_id, events[event_id].auth_events) for event_id in level)
+            below = {event_id for found in level for event_id in cited[found]}
+            level = {event_id for event_id in below if event_id not in known and event_id not in cited}
+        _add_generations(known, cited)
+        return known
+
+    return links
+
+
+def _add_generations(known: dict[EventID, AuthLink], cited: Mapping[EventID, tuple[EventID, ...]]) -> None:
+    """Make `known` know all of `cited`, each event after those that it cites."""
+    entered: set[EventID] = set()
+    stack = list(cited)
+    while stack:
+        event_id = stack[-1]
+        if event_id in known:
+            stack.pop()
+            continue
+        unknown = [auth_event for auth_event in cited[event_id] if auth_event not in known]
+        if not unknown:
+            generation = 1 + max((known[auth_event].generation for auth_event in cited[event_id]), default=-1)
+            known[event_id] = AuthLink(generation, cited[event_id])
+            stack.pop()
+        elif event_id in entered:
+            # Cannot come from events that were accepted one after the other.
+            raise ValueError(f"the auth events of {event_id} lead back to it")
+        else:
+            entered.add(event_id)
+            stack += unknown
+
+
+@attrs.frozen(slots=True)
+class _Places:
+    """Places in the graph that have been asked for."""
+
+    links: Links
+    _known: dict[EventID, AuthLink] = attrs.field(factory=dict)
+
+    def load(self, event_ids: Iterable[EventID]) -> None:
+        wanted = sorted({event_id for event_id in event_ids if event_id not in self._known})
+        if wanted:
+            found = self.links(wanted)
+            self._known.update((event_id, found[event_id]) for event_id in wanted)
+
+    def load_cited_by(self, event_ids: Iterable[EventID]) -> None:
+        self.load(cited for event_id in event_ids for cited in self._known[event_id].auth_events)
+
+    def __getitem__(self, event_id: EventID) -> AuthLink:
+        return self._known[event_id]
+
+    def __contains__(self, event_id: EventID) -> bool:
+        return event_id in self._known
+
+
+def auth_difference(
+    conflicted_sets: Sequence[Collection[EventID]],
+    unconflicted_from: Callable[[int], Iterable[EventID]],
+    links: Links,
+) -> set[EventID]:
+    """The events that some of the states rest on, but not all; without the conflicted events themselves.
+
+    `conflicted_sets` has, for each state, its events for the conflicted entries. `unconflicted_from(lowest)`
+    gives the events that all states agree on, at least those of generation `lowest` and higher ones; it is
+    only called if it matters. The walk goes down from the conflicted events, and stops where all that is left
+    belongs to all states; then down from the unconflicted events, as far as what was found might be below.
+
+    A state is taken to rest on its own events, too: what all states agree on is in no difference. (To the
+    letter, an unconflicted event would be if some states cite it and others don't. Other servers read it as
+    is done here, and the same outcome everywhere matters more.)
+
+    Spec: room version 2, "State resolution", "Auth difference".
+    """
+    places = _Places(links)
+    conflicted = frozenset().union(*conflicted_sets)
+    found = _reached_from_some(conflicted_sets, places) - conflicted
+    if not found:
+        return found
+    # What the unconflicted events rest on belongs to all states.
+    floor = min(places[event_id].generation for event_id in found)
+    visited: set[EventID] = set()
+    level = set(unconflicted_from(floor))
+    while level and found:
+        found -= level
+        visited |= level
+        places.load(level)
+        level = {
+            cited
+            for event_id in level
+            if places[event_id].generation > floor
+            for cited in places[event_id].auth_events
+        } - visited
+    return found
+
+
+def _reached_from_some(sets: Sequence[Collection[EventID]], places: _Places) -> set[EventID]:
+    """The events in or below some of the sets, but not all; what is below all sets need not be visited."""
+    everywhere = (1 << len(sets)) - 1
+    # By event, a bit for each set from which it is known to be reached. As the highest generation comes
+    # first, all that lead to an event have been visited before it.
+    reached: dict[EventID, int] = {}
+    for index, event_ids in enumerate(sets):
+        for event_id in event_ids:
+            reached[event_id] = reached.get(event_id, 0) | 1 << index
+    places.load(reached)
+    queue = [(-places[event_id].generation, event_id) for event_id in reached]
+    heapq.heapify(queue)
+    open_questions = sum(bits != everywhere for bits in reached.values())
+    result = set()
+    # Whose citations have not been looked up yet.
+    fresh = list(reached)
+    while open_questions:
+        _, event_id = heapq.heappop(queue)
+        bits = reached[event_id]
+        if bits != everywhere:
+            open_questions -= 1
+            result.add(event_id)
+        if any(cited not in places for cited in places[event_id].auth_events):
+            places.load_cited_by(fresh)
+            fresh = []
+        for cited in dict.fromkeys(places[event_id].auth_events):
+            before = reached.get(cited)
+            after = bits if before is None else bits | before
+            reached[cited] = after
+            if before is None:
+                heapq.heappush(queue, (-places[cited].generation, cited))
+                fresh.append(cited)
+                open_questions += after != everywhere
+            elif before != everywhere:
+                open_questions -= after == everywhere
+    return result
+
+
+def below(tops: Collection[EventID], floor: int, links: Links) -> dict[EventID, AuthLink]:
+    """`tops`, and all events reached from them whose generation is at least `floor`, with their places."""
+    places = _Places(links)
+    found: dict[EventID, AuthLink] = {}
+    highest = level = set(tops)
+    while level:
+        places.load(level)
+        found.update(
+            (event_id, places[event_id])
+            for event_id in sorted(level)
+            if event_id in highest or places[event_id].generation >= floor
+        )
+        level = {
+            cited
+            for event_id in level
+            if places[event_id].generation > floor
+            for cited in places[event_id].auth_events
+        } - found.keys()
+    return found
+
+
+def lowest_generation(event_ids: Collection[EventID], links: Links) -> int:
+    """The lowest generation of some events, of which there is at least one."""
+    found = links(sorted(event_ids))
+    return min(found[event_id].generation for event_id in event_ids)
+
+
+def conflicted_subgraph(conflicted: Collection[EventID], links: Links) -> set[EventID]:
+    """The events on the paths from one conflicted event down to another, both ends included.
+
+    A path may be a single event. Spec: room version 12, "State resolution", "Conflicted state subgraph".
+    """
+    if not conflicted:
+        return set()
+    walked = below(conflicted, lowest_generation(conflicted, links), links)
+    subgraph = set(conflicted)
+    # The lowest generation first: whether an event leads to a conflicted one is known for all that it cites.
+    for event_id in sorted(walked, key=lambda event_id: walked[event_id].generation):
+        if not subgraph.isdisjoint(walked[event_id].auth_events):
+            subgraph.add(event_id)
+    return subgraph
+
+
+def with_auth_chains(tops: Collection[EventID], chosen: Collection[EventID], links: Links) -> set[EventID]:
+    """`tops`, and those of `chosen` that are in their auth chains."""
+    if not tops:
+        return set()
+    return {
+        event_id for event_id in below(tops, lowest_generation(chosen, links), links) if event_id in chosen
+    } | set(tops)

@@ -1,0 +1,13 @@
+"""Topics: what readers of the stream subscribe to, to be woken when something new concerns them."""
+
+from homeserver.core.identifiers import RoomID, UserID
+
+
+def room_topic(room_id: RoomID) -> str:
+    """For what all members of a room may see."""
+    return f"room:{room_id}"
+
+
+def user_topic(user_id: UserID) -> str:
+    """For what only this user may see, on all devices."""
+    return f"user:{user_id}"

@@ -1,0 +1,12 @@
+"""What can go wrong with the database, apart from bugs."""
+
+
+class DatabaseError(Exception):
+    """The database cannot be used as it is; the message names the cause and the remedy in one line."""
+
+
+class StorageUnavailable(Exception):  # noqa: N818 - it is a state of affairs, not a fault of the caller
+    """A transaction could not be done now (disk full, connection lost); its effect is unknown or none.
+
+    The request is answered 503 with `Retry-After`; repeating it is safe, since transaction ids are rows.
+    """

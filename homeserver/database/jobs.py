@@ -1,0 +1,98 @@
+"""The queue between the reactor and the database threads."""
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from homeserver.database.errors import StorageUnavailable
+
+
+class _Loop(Protocol):
+    def callFromThread(self, f: Callable[..., object], /) -> object: ...  # noqa: N802
+
+
+class Job:
+    """A transaction function with its arguments, and the Deferred that its caller awaits."""
+
+    __slots__ = ("args", "deferred", "durable", "error", "function", "kwargs", "result")
+
+    def __init__(
+        self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], *, durable: bool
+    ) -> None:
+        self.function = function
+        self.args = args
+        self.kwargs = kwargs
+        self.durable = durable
+        self.deferred: Deferred[Any] = Deferred(_ignore_cancellation)
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+    def settle(self) -> None:
+        """Give the outcome to the caller; in the reactor's thread."""
+        if self.deferred.called:  # the caller went away
+            return
+        if self.error is None:
+            self.deferred.callback(self.result)
+        else:
+            self.deferred.errback(Failure(self.error))
+
+
+def _ignore_cancellation(_: Deferred[Any]) -> None:
+    """A transaction that has been queued is run; the Deferred itself becomes cancelled."""
+
+
+class Jobs:
+    """Jobs wait here for a thread, and their outcomes for the reactor.
+
+    Outcomes of many jobs travel in one wake-up of the reactor, which is what a thread hop mostly costs.
+    """
+
+    def __init__(self, loop: _Loop) -> None:
+        self._loop = loop
+        self._waiting: deque[Job] = deque()
+        self._condition = threading.Condition()
+        self._closing = False
+        self._done: deque[Job] = deque()
+        self._woken = False
+
+    def add(self, job: Job) -> Deferred[Any]:
+        """Queue a job; in the reactor's thread."""
+        with self._condition:
+            if self._closing:
+                job.error = StorageUnavailable("the server is shutting down")
+                job.settle()
+                return job.deferred
+            self._waiting.append(job)
+            self._condition.notify()
+        return job.deferred
+
+    def take(self, most: int) -> list[Job]:
+        """Wait for jobs and take up to `most`; an empty list means that the queue has been closed."""
+        with self._condition:
+            while not self._waiting and not self._closing:
+                self._condition.wait()
+            count = min(most, len(self._waiting))
+            return [self._waiting.popleft() for _ in range(count)]
+
+    def finish(self, jobs: list[Job]) -> None:
+        """Send the outcomes to the reactor; in a database thread."""
+        self._done.extend(jobs)
+        if not self._woken:
+            self._woken = True
+            self._loop.callFromThread(self._settle)
+
+    def close(self, threads: int) -> None:
+        """Take no more jobs; threads end when the waiting ones are done."""
+        del threads
+        with self._condition:
+            self._closing = True
+            self._condition.notify_all()
+
+    def _settle(self) -> None:
+        self._woken = False
+        while self._done:
+            self._done.popleft().settle()

@@ -1,0 +1,165 @@
+"""Statements: SQLAlchemy constructs that are compiled once per database and run on the driver's cursor.
+
+A statement is written with `bindparam` and lives as a module constant in `storage`. Running it costs what the
+driver costs: parameters go in and tuples come out without further conversion, so columns hold only integers, text
+and bytes (tables keep to `BigInteger`, `SmallInteger`, `Text` and `LargeBinary`).
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import msgspec
+from sqlalchemy import Table, bindparam, types
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects.postgresql import insert as pg_insert
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+from sqlalchemy.engine.interfaces import Dialect
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql import ClauseElement, ColumnElement, Update
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.expression import BindParameter
+
+Backend = Literal["sqlite", "postgresql"]
+
+_DIALECTS: dict[Backend, Dialect] = {
+    "sqlite": sqlite.dialect(paramstyle="named"),
+    "postgresql": PGDialect_psycopg(),
+}
+
+
+class _InList(ColumnElement[bool]):
+    """`column IN (a list that is one parameter)`; see `in_list`."""
+
+    inherit_cache = False
+    type = types.Boolean()
+
+    def __init__(self, column: ColumnElement[Any], param: BindParameter[Any], *, integers: bool) -> None:
+        self.column = column
+        self.param = param
+        self.integers = integers
+
+    def self_group(self, against: Any = None) -> ColumnElement[bool]:  # type: ignore[override]
+        del against
+        return self
+
+
+@compiles(_InList, "sqlite")
+def _in_list_sqlite(element: _InList, compiler: SQLCompiler, **kw: Any) -> str:
+    column = compiler.process(element.column, **kw)
+    return f"{column} IN (SELECT value FROM json_each({compiler.process(element.param, **kw)}))"
+
+
+@compiles(_InList, "postgresql")
+def _in_list_postgresql(element: _InList, compiler: SQLCompiler, **kw: Any) -> str:
+    column = compiler.process(element.column, **kw)
+    cast = "BIGINT[]" if element.integers else "TEXT[]"
+    return f"{column} = ANY(CAST({compiler.process(element.param, **kw)} AS {cast}))"
+
+
+def in_list(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
+    """`column` is among the values of the parameter `name`, a list of integers or of strings."""
+    integers = isinstance(column.type, types.Integer)
+    return _InList(column, bindparam(name, type_=_LIST), integers=integers)
+
+
+class _ListType(types.UserDefinedType[Any]):
+    cache_ok = True
+
+    def get_col_spec(self) -> str:
+        return "TEXT"
+
+
+_LIST = _ListType()
+
+
+class Compiled:
+    """The text of a statement for one database, with what its parameters need."""
+
+    __slots__ = ("defaults", "is_write", "lists", "sql")
+
+    def __init__(self, sql: str, defaults: dict[str, object], lists: tuple[str, ...], *, is_write: bool) -> None:
+        self.sql = sql
+        self.defaults = defaults
+        self.lists = lists
+        self.is_write = is_write
+
+    def parameters(self, given: dict[str, Any]) -> dict[str, Any]:
+        """The parameters as the driver wants them: constants of the statement added, lists encoded."""
+        if self.defaults:
+            given = {**self.defaults, **given}
+        if self.lists:
+            given = dict(given)
+            for name in self.lists:
+                given[name] = msgspec.json.encode(list(given[name])).decode()
+        return given
+
+
+class Statement:
+    """A statement of both databases; `compiled` gives its text for one."""
+
+    __slots__ = ("_columns", "_construct", "_texts")
+
+    def __init__(self, construct: ClauseElement, columns: Sequence[str] | None) -> None:
+        self._construct = construct
+        self._columns = columns
+        self._texts: dict[Backend, Compiled] = {}
+
+    def compiled(self, backend: Backend) -> Compiled:
+        """Compile at first use (once per process and database)."""
+        found = self._texts.get(backend)
+        if found is None:
+            found = self._texts[backend] = self._compile(backend)
+        return found
+
+    def _compile(self, backend: Backend) -> Compiled:
+        options = {} if self._columns is None else {"column_keys": list(self._columns)}
+        compiled = self._construct.compile(dialect=_DIALECTS[backend], **options)
+        assert isinstance(compiled, SQLCompiler)  # noqa: S101 - tells the type checker
+        sql = str(compiled)
+        required = {bind.key for bind in compiled.binds.values() if bind.required}
+        defaults = {
+            name: value
+            for name, value in compiled.params.items()
+            if name not in required and (value is not None or name not in (self._columns or ()))
+        }
+        lists = tuple(
+            name for name, bind in compiled.binds.items() if bind.type is _LIST and backend == "sqlite"
+        )
+        is_write = compiled.isinsert or compiled.isupdate or compiled.isdelete
+        return Compiled(sql, defaults, lists, is_write=is_write)
+
+
+def statement(construct: ClauseElement, columns: Sequence[str] | None = None) -> Statement:
+    """Make a statement; `columns` names the parameters of an INSERT or UPDATE that says no values itself."""
+    return Statement(construct, columns)
+
+
+def insert_into(table: Table, *, ignore_conflict: bool = False) -> Statement:
+    """Insert one row; a parameter for each column. With `ignore_conflict` an existing row stays as it is."""
+    construct = pg_insert(table)
+    if ignore_conflict:
+        construct = construct.on_conflict_do_nothing()
+    return Statement(construct, [column.name for column in table.columns])
+
+
+def upsert(table: Table, *, key: Sequence[str], keep: Sequence[str] = ()) -> Statement:
+    """Insert one row, or replace the columns outside `key` and `keep` of the row with the same `key`."""
+    construct = pg_insert(table)
+    names = [column.name for column in table.columns]
+    changed = {name: construct.excluded[name] for name in names if name not in key and name not in keep}
+    if changed:
+        construct = construct.on_conflict_do_update(index_elements=list(key), set_=changed)
+    else:
+        construct = construct.on_conflict_do_nothing(index_elements=list(key))
+    return Statement(construct, names)
+
+
+def set_columns(construct: Update, *names: str) -> Statement:
+    """An UPDATE that sets the columns `names` to parameters of the same names.
+
+    Its WHERE clause must use other names for its own parameters, as SQLAlchemy demands.
+    """
+    return Statement(construct, names)
+
+
+__all__ = ["Backend", "Compiled", "Statement", "in_list", "insert_into", "postgresql", "set_columns", "statement", "upsert"]

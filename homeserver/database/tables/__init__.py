@@ -1,0 +1,25 @@
+"""All tables; importing this package fills `metadata`."""
+
+from homeserver.database.tables import (
+    account_data,
+    accounts,
+    ephemeral,
+    events,
+    notifications,
+    rooms,
+    state,
+    stream,
+)
+from homeserver.database.tables.metadata import metadata
+
+__all__ = [
+    "account_data",
+    "accounts",
+    "ephemeral",
+    "events",
+    "metadata",
+    "notifications",
+    "rooms",
+    "state",
+    "stream",
+]

@@ -1,0 +1,64 @@
+"""Events, the state before each, and what a client's transaction id led to."""
+
+from sqlalchemy import BigInteger, Column, Index, LargeBinary, SmallInteger, Table, Text, text
+
+from homeserver.database.tables.metadata import Nid, metadata
+
+events = Table(
+    "events",
+    metadata,
+    Column("event_nid", Nid, primary_key=True, autoincrement=False),
+    Column("event_id", Text, nullable=False, unique=True),
+    Column("room_nid", BigInteger, nullable=False),
+    # NULL: not part of the timeline. Negative: history that was fetched later.
+    Column("position", BigInteger),
+    Column("depth", BigInteger, nullable=False),
+    Column("origin_server_ts", BigInteger, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("state_key", Text),
+    Column("sender", Text, nullable=False),
+    # `content.membership` of a membership event.
+    Column("membership", Text),
+    # Root of the state before the event.
+    Column("state_root", BigInteger),
+    # 0 accepted, 1 rejected, 2 soft-failed, 3 known only as part of a state or auth chain.
+    Column("status", SmallInteger, nullable=False),
+    # What it means to a member with unmodified push rules: bit 0 notifies, bit 1 highlights.
+    Column("notify", SmallInteger, nullable=False),
+    # The root of the thread it belongs to, NULL for the main timeline.
+    Column("thread_id", Text),
+    Column("redacted_by", Text),
+    # The sending device and its transaction id, for `unsigned.transaction_id`.
+    Column("device_id", Text),
+    Column("txn_id", Text),
+    # The event that this state event replaced.
+    Column("replaces_nid", BigInteger),
+    # Canonical JSON of the PDU, without `unsigned`.
+    Column("pdu", LargeBinary, nullable=False),
+    Index("ix_events_room_nid_position", "room_nid", "position"),
+    Index("ix_events_position", "position"),
+    # A user's membership history, for those who have left.
+    Index(
+        "ix_events_membership",
+        "room_nid",
+        "state_key",
+        "position",
+        sqlite_where=text("membership IS NOT NULL"),
+        postgresql_where=text("membership IS NOT NULL"),
+    ),
+    Index("ix_events_room_nid_origin_server_ts", "room_nid", "origin_server_ts"),
+)
+
+client_transactions = Table(
+    "client_transactions",
+    metadata,
+    Column("user_id", Text, primary_key=True),
+    Column("device_id", Text, primary_key=True),
+    # Method and path (with the transaction id), as the specification scopes it.
+    Column("request", Text, primary_key=True),
+    # What the request led to: an event id.
+    Column("result", Text, nullable=False),
+    Column("created_ts", BigInteger, nullable=False),
+    Index("ix_client_transactions_created_ts", "created_ts"),
+    sqlite_with_rowid=False,
+)

@@ -1,0 +1,59 @@
+"""Rooms, their aliases and who is in them."""
+
+from sqlalchemy import BigInteger, Column, Index, LargeBinary, SmallInteger, Table, Text
+
+from homeserver.database.tables.metadata import Nid, metadata
+
+rooms = Table(
+    "rooms",
+    metadata,
+    Column("room_nid", Nid, primary_key=True, autoincrement=False),
+    Column("room_id", Text, nullable=False, unique=True),
+    Column("version", Text, nullable=False),
+    Column("creator", Text, nullable=False),
+    Column("created_ts", BigInteger, nullable=False),
+    # Root of the current state: the resolved state after the forward extremities.
+    Column("state_root", BigInteger, nullable=False),
+    # JSON array of [event_id, depth] pairs.
+    Column("forward_extremities", LargeBinary, nullable=False),
+    # Position of the newest event.
+    Column("last_position", BigInteger, nullable=False),
+    Column("joined_members", BigInteger, nullable=False),
+    Column("invited_members", BigInteger, nullable=False),
+    # Position of the newest event that changed the memberships or anything else of the state.
+    Column("state_position", BigInteger, nullable=False),
+    # 1: listed in the public room directory.
+    Column("is_public", SmallInteger, nullable=False),
+    Index("ix_rooms_is_public", "is_public"),
+)
+
+memberships = Table(
+    "memberships",
+    metadata,
+    Column("room_nid", BigInteger, primary_key=True, autoincrement=False),
+    Column("user_id", Text, primary_key=True),
+    Column("membership", Text, nullable=False),
+    Column("event_nid", BigInteger, nullable=False),
+    Column("event_id", Text, nullable=False),
+    Column("sender", Text, nullable=False),
+    # Position of the newest membership event, and of the first one with this membership in a row.
+    Column("position", BigInteger, nullable=False),
+    Column("since_position", BigInteger, nullable=False),
+    # The user has been joined at some time.
+    Column("was_joined", SmallInteger, nullable=False),
+    Column("forgotten", SmallInteger, nullable=False),
+    Column("is_local", SmallInteger, nullable=False),
+    Index("ix_memberships_user_id", "user_id", "membership"),
+    Index("ix_memberships_room_nid_membership", "room_nid", "membership"),
+    sqlite_with_rowid=False,
+)
+
+aliases = Table(
+    "aliases",
+    metadata,
+    Column("alias", Text, primary_key=True),
+    Column("room_id", Text, nullable=False),
+    Column("creator", Text, nullable=False),
+    Column("created_ts", BigInteger, nullable=False),
+    Index("ix_aliases_room_id", "room_id"),
+)

@@ -1,0 +1,164 @@
+"""What a transaction function is given."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
+
+from homeserver.database.kinds import Kind, StreamRow
+from homeserver.database.numbers import NumberPool
+from homeserver.database.statements import Backend, Statement, statement
+from homeserver.database.tables.stream import stream
+from homeserver.runtime.caches import Cache
+from sqlalchemy import select
+
+Row = tuple[Any, ...]
+"""A row as the driver gives it; the storage function that asked for it names and types its columns."""
+
+STREAM_ROW = statement(select(stream.c.position, *(stream.c[kind.value] for kind in Kind)))
+
+
+class Cursor(Protocol):
+    """The part of a DB-API cursor that both drivers share."""
+
+    rowcount: int
+
+    def execute(self, sql: Any, parameters: Any = ..., /) -> object: ...
+    def executemany(self, sql: Any, parameters: Any, /) -> object: ...
+    def fetchone(self) -> Any: ...
+    def fetchall(self) -> list[Any]: ...
+    def close(self) -> object: ...
+
+
+class Caches:
+    """What a process remembers of rows that never change once committed, by their number."""
+
+    def __init__(self, *, nodes: int = 5_000, events: int = 2_000, keys: int = 20_000) -> None:
+        self.nodes: Cache[int, Any] = Cache(nodes)
+        self.events: Cache[int, Any] = Cache(events)
+        self.keys: Cache[tuple[str, str], int] = Cache(keys)
+        self.key_names: Cache[int, tuple[str, str]] = Cache(keys)
+        self.rooms: Cache[str, Any] = Cache(keys)
+        self.power_levels: Cache[str, Any] = Cache(1_000)
+        self.rulesets: Cache[bytes, Any] = Cache(500)
+
+
+class ReadTransaction:
+    """One consistent snapshot of the database."""
+
+    def __init__(self, cursor: Cursor, backend: Backend, caches: Caches) -> None:
+        self._cursor = cursor
+        self.backend: Backend = backend
+        self.caches = caches
+
+    def one(self, query: Statement, **params: Any) -> Row | None:
+        """The first row, or `None`."""
+        self._run(query, params)
+        row: Row | None = self._cursor.fetchone()
+        return row
+
+    def all(self, query: Statement, **params: Any) -> list[Row]:
+        """All rows."""
+        self._run(query, params)
+        return self._cursor.fetchall()
+
+    def value(self, query: Statement, **params: Any) -> Any:
+        """The first column of the first row, or `None` if there is no row."""
+        row = self.one(query, **params)
+        return None if row is None else row[0]
+
+    def stream_row(self) -> StreamRow:
+        """The stream's position in this snapshot, and each kind's last one."""
+        row = self.one(STREAM_ROW)
+        assert row is not None  # noqa: S101 - the migration inserts it
+        return StreamRow(row)
+
+    def remember(self, cache: Cache[Any, Any], key: Any, value: Any) -> None:
+        """Cache an immutable row that this transaction has read or made."""
+        cache.put(key, value)
+
+    def _run(self, query: Statement, params: dict[str, Any]) -> None:
+        compiled = query.compiled(self.backend)
+        self._cursor.execute(compiled.sql, compiled.parameters(params))
+
+
+class Published:
+    """Rows that wait for their position: statements that share one, its kind and its topics."""
+
+    __slots__ = ("kind", "statements", "topics")
+
+    def __init__(
+        self, kind: Kind, topics: Sequence[str], statements: list[tuple[Statement, dict[str, Any]]]
+    ) -> None:
+        self.kind = kind
+        self.topics = topics
+        self.statements = statements
+
+
+class WriteTransaction(ReadTransaction):
+    """A transaction that may change rows; nothing is acknowledged before it is committed."""
+
+    def __init__(self, cursor: Cursor, backend: Backend, caches: Caches, numbers: NumberPool) -> None:
+        super().__init__(cursor, backend, caches)
+        self._numbers = numbers
+        self.published: list[Published] = []
+        self.remembered: list[tuple[Cache[Any, Any], Any, Any]] = []
+        self.savepoint_wanted = False
+        self.changed = False
+
+    def new_nid(self) -> int:
+        """A number that no row has: for rooms, events, state keys and nodes."""
+        return self._numbers.take()
+
+    def execute(self, query: Statement, **params: Any) -> int:
+        """Run an INSERT, UPDATE or DELETE; gives the number of rows it changed."""
+        self._before_change()
+        self._run(query, params)
+        return self._cursor.rowcount
+
+    def execute_many(self, query: Statement, rows: Iterable[dict[str, Any]]) -> None:
+        """Run the statement once for each row of parameters."""
+        self._before_change()
+        compiled = query.compiled(self.backend)
+        self._cursor.executemany(compiled.sql, [compiled.parameters(row) for row in rows])
+
+    def returning(self, query: Statement, **params: Any) -> list[Row]:
+        """Run a changing statement that has a RETURNING clause."""
+        self._before_change()
+        self._run(query, params)
+        return self._cursor.fetchall()
+
+    def publish(
+        self,
+        query: Statement,
+        *,
+        kind: Kind,
+        to: Sequence[str],
+        also: Sequence[tuple[Statement, dict[str, Any]]] = (),
+        **params: Any,
+    ) -> None:
+        """Queue a row that takes the next position of the stream, told to the topics `to`.
+
+        The statement gets the parameter `position`, and so do those of `also`, which share it. All run when the
+        transaction function has returned, so they cannot be read back in it.
+        """
+        self.published.append(Published(kind, to, [(query, params), *also]))
+
+    def flush(self, position: int) -> int:
+        """Run what was published, from `position` on; gives the last position used."""
+        for row in self.published:
+            position += 1
+            for query, params in row.statements:
+                compiled = query.compiled(self.backend)
+                parameters = compiled.parameters(params)
+                parameters["position"] = position
+                self._cursor.execute(compiled.sql, parameters)
+        return position
+
+    def remember(self, cache: Cache[Any, Any], key: Any, value: Any) -> None:
+        """As in a read, but not before the commit: what is rolled back was never there."""
+        self.remembered.append((cache, key, value))
+
+    def _before_change(self) -> None:
+        if not self.changed:
+            self.changed = True
+            if self.savepoint_wanted:
+                self._cursor.execute("SAVEPOINT function")

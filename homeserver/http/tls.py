@@ -1,0 +1,102 @@
+"""Certificates of listeners, renewed without a restart."""
+
+from pathlib import Path
+from typing import Final
+
+import structlog
+from OpenSSL import SSL
+from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
+from twisted.internet.ssl import CertificateOptions, TLSVersion
+from twisted.protocols.tls import TLSMemoryBIOProtocol
+from zope.interface import implementer
+
+from homeserver.runtime.clock import Clock
+
+CHECK_EVERY_MS: Final = 5_000
+
+_log = structlog.get_logger(__name__)
+
+
+class CertificateError(Exception):
+    """A certificate cannot be used; the message names the file and what to do."""
+
+
+@implementer(IOpenSSLServerConnectionCreator)
+class RenewableCertificate:
+    """A certificate chain and its key, both PEM files; once they change, new connections use the new.
+
+    The files are looked at when a connection comes, every few seconds at most. If what is there cannot be
+    used, as in the moment between the replacing of two files, the certificate in use stays, and the log
+    says so.
+    Errors: CertificateError, when it is made.
+    """
+
+    def __init__(self, certificate: Path, private_key: Path, clock: Clock) -> None:
+        self._certificate = certificate
+        self._private_key = private_key
+        self._clock = clock
+        self._checked_ms = clock.monotonic_ms()
+        self._state = self._state_of_files()
+        self._context = self._load()
+
+    def serverConnectionForTLS(  # noqa: N802 - Twisted's name
+        self,
+        protocol: TLSMemoryBIOProtocol,  # noqa: ARG002
+    ) -> SSL.Connection:
+        """The TLS side of a new connection."""
+        now_ms = self._clock.monotonic_ms()
+        if now_ms >= self._checked_ms + CHECK_EVERY_MS:
+            self._checked_ms = now_ms
+            self._reload()
+        return SSL.Connection(self._context, None)
+
+    def _reload(self) -> None:
+        try:
+            state = self._state_of_files()
+            if state == self._state:
+                return
+            self._context = self._load()
+            self._state = state
+            _log.info("certificate renewed", certificate=str(self._certificate))
+        except CertificateError as error:
+            # `_state` stays as it was, so that it is tried again.
+            _log.error("the renewed certificate cannot be used", reason=str(error))
+
+    def _state_of_files(self) -> tuple[tuple[int, int, int], ...]:
+        """What differs when a file has been written or replaced."""
+        states = []
+        for path in (self._certificate, self._private_key):
+            try:
+                status = path.stat()
+            except OSError as error:
+                raise CertificateError(_unreadable(path, error)) from error
+            states.append((status.st_mtime_ns, status.st_ino, status.st_size))
+        return tuple(states)
+
+    def _load(self) -> SSL.Context:
+        for path in (self._certificate, self._private_key):
+            try:
+                path.read_bytes()
+            except OSError as error:
+                raise CertificateError(_unreadable(path, error)) from error
+        options = CertificateOptions(raiseMinimumTo=TLSVersion.TLSv1_2, acceptableProtocols=[b"http/1.1"])
+        context: SSL.Context = options.getContext()
+        # Without this OpenSSL would ask the terminal for the passphrase of an encrypted key.
+        context.set_passwd_cb(lambda *_: b"")
+        try:
+            context.use_certificate_chain_file(str(self._certificate))
+        except SSL.Error as error:
+            raise CertificateError(f"{self._certificate}: holds no certificate chain in PEM form") from error
+        try:
+            context.use_privatekey_file(str(self._private_key))
+            context.check_privatekey()
+        except SSL.Error as error:
+            raise CertificateError(
+                f"{self._private_key}: holds no key in PEM form without a passphrase that fits "
+                f"{self._certificate}: put the key there that the certificate was made for"
+            ) from error
+        return context
+
+
+def _unreadable(path: Path, error: OSError) -> str:
+    return f"{path}: cannot be read ({error.strerror}): check that it exists and who may read it"

@@ -1,0 +1,29 @@
+"""What is wanted of a new event, before the room's state has a say."""
+
+import attrs
+
+from homeserver.core.identifiers import EventID, ServerName, UserID
+from homeserver.core.json import JsonObject
+from homeserver.core.signing import SigningKey
+
+
+@attrs.frozen(slots=True)
+class Signer:
+    """In whose name events are signed."""
+
+    server_name: ServerName
+    key: SigningKey
+
+
+@attrs.frozen(slots=True)
+class Draft:
+    """An event to be made in a room; `origin_server_ts` in milliseconds, `None` for the time of making it."""
+
+    sender: UserID
+    type: str
+    content: JsonObject
+    state_key: str | None = None
+    redacts: EventID | None = None
+    device_id: str | None = None
+    txn_id: str | None = None
+    origin_server_ts: int | None = None

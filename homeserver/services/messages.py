@@ -1,0 +1,108 @@
+"""Sending message events, and redactions."""
+
+import attrs
+
+from homeserver.core.errors import InvalidParam
+from homeserver.core.identifiers import EventID, RoomID
+from homeserver.core.json import JsonObject
+from homeserver.core.requester import Requester
+from homeserver.database.database import Database
+from homeserver.database.transactions import WriteTransaction
+from homeserver.rooms.append import Appender
+from homeserver.rooms.draft import Draft, Signer
+from homeserver.runtime.clock import Clock
+from homeserver.storage import client_transactions
+
+
+@attrs.frozen
+class Messages:
+    """Sends the events of this server's users."""
+
+    database: Database
+    clock: Clock
+    signer: Signer
+
+    async def send(
+        self, requester: Requester, room_id: RoomID, event_type: str, txn_id: str, content: JsonObject
+    ) -> EventID:
+        """Send a message event; the same `txn_id` from the same device gives the same event.
+
+        Errors: Forbidden if the auth rules or the power levels refuse; TooLarge past 65,536 bytes; BadJson.
+        Spec: client-server API, "Sending events to a room".
+        """
+        redacts = None
+        if event_type == "m.room.redaction":
+            redacts = _target_of(content)
+            content = {key: value for key, value in content.items() if key != "redacts"}
+        return await self.database.write(
+            send_once,
+            self.signer,
+            room_id,
+            Draft(
+                requester.user_id,
+                event_type,
+                content,
+                redacts=redacts,
+                device_id=_device_of(requester),
+                txn_id=txn_id,
+            ),
+            f"send/{room_id}/{event_type}/{txn_id}",
+            now_ts=self.clock.now_ts(),
+        )
+
+    async def redact(
+        self, requester: Requester, room_id: RoomID, event_id: EventID, txn_id: str, content: JsonObject
+    ) -> EventID:
+        """Redact an event; the same `txn_id` from the same device gives the same redaction.
+
+        Errors: Forbidden if the event is another's and the power level does not reach; NotFound.
+        Spec: client-server API, "Redactions".
+        """
+        draft = Draft(
+            requester.user_id,
+            "m.room.redaction",
+            {key: value for key, value in content.items() if key != "redacts"},
+            redacts=event_id,
+            device_id=_device_of(requester),
+            txn_id=txn_id,
+        )
+        return await self.database.write(
+            send_once,
+            self.signer,
+            room_id,
+            draft,
+            f"redact/{room_id}/{event_id}/{txn_id}",
+            now_ts=self.clock.now_ts(),
+        )
+
+
+def send_once(
+    tx: WriteTransaction, signer: Signer, room_id: RoomID, draft: Draft, request: str, *, now_ts: int
+) -> EventID:
+    """Append the event, unless this device has already made this request."""
+    device = draft.device_id or ""
+    done = client_transactions.result_of(tx, draft.sender, device, request)
+    if done is not None:
+        return EventID(done)
+    appender = Appender.lock(tx, room_id, signer, now_ts=now_ts)
+    # Another process may have done the same request while the lock was waited for.
+    if tx.backend == "postgresql":
+        done = client_transactions.result_of(tx, draft.sender, device, request)
+        if done is not None:
+            return EventID(done)
+    event = appender.append(draft)
+    appender.publish()
+    client_transactions.remember(tx, draft.sender, device, request, result=event.event_id, now_ts=now_ts)
+    return event.event_id
+
+
+def _target_of(content: JsonObject) -> EventID:
+    redacts = content.get("redacts")
+    if not isinstance(redacts, str):
+        raise InvalidParam("content.redacts must be the ID of the event to redact")
+    return EventID(redacts)
+
+
+def _device_of(requester: Requester) -> str:
+    """What scopes transaction ids: the device, or for tokens without one, the user as such."""
+    return requester.device_id or ""

@@ -1,0 +1,214 @@
+"""Creating rooms. Spec: client-server API, "Creation"."""
+
+import secrets
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+import attrs
+
+from homeserver.core.errors import Forbidden, InvalidParam, InvalidRoomState, RoomInUse
+from homeserver.core.identifiers import RoomAlias, RoomID, UserID, parse_room_alias, server_of
+from homeserver.core.json import JsonObject, JsonValue
+from homeserver.core.requester import Requester
+from homeserver.core.room_versions import RoomVersion, get_room_version
+from homeserver.database.database import Database
+from homeserver.database.transactions import WriteTransaction
+from homeserver.rooms.append import Appender
+from homeserver.rooms.draft import Draft, Signer
+from homeserver.rooms.members import member_content
+from homeserver.runtime.clock import Clock
+from homeserver.storage import aliases, rooms
+
+PRESETS: Final[Mapping[str, Mapping[str, str]]] = {
+    "private_chat": {"join_rule": "invite", "guest_access": "can_join"},
+    "trusted_private_chat": {"join_rule": "invite", "guest_access": "can_join"},
+    "public_chat": {"join_rule": "public", "guest_access": "forbidden"},
+}
+"""What each preset sets; history is `shared` in all of them."""
+
+
+@attrs.frozen(slots=True)
+class StateDraft:
+    """A state event that the creator wants in the room from the beginning."""
+
+    type: str
+    state_key: str
+    content: JsonObject
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class NewRoom:
+    """What the creator asks for; `None` for what was not said."""
+
+    preset: str | None = None
+    is_public: bool = False
+    alias_localpart: str | None = None
+    name: str | None = None
+    topic: str | None = None
+    invite: tuple[UserID, ...] = ()
+    room_version: str | None = None
+    creation_content: JsonObject = attrs.field(factory=dict)
+    initial_state: tuple[StateDraft, ...] = ()
+    is_direct: bool = False
+    power_level_content_override: JsonObject = attrs.field(factory=dict)
+
+
+@attrs.frozen
+class RoomCreation:
+    """Creates rooms."""
+
+    database: Database
+    clock: Clock
+    signer: Signer
+    default_room_version: str
+
+    async def create(self, requester: Requester, wanted: NewRoom) -> RoomID:
+        """Create the room with all its first events, or nothing of it.
+
+        Errors: UnsupportedRoomVersion, RoomInUse, InvalidParam; InvalidRoomState if the wanted events do not make a room;
+        Forbidden if a user cannot be invited.
+        """
+        version = get_room_version(wanted.room_version or self.default_room_version)
+        alias = None
+        if wanted.alias_localpart is not None:
+            alias = self._alias(wanted.alias_localpart)
+        for user_id in wanted.invite:
+            if server_of(user_id) != self.signer.server_name:
+                raise Forbidden(f"{user_id} is on another server, which this server cannot invite from yet")
+        room_id = None
+        if not version.room_id_is_create_hash:
+            room_id = RoomID(f"!{secrets.token_urlsafe(18)}:{self.signer.server_name}")
+        try:
+            return await self.database.write(
+                create_room,
+                requester.user_id,
+                wanted,
+                version,
+                room_id,
+                alias,
+                self.signer,
+                now_ts=self.clock.now_ts(),
+            )
+        except Forbidden as error:
+            raise InvalidRoomState(f"The room cannot be made as asked: {error.message}") from error
+
+    def _alias(self, localpart: str) -> RoomAlias:
+        if not localpart or any(char in localpart for char in ":#") or any(map(str.isspace, localpart)):
+            raise InvalidParam("room_alias_name is the part between # and :, without blanks")
+        return parse_room_alias(f"#{localpart}:{self.signer.server_name}")
+
+
+def create_room(
+    tx: WriteTransaction,
+    creator: UserID,
+    wanted: NewRoom,
+    version: RoomVersion,
+    room_id: RoomID | None,
+    alias: RoomAlias | None,
+    signer: Signer,
+    *,
+    now_ts: int,
+) -> RoomID:
+    """Make the room's first events in the specification's order."""
+    create = Draft(creator, "m.room.create", _create_content(creator, wanted, version), state_key="")
+    appender = Appender.found(tx, version.identifier, room_id, create, signer, now_ts=now_ts)
+    room_id = appender.room.room_id
+    if alias is not None and not aliases.add(tx, alias, room_id, creator, now_ts=now_ts):
+        raise RoomInUse(f"The alias {alias} is taken")
+    for state in _first_state(tx, creator, wanted, version, alias):
+        appender.append(Draft(creator, state.type, state.content, state_key=state.state_key))
+    for user_id in dict.fromkeys(wanted.invite):
+        content = member_content(tx, user_id, "invite")
+        if wanted.is_direct:
+            content["is_direct"] = True
+        appender.append(Draft(creator, "m.room.member", content, state_key=user_id))
+    appender.publish()
+    if wanted.is_public:
+        rooms.set_public(tx, room_id, public=True)
+    return room_id
+
+
+def _create_content(creator: UserID, wanted: NewRoom, version: RoomVersion) -> JsonObject:
+    content = {
+        key: value
+        for key, value in wanted.creation_content.items()
+        if key not in ("creator", "room_version")
+    }
+    content["room_version"] = version.identifier
+    if not version.implicit_room_creator:
+        content["creator"] = creator
+    if version.privileged_creators and _preset(wanted) == "trusted_private_chat":
+        stated = content.get("additional_creators", [])
+        if not isinstance(stated, list):
+            raise InvalidParam("creation_content.additional_creators must be a list of user IDs")
+        additional: list[JsonValue] = list(dict.fromkeys([*map(str, stated), *wanted.invite]))
+        if additional:
+            content["additional_creators"] = additional
+    return content
+
+
+def _first_state(
+    tx: WriteTransaction, creator: UserID, wanted: NewRoom, version: RoomVersion, alias: RoomAlias | None
+) -> Iterable[StateDraft]:
+    """The events between the create event and the invites."""
+    yield StateDraft("m.room.member", creator, member_content(tx, creator, "join"))
+    yield StateDraft("m.room.power_levels", "", _power_levels(creator, wanted, version))
+    if alias is not None:
+        yield StateDraft("m.room.canonical_alias", "", {"alias": alias})
+    stated = {(state.type, state.state_key) for state in wanted.initial_state}
+    preset = PRESETS[_preset(wanted)]
+    for name, value in (
+        ("join_rules", {"join_rule": preset["join_rule"]}),
+        ("history_visibility", {"history_visibility": "shared"}),
+        ("guest_access", {"guest_access": preset["guest_access"]}),
+    ):
+        if (f"m.room.{name}", "") not in stated:
+            yield StateDraft(f"m.room.{name}", "", dict(value))
+    overridden = {
+        ("m.room.name", ""): wanted.name is not None,
+        ("m.room.topic", ""): wanted.topic is not None,
+    }
+    for state in wanted.initial_state:
+        if not overridden.get((state.type, state.state_key), False):
+            yield state
+    if wanted.name is not None:
+        yield StateDraft("m.room.name", "", {"name": wanted.name})
+    if wanted.topic is not None:
+        text: JsonObject = {"m.text": [{"body": wanted.topic}]}
+        yield StateDraft("m.room.topic", "", {"topic": wanted.topic, "m.topic": text})
+
+
+def _power_levels(creator: UserID, wanted: NewRoom, version: RoomVersion) -> JsonObject:
+    users: JsonObject = {}
+    if not version.privileged_creators:
+        users[creator] = 100
+        if _preset(wanted) == "trusted_private_chat":
+            users.update(dict.fromkeys(wanted.invite, 100))
+    content: JsonObject = {
+        "users": users,
+        "users_default": 0,
+        "events": {
+            "m.room.name": 50,
+            "m.room.power_levels": 100,
+            "m.room.history_visibility": 100,
+            "m.room.canonical_alias": 50,
+            "m.room.avatar": 50,
+            # Above the reach of everyone but the creators, where those have a power of their own.
+            "m.room.tombstone": 150 if version.privileged_creators else 100,
+            "m.room.server_acl": 100,
+            "m.room.encryption": 100,
+        },
+        "events_default": 0,
+        "state_default": 50,
+        "ban": 50,
+        "kick": 50,
+        "redact": 50,
+        "invite": 0,
+        "historical": 100,
+    }
+    content.update(wanted.power_level_content_override)
+    return content
+
+
+def _preset(wanted: NewRoom) -> str:
+    return wanted.preset or ("public_chat" if wanted.is_public else "private_chat")

@@ -1,0 +1,45 @@
+"""What all parts of one sync response share."""
+
+import attrs
+
+from homeserver.core.identifiers import RoomID
+from homeserver.core.room_versions import get_room_version
+from homeserver.database.kinds import StreamRow
+from homeserver.database.transactions import ReadTransaction
+from homeserver.services.client_events import View
+from homeserver.services.sync.request import SyncRequest
+from homeserver.services.sync.unread import UnreadCounts
+from homeserver.storage.memberships import RoomOfUser
+
+
+@attrs.frozen(slots=True)
+class SyncContext:
+    """One snapshot of the database, read for one request; `upto` is its position.
+
+    `new_members` collects whose membership the answer brings, `unread` the counts that it tells, by room.
+    """
+
+    tx: ReadTransaction
+    request: SyncRequest
+    stream: StreamRow
+    new_members: dict[RoomID, frozenset[str]] = attrs.field(factory=dict)
+    unread: dict[RoomID, UnreadCounts] = attrs.field(factory=dict)
+
+    @property
+    def upto(self) -> int:
+        """The position that the answer leads to."""
+        return self.stream.position
+
+    def view(self, room: RoomOfUser) -> View:
+        """How the client wants the events of a room."""
+        wanted = self.request.filter
+        return View(
+            room.room_id,
+            get_room_version(room.version),
+            self.request.user_id,
+            self.request.device_id,
+            self.request.now_ts,
+            with_room_id=False,
+            event_format=wanted.event_format,
+            projection=wanted.projection,
+        )

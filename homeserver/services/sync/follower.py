@@ -1,0 +1,111 @@
+"""Following the stream: reads what is new after every hint, and wakes whom it concerns."""
+
+from collections.abc import Collection
+
+import structlog
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
+from homeserver.core.identifiers import UserID
+from homeserver.database.database import Database
+from homeserver.database.errors import StorageUnavailable
+from homeserver.database.transactions import ReadTransaction
+from homeserver.runtime.clock import Clock
+from homeserver.services.sync.from_tail import Remembered
+from homeserver.services.sync.tail import Tail, read_tail
+from homeserver.services.sync.waiters import Waiters
+
+_log = structlog.get_logger(__name__)
+
+
+class Follower:
+    """Keeps this process's tail. One read at a time; hints that come meanwhile cause one more."""
+
+    TICK_S = 5.0
+    """A tick rereads anyway, should a hint have been lost."""
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        reactor: IReactorTime,
+        waiters: Waiters,
+        remembered: Remembered,
+    ) -> None:
+        self.tail = Tail(0)
+        self._database = database
+        self._clock = clock
+        self._reactor = reactor
+        self._waiters = waiters
+        self._remembered = remembered
+        self._reading = False
+        self._again = False
+        self._hinted: set[str] = set()
+        self._stopped = False
+        self._tick: object | None = None
+
+    async def start(self) -> None:
+        """Begin at the stream's present end."""
+        self.tail = Tail(await self._database.read(_position))
+        self._schedule()
+
+    def stop(self) -> None:
+        """Follow no more."""
+        self._stopped = True
+
+    def hint(self, topics: Collection[str] = ()) -> None:
+        """Something was published, by this process or another, and told to these topics."""
+        self._hinted.update(topics)
+        if self._reading:
+            self._again = True
+        elif not self._stopped:
+            self._reading = True
+            Deferred.fromCoroutine(self._advance())
+
+    def lost_touch(self) -> None:
+        """Hints may have been lost: what relied on them is dropped, and the stream is read again."""
+        self._remembered.clear()
+        self.hint()
+
+    async def _advance(self) -> None:
+        try:
+            again = True
+            while again and not self._stopped:
+                self._again = False
+                await self._read()
+                again = self._again
+        except StorageUnavailable as error:
+            _log.warning("the stream could not be followed", reason=str(error))
+        except Exception:
+            # Waiting clients ask the database themselves until the next tick succeeds.
+            _log.exception("the stream could not be followed")
+        finally:
+            self._reading = False
+
+    async def _read(self) -> None:
+        hinted, self._hinted = self._hinted, set()
+        rows = await self._database.read(
+            read_tail, after=self.tail.position, now_ts=self._clock.now_ts()
+        )
+        if rows.upto == self.tail.position:
+            return
+        topics = set(self.tail.extend(rows))
+        if rows.unsure:
+            # Of kinds that the tail does not follow, only the hints say whom they concern.
+            topics |= hinted
+        for topic in topics:
+            if topic.startswith("user:"):
+                self._remembered.forget_rooms(UserID(topic[5:]))
+        self._waiters.wake(topics)
+
+    def _schedule(self) -> None:
+        if not self._stopped:
+            self._tick = self._reactor.callLater(self.TICK_S, self._on_tick)
+
+    def _on_tick(self) -> None:
+        self.hint()
+        self._schedule()
+
+
+def _position(tx: ReadTransaction) -> int:
+    return tx.stream_row().position

@@ -1,0 +1,235 @@
+"""Answering a waiting sync from memory: what it needs to know of the user, and how the answer is put together."""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+
+import attrs
+
+from homeserver.core.filters import CompiledFilter, EventFormat
+from homeserver.core.identifiers import RoomID, UserID
+from homeserver.core.splice import array, keyed, object_of
+from homeserver.services.sync.lazy_members import Sent
+from homeserver.services.sync.tail import Entry, Tail, TailEvent
+from homeserver.services.sync.timeline import DEFAULT_LIMIT, MAX_LIMIT
+from homeserver.services.sync.unread import UnreadCounts
+
+MOST_ENTRIES = 500
+"""Entries looked through for one answer; with more than that behind, the database is the better place to ask."""
+
+FRESH_MS = 250
+"""How old the `age` in an event's bytes may be when they are used for the next client."""
+
+
+@attrs.frozen(slots=True)
+class UserRooms:
+    """What a user listens to: the own topic and those of the joined rooms, as of `position`."""
+
+    position: int
+    topics: frozenset[str]
+
+
+class Remembered:
+    """What this process knows of its clients' users, kept right by the tail: it may be forgotten at any time."""
+
+    MOST_USERS = 20_000
+    MOST_COUNTS = 50_000
+
+    def __init__(self) -> None:
+        self._rooms: OrderedDict[UserID, UserRooms] = OrderedDict()
+        self._unread: OrderedDict[tuple[UserID, RoomID], tuple[int, UnreadCounts]] = OrderedDict()
+
+    def rooms(self, user_id: UserID) -> UserRooms | None:
+        """What the user listens to."""
+        found = self._rooms.get(user_id)
+        if found is not None:
+            self._rooms.move_to_end(user_id)
+        return found
+
+    def remember_rooms(self, user_id: UserID, rooms: UserRooms) -> None:
+        """As it was read from the database."""
+        self._rooms[user_id] = rooms
+        if len(self._rooms) > self.MOST_USERS:
+            self._rooms.popitem(last=False)
+
+    def forget_rooms(self, user_id: UserID) -> None:
+        """The user's memberships have changed."""
+        self._rooms.pop(user_id, None)
+
+    def unread(self, user_id: UserID, room_id: RoomID) -> tuple[int, UnreadCounts] | None:
+        """The user's unread counts in the room, and the position that they were told at."""
+        found = self._unread.get((user_id, room_id))
+        if found is not None:
+            self._unread.move_to_end((user_id, room_id))
+        return found
+
+    def remember_unread(
+        self, user_id: UserID, position: int, counts: Mapping[RoomID, UnreadCounts]
+    ) -> None:
+        """As they were told at `position`."""
+        for room_id, count in counts.items():
+            known = self._unread.get((user_id, room_id))
+            if known is None or known[0] < position:
+                self._unread[user_id, room_id] = position, count
+        while len(self._unread) > self.MOST_COUNTS:
+            self._unread.popitem(last=False)
+
+    def clear(self) -> None:
+        """Forget everything: what keeps it right has been interrupted."""
+        self._rooms.clear()
+        self._unread.clear()
+
+
+class Renderings:
+    """The bytes of the tail's events, each made once for all clients that it is shown to in a short while."""
+
+    MOST = 2_000
+
+    def __init__(self) -> None:
+        self._rendered: OrderedDict[int, tuple[int, bytes]] = OrderedDict()
+
+    def of(self, event: TailEvent, now_ts: int) -> bytes:
+        """The event as seen by a joined user who is not its sender."""
+        found = self._rendered.get(event.position)
+        if found is not None and now_ts - found[0] < FRESH_MS:
+            return found[1]
+        rendered = render(event, now_ts, None)
+        self._rendered[event.position] = now_ts, rendered
+        if len(self._rendered) > self.MOST:
+            self._rendered.popitem(last=False)
+        return rendered
+
+
+def render(event: TailEvent, now_ts: int, transaction_id: str | None) -> bytes:
+    """The event as seen by a joined user."""
+    return event.json.render(
+        now_ts=now_ts,
+        with_room_id=False,
+        transaction_id=transaction_id,
+        membership="join",
+        prev_content=event.prev_content,
+        replaces_state=event.replaces_state,
+    )
+
+
+@attrs.frozen(slots=True)
+class Asking:
+    """A client that waits: whose it is, what it has, and what it has been sent."""
+
+    user_id: UserID
+    device_id: str
+    since: int
+    filter: CompiledFilter
+    sent_members: Sent
+    now_ts: int
+
+
+def can_be_served(filter: CompiledFilter) -> bool:
+    """Whether the tail knows enough for such a filter: it lets everything pass, in the usual form."""
+    return (
+        filter.event_format is EventFormat.CLIENT
+        and filter.projection is None
+        and filter.rooms.matches_all
+        and filter.timeline.matches_all
+        and filter.ephemeral.matches_all
+        and filter.state.matches_all
+    )
+
+
+@attrs.frozen(slots=True)
+class FromTail:
+    """Puts answers together from entries of the tail."""
+
+    tail: Tail
+    remembered: Remembered
+    renderings: Renderings
+
+    def answer(self, asking: Asking, entries: list[Entry]) -> bytes | None:
+        """The body that shows these entries; `None` if the database must be asked."""
+        by_room: dict[RoomID, list[Entry]] = {}
+        for entry in entries:
+            if entry.room_id is None or not entry.is_plain:
+                return None
+            by_room.setdefault(entry.room_id, []).append(entry)
+        rooms: dict[str, bytes] = {}
+        unread: dict[RoomID, UnreadCounts] = {}
+        for room_id, listed in by_room.items():
+            events = [entry.event for entry in listed if entry.event is not None]
+            counts = self._unread(asking, room_id)
+            if counts is None or not _may_show(asking, room_id, events):
+                return None
+            unread[room_id] = counts
+            rooms[room_id] = self._room(asking, listed, events, counts)
+        self.remembered.remember_unread(asking.user_id, self.tail.position, unread)
+        return object_of(
+            {"next_batch": b'"s%d"' % self.tail.position, "rooms": object_of({"join": keyed(rooms)})}
+        )
+
+    def _room(
+        self, asking: Asking, entries: list[Entry], events: list[TailEvent], counts: UnreadCounts
+    ) -> bytes:
+        prev_batch = events[0].position - 1 if events else self.tail.position
+        rendered = (self._rendered(asking, event) for event in events)
+        timeline = {
+            "events": array(rendered),
+            "limited": b"false",
+            "prev_batch": b'"s%d"' % prev_batch,
+        }
+        ephemeral = _newest_typing([shown for entry in entries for shown in entry.ephemeral])
+        nothing = b'{"events":[]}'
+        return object_of(
+            {
+                "timeline": object_of(timeline),
+                "state": nothing,
+                "ephemeral": object_of({"events": array(ephemeral)}) if ephemeral else nothing,
+                "account_data": nothing,
+                **counts.sections(by_thread=asking.filter.timeline.unread_thread_notifications),
+            }
+        )
+
+    def _rendered(self, asking: Asking, event: TailEvent) -> bytes:
+        if event.sender == asking.user_id and event.txn_id is not None and event.device_id == asking.device_id:
+            return render(event, asking.now_ts, event.txn_id)
+        return self.renderings.of(event, asking.now_ts)
+
+    def _unread(self, asking: Asking, room_id: RoomID) -> UnreadCounts | None:
+        """The user's counts as of the tail's end, carried on from when they were last told."""
+        known = self.remembered.unread(asking.user_id, room_id)
+        if known is None or not self.tail.holds(known[0]):
+            return None
+        position, counts = known
+        topics = (f"room:{room_id}", f"user:{asking.user_id}")
+        entries = self.tail.after(position, topics, most=MOST_ENTRIES)
+        if entries is None:
+            return None
+        for entry in entries:
+            event = entry.event
+            if event is not None and event.sender != asking.user_id:
+                counts = counts.plus(event.thread_id, event.outcomes.get(asking.user_id, event.notify))
+            elif not entry.is_plain:
+                # A receipt of the user's own, or a redaction: to be counted anew.
+                return None
+        return counts
+
+
+def _may_show(asking: Asking, room_id: RoomID, events: list[TailEvent]) -> bool:
+    """Whether the events fit the client's limit, and need no members that it has not been sent."""
+    wanted = asking.filter.timeline.events.limit
+    limit = DEFAULT_LIMIT if wanted is None else min(wanted, MAX_LIMIT)
+    if len(events) > limit:
+        return False
+    if not asking.filter.state.lazy_load_members or not events:
+        return True
+    if asking.filter.state.include_redundant_members:
+        return False
+    sent = asking.sent_members.get(room_id, frozenset())
+    return all(event.sender in sent for event in events)
+
+
+def _newest_typing(ephemeral: list[bytes]) -> list[bytes]:
+    """Of several typing events only the last one counts."""
+    typing = [shown for shown in ephemeral if shown.startswith(b'{"type":"m.typing"')]
+    if len(typing) < 2:
+        return ephemeral
+    return [shown for shown in ephemeral if shown not in typing or shown is typing[-1]]
+
+

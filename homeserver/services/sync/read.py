@@ -1,0 +1,236 @@
+"""Reading a sync from the database: one snapshot, one answer."""
+
+from collections.abc import Collection
+
+from homeserver.core.identifiers import RoomID
+from homeserver.core.json import encode
+from homeserver.core.presence import presence_event
+from homeserver.core.push_rules import UNMODIFIED, Customisation, Ruleset
+from homeserver.core.receipts import receipt_events
+from homeserver.core.splice import array, keyed, object_of
+from homeserver.database.kinds import Kind
+from homeserver.database.transactions import ReadTransaction
+from homeserver.services.sync.context import SyncContext
+from homeserver.services.sync.request import SyncAnswer, SyncRequest
+from homeserver.services.sync.rooms import RoomExtras, joined_room, left_room
+from homeserver.services.sync.stripped import stripped_room
+from homeserver.storage import account_data, memberships, presence, push_rules, receipts, typing
+from homeserver.storage.account_data import AccountData
+from homeserver.storage.memberships import RoomOfUser
+
+_GLOBAL = RoomID("")
+
+
+def read_sync(tx: ReadTransaction, request: SyncRequest) -> SyncAnswer:
+    """Answer a sync as of now. Spec: client-server API, "Syncing"."""
+    context = SyncContext(tx, request, tx.stream_row())
+    since = request.since
+    if since is not None and since >= context.upto and not request.full_state:
+        return SyncAnswer(_empty(context.upto), context.upto, is_empty=True)
+    rooms = [
+        room
+        for room in memberships.rooms_of(tx, request.user_id)
+        if request.filter.rooms.matches(room.room_id)
+    ]
+    sections = _rooms(context, rooms)
+    body: dict[str, bytes] = {"next_batch": b'"s%d"' % context.upto}
+    if sections:
+        body["rooms"] = object_of({name: keyed(found) for name, found in sections.items()})
+    if own_data := _account_data(context):
+        body["account_data"] = object_of({"events": array(own_data)})
+    if present := _presence(context):
+        body["presence"] = object_of({"events": array(present)})
+    is_empty = len(body) == 1
+    return SyncAnswer(
+        object_of(body),
+        context.upto,
+        is_empty=is_empty,
+        sent_members=context.new_members,
+        unread=context.unread,
+    )
+
+
+def _empty(position: int) -> bytes:
+    return b'{"next_batch":"s%d"}' % position
+
+
+def _rooms(context: SyncContext, rooms: Collection[RoomOfUser]) -> dict[str, dict[RoomID, bytes]]:
+    since = context.request.since
+    sections: dict[str, dict[RoomID, bytes]] = {}
+    extras = _extras(context, [room for room in rooms if room.membership == "join"])
+    for room in rooms:
+        if room.membership == "join":
+            if room.room_nid in extras and (found := joined_room(context, room, extras[room.room_nid])):
+                sections.setdefault("join", {})[room.room_id] = found
+            continue
+        if since is not None and room.position <= since and not _is_new_to_full_state(context, room):
+            continue
+        if room.membership in ("invite", "knock"):
+            sections.setdefault(room.membership, {})[room.room_id] = stripped_room(context.tx, room)
+        elif not room.forgotten and (since is not None or context.request.filter.include_leave):
+            sections.setdefault("leave", {})[room.room_id] = left_room(
+                context, room, RoomExtras([], [], {})
+            )
+    return sections
+
+
+def _is_new_to_full_state(context: SyncContext, room: RoomOfUser) -> bool:
+    """With `full_state` the client gets its invites and knocks again, not the rooms that it has left."""
+    return context.request.full_state and room.membership in ("invite", "knock")
+
+
+def _extras(context: SyncContext, joined: list[RoomOfUser]) -> dict[int, RoomExtras]:
+    """What else there is for each joined room that has any news at all."""
+    since = context.request.since
+    all_of_them = since is None or context.request.full_state
+    receipts_of = _receipts(context, joined)
+    typing_of = _typing(context, joined)
+    data_of = _room_account_data(context, joined)
+    news = [
+        room
+        for room in joined
+        if all_of_them
+        or room.last_position > (since or 0)
+        or room.since_position > (since or 0)
+        or room.room_nid in receipts_of
+        or room.room_nid in typing_of
+        or room.room_id in data_of
+    ]
+    read_upto = receipts.own(context.tx, context.request.user_id, [room.room_nid for room in news]) if news else {}
+    matcher = context.request.filter.ephemeral
+    return {
+        room.room_nid: RoomExtras(
+            [*receipts_of.get(room.room_nid, ()), *typing_of.get(room.room_nid, ())]
+            if matcher.rooms.matches(room.room_id)
+            else [],
+            data_of.get(room.room_id, []),
+            read_upto.get(room.room_nid, {}),
+        )
+        for room in news
+    }
+
+
+def _receipts(context: SyncContext, joined: Collection[RoomOfUser]) -> dict[int, list[bytes]]:
+    """The receipt events by room; all of its receipts for a room that is new to the client."""
+    matcher = context.request.filter.ephemeral
+    if not joined or not matcher.matches("m.receipt", None, has_url=False):
+        return {}
+    found: dict[int, list[bytes]] = {}
+    for since, rooms in _by_since(context, joined).items():
+        if since and not context.stream.changed_since(Kind.RECEIPTS, since):
+            continue
+        by_room = receipts.since(
+            context.tx,
+            context.request.user_id,
+            [room.room_nid for room in rooms],
+            since=since,
+            upto=context.upto,
+        )
+        for room_nid, listed in by_room.items():
+            found[room_nid] = [encode(event) for event in receipt_events(listed)]
+    return found
+
+
+def _typing(context: SyncContext, joined: Collection[RoomOfUser]) -> dict[int, list[bytes]]:
+    """The typing event by room, where it changed; for a room that is new to the client, where somebody types."""
+    matcher = context.request.filter.ephemeral
+    if not joined or not matcher.matches("m.typing", None, has_url=False):
+        return {}
+    found: dict[int, list[bytes]] = {}
+    for since, rooms in _by_since(context, joined).items():
+        if not context.stream.changed_since(Kind.TYPING, since):
+            continue
+        nids = {room.room_nid for room in rooms}
+        if since:
+            nids = typing.changed(context.tx, nids, since=since, upto=context.upto)
+        if not nids:
+            continue
+        users = typing.now(context.tx, nids, now_ts=context.request.now_ts)
+        for nid in nids if since else users:
+            found[nid] = [encode({"type": "m.typing", "content": {"user_ids": [*users.get(nid, ())]}})]
+    return found
+
+
+def _by_since(context: SyncContext, joined: Collection[RoomOfUser]) -> dict[int, list[RoomOfUser]]:
+    """The rooms by the position from which the client needs news: its token, or 0 for all of it."""
+    since = context.request.since
+    groups: dict[int, list[RoomOfUser]] = {}
+    for room in joined:
+        is_new = since is None or room.since_position > since
+        groups.setdefault(0 if is_new or since is None else since, []).append(room)
+    return groups
+
+
+def _room_account_data(context: SyncContext, joined: Collection[RoomOfUser]) -> dict[RoomID, list[bytes]]:
+    matcher = context.request.filter.room_account_data
+    found: dict[RoomID, list[bytes]] = {}
+    for data in _data_rows(context, joined):
+        if (
+            data.room_id != _GLOBAL
+            and matcher.rooms.matches(data.room_id)
+            and matcher.matches(data.type, None, has_url=False)
+        ):
+            found.setdefault(data.room_id, []).append(_data_json(data))
+    return found
+
+
+def _data_rows(context: SyncContext, joined: Collection[RoomOfUser]) -> list[AccountData]:
+    request, since = context.request, context.request.since
+    if since is None or request.full_state:
+        return account_data.all_of(context.tx, request.user_id, upto=context.upto)
+    rows: list[AccountData] = []
+    if context.stream.changed_since(Kind.ACCOUNT_DATA, since):
+        rows = account_data.since(context.tx, request.user_id, since=since, upto=context.upto)
+    new_rooms = [room.room_id for room in joined if room.since_position > since]
+    if new_rooms:
+        rows = [data for data in rows if data.room_id not in new_rooms]
+        rows += account_data.of_rooms(context.tx, request.user_id, new_rooms, upto=context.upto)
+    return rows
+
+
+def _account_data(context: SyncContext) -> list[bytes]:
+    """The user's global account data, with the push rules as `m.push_rules`."""
+    request, since = context.request, context.request.since
+    matcher = request.filter.account_data
+    first = since is None or request.full_state
+    if not first and not context.stream.changed_since(Kind.ACCOUNT_DATA, since or 0):
+        return []
+    found = [
+        _data_json(data)
+        for data in _data_rows(context, ())
+        if data.room_id == _GLOBAL and matcher.matches(data.type, None)
+    ]
+    if matcher.matches("m.push_rules", None) and (
+        first or push_rules.has_changed(context.tx, request.user_id, since=since or 0, upto=context.upto)
+    ):
+        found.append(_push_rules(context))
+    return found
+
+
+def _push_rules(context: SyncContext) -> bytes:
+    stored = push_rules.of(context.tx, context.request.user_id)
+    ruleset = UNMODIFIED if stored is None else Ruleset.of(Customisation.from_bytes(stored))
+    rules = ruleset.to_json(context.request.user_id)
+    return encode({"type": "m.push_rules", "content": {"global": rules}})
+
+
+def _data_json(data: AccountData) -> bytes:
+    return object_of({"type": encode(data.type), "content": data.content})
+
+
+def _presence(context: SyncContext) -> list[bytes]:
+    request, since = context.request, context.request.since
+    if since is not None and not context.stream.changed_since(Kind.PRESENCE, since):
+        return []
+    matcher = request.filter.presence
+    if matcher.matches_none:
+        return []
+    rows = presence.since(context.tx, request.user_id, since=since or 0, upto=context.upto)
+    return [
+        encode(presence_event(row.user_id, row.presence, row.profile, request.now_ts))
+        for row in rows
+        if matcher.matches("m.presence", row.user_id)
+    ]
+
+
+

@@ -1,0 +1,38 @@
+"""What a sync asks for, and what it is answered."""
+
+from collections.abc import Mapping
+
+import attrs
+
+from homeserver.core.filters import CompiledFilter
+from homeserver.core.identifiers import RoomID, UserID
+from homeserver.services.sync.lazy_members import Sent
+from homeserver.services.sync.unread import UnreadCounts
+
+
+@attrs.frozen(slots=True)
+class SyncRequest:
+    """A sync of one device. `since` is the position of its token, `None` for an initial sync."""
+
+    user_id: UserID
+    device_id: str
+    since: int | None
+    full_state: bool
+    use_state_after: bool
+    filter: CompiledFilter
+    sent_members: Sent
+    now_ts: int
+
+
+@attrs.frozen(slots=True)
+class SyncAnswer:
+    """The response's body, the position of its `next_batch`, and what a later answer can build on.
+
+    `sent_members` are the members whose state this answer brings, `unread` the unread counts that it tells, both by room.
+    """
+
+    body: bytes
+    upto: int
+    is_empty: bool
+    sent_members: Mapping[RoomID, frozenset[str]] = attrs.field(factory=dict)
+    unread: Mapping[RoomID, UnreadCounts] = attrs.field(factory=dict)

@@ -1,0 +1,216 @@
+"""The sections of a sync response for rooms that the user is in, or has left."""
+
+from collections.abc import Mapping
+
+import attrs
+
+from homeserver.core.json import encode
+from homeserver.core.room_versions import get_room_version
+from homeserver.core.splice import array, object_of
+from homeserver.services.client_events import render
+from homeserver.services.sync.context import SyncContext
+from homeserver.services.sync.room_state import MEMBER, Roots, members_in, roots_of, state_nids
+from homeserver.services.sync.timeline import BEGINNING, Timeline, read_timeline
+from homeserver.services.sync.unread import UnreadCounts
+from homeserver.services.visibility import Reader
+from homeserver.storage import events, memberships, notifications, state
+from homeserver.storage.memberships import RoomOfUser
+
+_MOST_HEROES = 5
+
+
+@attrs.frozen(slots=True)
+class RoomExtras:
+    """What else there is to say of a room, as JSON: its new ephemeral events and account data.
+
+    `read_upto` are the positions that the user has read up to, by thread (empty: unthreaded).
+    """
+
+    ephemeral: list[bytes]
+    account_data: list[bytes]
+    read_upto: Mapping[str, int]
+
+
+def joined_room(context: SyncContext, room: RoomOfUser, extras: RoomExtras) -> bytes | None:
+    """The room in the `join` section; `None` if there is nothing to say of it."""
+    request = context.request
+    since = _client_has(request.since, room)
+    is_new = since is None
+    if is_new or room.last_position > (since or 0):
+        timeline = _timeline(context, room, since, newest=context.upto)
+    else:
+        timeline = Timeline([], limited=False, prev_batch=context.upto)
+    whole = request.full_state or is_new
+    roots = roots_of(context.tx, room, timeline, since=None if whole else since, upto=context.upto, is_current=True)
+    body: dict[str, bytes] = {}
+    heroes: list[str] = []
+    summary = None
+    if whole or _members_changed(context, room, roots):
+        summary, heroes = _summary(context, room)
+    section = _state(context, room, timeline, roots, heroes)
+    is_empty = not (timeline.events or timeline.limited or section or extras.ephemeral or extras.account_data)
+    if is_empty and not whole:
+        return None
+    if summary is not None:
+        body["summary"] = summary
+    body["timeline"] = _timeline_json(context, room, timeline)
+    body["state_after" if request.use_state_after else "state"] = object_of({"events": array(section)})
+    body["ephemeral"] = object_of({"events": array(extras.ephemeral)})
+    body["account_data"] = object_of({"events": array(extras.account_data)})
+    body.update(_unread(context, room, extras.read_upto))
+    return object_of(body)
+
+
+def left_room(context: SyncContext, room: RoomOfUser, extras: RoomExtras) -> bytes:
+    """The room in the `leave` section: what the user may see up to leaving."""
+    since = _joined_at(context, room)
+    timeline = _timeline(context, room, since, newest=room.position)
+    whole = context.request.full_state or since is None
+    roots = roots_of(
+        context.tx, room, timeline, since=None if whole else since, upto=room.position, is_current=False
+    )
+    if not room.was_joined:
+        # Somebody who was only ever invited sees no more of the room than the end of the invite.
+        roots = Roots(roots.end, roots.end, roots.end)
+    section = _state(context, room, timeline, roots, [])
+    name = "state_after" if context.request.use_state_after else "state"
+    return object_of(
+        {
+            "timeline": _timeline_json(context, room, timeline),
+            name: object_of({"events": array(section)}),
+            "account_data": object_of({"events": array(extras.account_data)}),
+        }
+    )
+
+
+def _client_has(since: int | None, room: RoomOfUser) -> int | None:
+    """The position from which the client needs news of the room; `None` if it needs all of it."""
+    return None if since is None or room.since_position > since else since
+
+
+def _joined_at(context: SyncContext, room: RoomOfUser) -> int | None:
+    """As `_client_has`, for a room that the user has left meanwhile."""
+    since = context.request.since
+    if since is None:
+        return None
+    root = state.root_at(context.tx, room.room_nid, since)
+    nid = state.get(context.tx, root, (MEMBER, context.request.user_id))
+    if nid is None:
+        return None
+    version = get_room_version(room.version)
+    member = events.parsed(context.tx, [nid], version)[nid]
+    return since if member.content.get("membership") == "join" else None
+
+
+def _timeline(context: SyncContext, room: RoomOfUser, since: int | None, *, newest: int) -> Timeline:
+    reader = Reader(
+        context.request.user_id,
+        room.room_nid,
+        get_room_version(room.version),
+        room.membership,
+        room.since_position,
+        room.was_joined,
+    )
+    matcher = context.request.filter.timeline
+    after = BEGINNING if since is None else since
+    if not matcher.rooms.matches(room.room_id):
+        return Timeline([], limited=False, prev_batch=newest)
+    return read_timeline(context.tx, reader, matcher, after=after, newest=newest)
+
+
+def _timeline_json(context: SyncContext, room: RoomOfUser, timeline: Timeline) -> bytes:
+    return object_of(
+        {
+            "events": array(render(context.tx, context.view(room), timeline.events)),
+            "limited": b"true" if timeline.limited else b"false",
+            "prev_batch": b'"s%d"' % timeline.prev_batch,
+        }
+    )
+
+
+def _state(
+    context: SyncContext, room: RoomOfUser, timeline: Timeline, roots: Roots, heroes: list[str]
+) -> list[bytes]:
+    matcher = context.request.filter.state
+    if not matcher.rooms.matches(room.room_id) or matcher.events.matches_none:
+        return []
+    lazy = matcher.lazy_load_members
+    needed: set[str] = set()
+    known: frozenset[str] = frozenset()
+    if lazy:
+        needed = {event.sender for event, _ in timeline.events} | set(heroes)
+        if roots.since == 0:
+            needed.add(context.request.user_id)
+        if not matcher.include_redundant_members:
+            known = context.request.sent_members.get(room.room_id, frozenset())
+    nids = state_nids(
+        context.tx,
+        roots,
+        {event.event_nid for event, _ in timeline.events},
+        after=context.request.use_state_after,
+        lazy=lazy,
+        needed_members=needed,
+        known_members=known,
+    )
+    if lazy:
+        shown = (
+            event.state_key for event, _ in timeline.events if event.type == MEMBER and event.state_key
+        )
+        context.new_members[room.room_id] = members_in(nids) | frozenset(shown)
+    if not nids:
+        return []
+    stored = events.of_nids(context.tx, nids.values())
+    wanted = [
+        (stored[nid], None)
+        for key, nid in sorted(nids.items())
+        if matcher.matches_all or matcher.matches(key[0], stored[nid].sender, has_url=False)
+    ]
+    return render(context.tx, context.view(room), wanted)
+
+
+def _members_changed(context: SyncContext, room: RoomOfUser, roots: Roots) -> bool:
+    return roots.since != roots.end and any(
+        key[0] == MEMBER for key in state.difference(context.tx, roots.since, roots.end)
+    )
+
+
+def _summary(context: SyncContext, room: RoomOfUser) -> tuple[bytes, list[str]]:
+    """Member counts, and the heroes where the room has no name of its own."""
+    counts: dict[str, object] = {
+        "m.joined_member_count": room.joined_members,
+        "m.invited_member_count": room.invited_members,
+    }
+    tx = context.tx
+    named = state.get_many(
+        tx, room.state_root, (("m.room.name", ""), ("m.room.canonical_alias", ""))
+    )
+    heroes: list[str] = []
+    if not named:
+        for membership in ("join", "invite"):
+            users = memberships.users(tx, room.room_nid, membership, most=_MOST_HEROES + 1)
+            heroes += (user_id for user_id in users if user_id != context.request.user_id)
+        if not heroes:
+            for membership in ("leave", "ban"):
+                users = memberships.users(tx, room.room_nid, membership, most=_MOST_HEROES + 1)
+                heroes += (user_id for user_id in users if user_id != context.request.user_id)
+        heroes = heroes[:_MOST_HEROES]
+        counts["m.heroes"] = heroes
+    return encode(counts), heroes  # type: ignore[arg-type] - JSON by construction
+
+
+def _unread(context: SyncContext, room: RoomOfUser, read_upto: Mapping[str, int]) -> dict[str, bytes]:
+    """Unread counts; by thread if the client asked for that."""
+    threads = {thread: position for thread, position in read_upto.items() if thread}
+    counts = notifications.unread(
+        context.tx,
+        context.request.user_id,
+        room.room_nid,
+        read_upto=max(read_upto.get("", 0), room.since_position),
+        threads_read_upto=threads,
+        upto=context.upto,
+    )
+    context.unread[room.room_id] = UnreadCounts(
+        {thread: (count.notifications, count.highlights) for thread, count in counts.items()}
+    )
+    by_thread = context.request.filter.timeline.unread_thread_notifications
+    return context.unread[room.room_id].sections(by_thread=by_thread)

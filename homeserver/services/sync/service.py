@@ -1,0 +1,205 @@
+"""Sync: what is new for a client since its token; the client waits until there is something."""
+
+from collections.abc import Collection
+from typing import Protocol
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
+from homeserver.core.filters import CompiledFilter
+from homeserver.core.identifiers import RoomID, UserID
+from homeserver.core.requester import Requester
+from homeserver.core.topics import room_topic, user_topic
+from homeserver.database.database import Database
+from homeserver.database.transactions import ReadTransaction
+from homeserver.runtime.clock import Clock
+from homeserver.services.sync.follower import Follower
+from homeserver.services.sync.from_tail import Asking, FromTail, UserRooms, can_be_served
+from homeserver.services.sync.lazy_members import LazyMembers
+from homeserver.services.sync.read import read_sync
+from homeserver.services.sync.request import SyncAnswer, SyncRequest
+from homeserver.services.sync.waiters import Waiters
+from homeserver.storage import memberships
+
+MAX_TIMEOUT_MS = 5 * 60_000
+
+
+class PresenceOfSyncs(Protocol):
+    """Is told that a client syncs."""
+
+    def touch(self, user_id: UserID, device_id: str, set_presence: str) -> None:
+        """The user's client syncs, with this `set_presence`."""
+        ...
+
+
+@attrs.frozen
+class Sync:
+    """Answers `/sync`. In memory is only what may be lost: who waits, and what has been told to whom."""
+
+    database: Database
+    clock: Clock
+    reactor: IReactorTime
+    waiters: Waiters
+    follower: Follower
+    from_tail: FromTail
+    lazy_members: LazyMembers
+
+    async def sync(
+        self,
+        requester: Requester,
+        filter: CompiledFilter,
+        *,
+        since: int | None,
+        timeout_ms: int,
+        full_state: bool,
+        use_state_after: bool,
+    ) -> bytes:
+        """The body of the response to one sync. `since` is the position of the client's token.
+
+        Waits up to `timeout_ms` for something new, if the client has a token and asks for no full state.
+        Spec: client-server API, "Syncing".
+        """
+        device_id = requester.device_id or ""
+        if since is None or full_state:
+            request = SyncRequest(
+                requester.user_id,
+                device_id,
+                since,
+                full_state,
+                use_state_after,
+                filter,
+                self.lazy_members.sent(requester.user_id, device_id, None if full_state else since),
+                self.clock.now_ts(),
+            )
+            return (await self._read(request)).body
+        asking = _Poll(requester.user_id, device_id, filter, since, use_state_after)
+        deadline_ms = self.clock.monotonic_ms() + min(timeout_ms, MAX_TIMEOUT_MS)
+        return await self._poll(asking, deadline_ms)
+
+    async def _poll(self, poll: "_Poll", deadline_ms: int) -> bytes:
+        """Answer as soon as there is something new, or when the time is up."""
+        position = poll.since
+        while True:
+            rooms = await self._rooms(poll.user_id)
+            body = self._from_memory(poll, rooms, position)
+            if body is None:
+                answer = await self._read(self._request(poll))
+                if not answer.is_empty:
+                    return answer.body
+                # Nothing up to there; what came while the database was asked stands in the tail.
+                position = answer.upto
+                continue
+            if body:
+                return body
+            left_ms = deadline_ms - self.clock.monotonic_ms()
+            if left_ms <= 0 or self.waiters.closing:
+                return self._nothing(poll, position)
+            # Nothing falls between looking and waiting: both happen without a pause.
+            await self._wait(rooms.topics, left_ms)
+
+    def _from_memory(self, poll: "_Poll", rooms: UserRooms, position: int) -> bytes | None:
+        """The answer, empty if there is nothing new after `position`; `None` if the database must be asked."""
+        tail = self.follower.tail
+        if position >= tail.position:
+            return b""
+        if not tail.holds(position) or rooms.position > tail.position:
+            return None
+        entries = tail.after(position, rooms.topics, most=500)
+        if entries is None:
+            return None
+        if not entries:
+            return b""
+        if poll.use_state_after or not can_be_served(poll.filter):
+            return None
+        asking = Asking(
+            poll.user_id,
+            poll.device_id,
+            poll.since,
+            poll.filter,
+            self.lazy_members.sent(poll.user_id, poll.device_id, poll.since),
+            self.clock.now_ts(),
+        )
+        body = self.from_tail.answer(asking, entries)
+        if body is not None:
+            self._carry(poll, tail.position)
+        return body
+
+    def _nothing(self, poll: "_Poll", position: int) -> bytes:
+        """The answer when the time is up: everything up to the tail's end has been looked through."""
+        tail = self.follower.tail
+        upto = max(position, tail.position) if tail.holds(position) else position
+        self._carry(poll, upto)
+        return b'{"next_batch":"s%d"}' % upto
+
+    def _carry(self, poll: "_Poll", upto: int) -> None:
+        """What the device has been sent, it has at its new token too."""
+        if upto != poll.since:
+            self.lazy_members.remember(poll.user_id, poll.device_id, poll.since, upto, {})
+
+    def _request(self, poll: "_Poll") -> SyncRequest:
+        return SyncRequest(
+            poll.user_id,
+            poll.device_id,
+            poll.since,
+            full_state=False,
+            use_state_after=poll.use_state_after,
+            filter=poll.filter,
+            sent_members=self.lazy_members.sent(poll.user_id, poll.device_id, poll.since),
+            now_ts=self.clock.now_ts(),
+        )
+
+    async def _read(self, request: SyncRequest) -> SyncAnswer:
+        answer = await self.database.read(read_sync, request)
+        since = None if request.full_state else request.since
+        self.lazy_members.remember(
+            request.user_id, request.device_id, since, answer.upto, answer.sent_members
+        )
+        self.from_tail.remembered.remember_unread(request.user_id, answer.upto, answer.unread)
+        return answer
+
+    async def _rooms(self, user_id: UserID) -> UserRooms:
+        """What the user listens to; kept right by the tail, which forgets it when a membership changes."""
+        remembered = self.from_tail.remembered
+        rooms = remembered.rooms(user_id)
+        if rooms is None:
+            position, room_ids = await self.database.read(joined_rooms, user_id)
+            topics = frozenset([user_topic(user_id), *(room_topic(room_id) for room_id in room_ids)])
+            rooms = UserRooms(position, topics)
+            tail = self.follower.tail
+            changed = tail.after(position, (user_topic(user_id),), most=500) if tail.holds(position) else None
+            if position >= tail.position or changed == []:
+                remembered.remember_rooms(user_id, rooms)
+        return rooms
+
+    async def _wait(self, topics: frozenset[str], timeout_ms: int) -> None:
+        """Until one of the topics is told something, or the time is up."""
+        waiter = self.waiters.add(topics)
+        call = self.reactor.callLater(timeout_ms / 1000, _fire, waiter.woken)
+        try:
+            await waiter.woken
+        finally:
+            self.waiters.remove(waiter)
+            if call.active():
+                call.cancel()
+
+
+@attrs.frozen(slots=True)
+class _Poll:
+    """An incremental sync that may wait."""
+
+    user_id: UserID
+    device_id: str
+    filter: CompiledFilter
+    since: int
+    use_state_after: bool
+
+
+def joined_rooms(tx: ReadTransaction, user_id: UserID) -> tuple[int, Collection[RoomID]]:
+    """The position of the snapshot, and the user's joined rooms in it."""
+    return tx.stream_row().position, memberships.joined_room_ids(tx, user_id)
+
+
+def _fire(waiting: Deferred[None]) -> None:
+    if not waiting.called:
+        waiting.callback(None)

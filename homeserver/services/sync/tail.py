@@ -1,0 +1,207 @@
+"""The tail: the newest rows of the stream in memory, so that a waiting client is answered without a query.
+
+Each process follows the stream once, by reading it after every hint of the bus (and every few seconds, should a hint be
+lost). An entry is either *plain*, which means that it can be shown to any client that waits for its topic as it is, or it only
+says that a client which it concerns must ask the database.
+"""
+
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator, Mapping
+
+import attrs
+
+from homeserver.core.client_event import ClientEventBytes
+from homeserver.core.identifiers import EventID, RoomID, UserID
+from homeserver.core.json import encode
+from homeserver.core.receipts import READ_PRIVATE, receipt_events
+from homeserver.core.room_versions import get_room_version
+from homeserver.core.topics import room_topic, user_topic
+from homeserver.database.kinds import Kind
+from homeserver.database.transactions import ReadTransaction
+from homeserver.services.client_events import content_of
+from homeserver.storage import events, notifications, published, typing
+from homeserver.storage.events import StoredEvent
+
+
+@attrs.frozen(slots=True)
+class TailEvent:
+    """An event as all members of its room may see it; `outcomes` are the exceptions to `notify`, by user."""
+
+    position: int
+    room_id: RoomID
+    event_id: EventID
+    sender: UserID
+    device_id: str | None
+    txn_id: str | None
+    thread_id: str | None
+    notify: int
+    outcomes: Mapping[str, int]
+    json: ClientEventBytes
+    prev_content: bytes | None
+    replaces_state: EventID | None
+
+
+@attrs.frozen(slots=True)
+class Entry:
+    """A row of the tail. What is not plain has neither event nor ephemeral event."""
+
+    position: int
+    topic: str
+    room_id: RoomID | None = None
+    event: TailEvent | None = None
+    ephemeral: tuple[bytes, ...] = ()
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the entry can be shown to every client that waits for its topic."""
+        return self.event is not None or bool(self.ephemeral)
+
+
+@attrs.frozen(slots=True)
+class TailRows:
+    """What was new; `unsure` tells that rows were published which the tail does not follow."""
+
+    upto: int
+    entries: list[Entry]
+    unsure: bool
+
+
+_FOLLOWED = (Kind.EVENTS, Kind.RECEIPTS, Kind.TYPING, Kind.ACCOUNT_DATA)
+
+
+def read_tail(tx: ReadTransaction, *, after: int, now_ts: int) -> TailRows:
+    """Everything that was published after a position."""
+    stream = tx.stream_row()
+    upto = stream.position
+    entries: list[Entry] = []
+    if stream.changed_since(Kind.EVENTS, after):
+        entries += _events(tx, after, upto)
+    if stream.changed_since(Kind.RECEIPTS, after):
+        entries += _receipts(tx, after, upto)
+    if stream.changed_since(Kind.TYPING, after):
+        entries += _typing(tx, after, upto, now_ts)
+    if stream.changed_since(Kind.ACCOUNT_DATA, after):
+        changed = published.account_data_between(tx, after=after, upto=upto)
+        entries += (Entry(position, user_topic(user_id)) for position, user_id in changed)
+    entries.sort(key=lambda entry: entry.position)
+    unsure = any(stream.changed_since(kind, after) for kind in Kind if kind not in _FOLLOWED)
+    return TailRows(upto, entries, unsure)
+
+
+def _events(tx: ReadTransaction, after: int, upto: int) -> Iterator[Entry]:
+    new = events.published(tx, after=after, upto=upto)
+    rooms = published.rooms_of(tx, {event.room_nid for event in new})
+    outcomes = notifications.outcomes(tx, after=after, upto=upto)
+    replaced_nids = {event.replaces_nid for event in new if event.replaces_nid is not None}
+    replaced = events.of_nids(tx, replaced_nids) if replaced_nids else {}
+    for event in new:
+        room_id, version = rooms[event.room_nid]
+        topic = room_topic(room_id)
+        position = event.position or 0
+        if event.type == "m.room.member" and event.state_key is not None:
+            # Membership changes what is shown to whom, and the room's summary: the database decides.
+            yield Entry(position, topic)
+            yield Entry(position, user_topic(UserID(event.state_key)))
+        elif event.type == "m.room.redaction" or event.redacted_by is not None:
+            # What it redacts must be looked up.
+            yield Entry(position, topic)
+        else:
+            shown = _tail_event(
+                event,
+                room_id,
+                outcomes.get(position, {}),
+                replaced.get(event.replaces_nid or 0),
+                redacts_in_content=get_room_version(version).redacts_in_content,
+            )
+            yield Entry(position, topic, room_id, event=shown)
+
+
+def _tail_event(
+    event: StoredEvent,
+    room_id: RoomID,
+    outcomes: Mapping[str, int],
+    replaced: StoredEvent | None,
+    *,
+    redacts_in_content: bool,
+) -> TailEvent:
+    return TailEvent(
+        event.position or 0,
+        room_id,
+        event.event_id,
+        event.sender,
+        event.device_id,
+        event.txn_id,
+        event.thread_id,
+        event.notify,
+        outcomes,
+        ClientEventBytes.of(
+            event.pdu, event_id=event.event_id, room_id=room_id, redacts_in_content=redacts_in_content
+        ),
+        None if replaced is None else content_of(replaced),
+        None if replaced is None else replaced.event_id,
+    )
+
+
+def _receipts(tx: ReadTransaction, after: int, upto: int) -> Iterator[Entry]:
+    for row in published.receipts_between(tx, after=after, upto=upto):
+        receipt = row.receipt
+        # The reader's own unread counts change.
+        yield Entry(row.position, user_topic(receipt.user_id))
+        if receipt.receipt_type != READ_PRIVATE:
+            shown = tuple(encode(event) for event in receipt_events([receipt]))
+            yield Entry(row.position, room_topic(row.room_id), row.room_id, ephemeral=shown)
+
+
+def _typing(tx: ReadTransaction, after: int, upto: int, now_ts: int) -> Iterator[Entry]:
+    changed = published.typing_between(tx, after=after, upto=upto)
+    users = typing.now(tx, [nid for nid, _ in changed], now_ts=now_ts)
+    for (nid, room_id), position in changed.items():
+        event = encode({"type": "m.typing", "content": {"user_ids": [*users.get(nid, ())]}})
+        yield Entry(position, room_topic(room_id), room_id, ephemeral=(event,))
+
+
+class Tail:
+    """The entries of the last few thousand positions; in the reactor's thread only.
+
+    Complete for every position after `floor`, up to `position`. A client with a token before `unsure` must ask the database.
+    """
+
+    MOST = 4_000
+
+    def __init__(self, position: int) -> None:
+        self.position = position
+        self.floor = position
+        self.unsure = position
+        self._entries: deque[Entry] = deque()
+
+    def extend(self, rows: TailRows) -> Collection[str]:
+        """Take over what was read; gives the topics to wake."""
+        self._entries.extend(rows.entries)
+        self.position = rows.upto
+        if rows.unsure:
+            self.unsure = rows.upto
+        while len(self._entries) > self.MOST:
+            self.floor = self._entries.popleft().position
+        return {entry.topic for entry in rows.entries}
+
+    def holds(self, since: int) -> bool:
+        """Whether the tail knows everything after `since`."""
+        return since >= self.floor and since >= self.unsure
+
+    def after(self, since: int, topics: Collection[str], *, most: int) -> list[Entry] | None:
+        """The entries after `since` with one of these topics, in order; `None` if there are too many to look through."""
+        found: list[Entry] = []
+        for count, entry in enumerate(reversed(self._entries)):
+            if entry.position <= since:
+                break
+            if count >= most:
+                return None
+            if entry.topic in topics:
+                found.append(entry)
+        found.reverse()
+        return found
+
+
+def plain(entries: Iterable[Entry]) -> bool:
+    """Whether all entries can be shown as they are."""
+    return all(entry.is_plain for entry in entries)

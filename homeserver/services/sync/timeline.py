@@ -1,0 +1,82 @@
+"""The window of a room's timeline that a sync shows."""
+
+import attrs
+import msgspec
+
+from homeserver.core.filters import RoomEventMatcher
+from homeserver.database.transactions import ReadTransaction
+from homeserver.services.visibility import Reader, visible
+from homeserver.storage import events
+from homeserver.storage.events import StoredEvent
+
+DEFAULT_LIMIT = 10
+MAX_LIMIT = 100
+BEGINNING = -(2**62)
+"""Before every position, that of fetched history included."""
+
+_PAGES = 5
+"""How often more events are read when a filter or the visibility leaves none of those that were read."""
+
+
+class _HasUrl(msgspec.Struct, gc=False):
+    url: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+class _Content(msgspec.Struct, gc=False):
+    content: _HasUrl
+
+
+_content = msgspec.json.Decoder(_Content)
+
+
+@attrs.frozen(slots=True)
+class Timeline:
+    """Events in their order, each with the reader's membership at it.
+
+    `limited`: there are more before them, after the point where the window may begin. `prev_batch` is the position that leads to
+    those.
+    """
+
+    events: list[tuple[StoredEvent, str]]
+    limited: bool
+    prev_batch: int
+
+
+def wanted(matcher: RoomEventMatcher, event: StoredEvent) -> bool:
+    """Whether the event passes the filter."""
+    if matcher.matches_all:
+        return True
+    has_url = matcher.contains_url is not None and _content.decode(event.pdu).content.url is not msgspec.UNSET
+    return matcher.matches(event.type, event.sender, has_url=has_url)
+
+
+def read_timeline(
+    tx: ReadTransaction, reader: Reader, matcher: RoomEventMatcher, *, after: int, newest: int
+) -> Timeline:
+    """The newest events with `after < position <= newest` that the reader may see and the filter lets pass."""
+    limit = DEFAULT_LIMIT if matcher.events.limit is None else min(matcher.events.limit, MAX_LIMIT)
+    found: list[tuple[StoredEvent, str]] = []
+    most = limit + 1
+    upto = newest
+    exhausted = False
+    for _ in range(_PAGES):
+        page = events.page(tx, reader.room_nid, after=after, newest=upto, most=most, order="newest first")
+        found += visible(tx, reader, [event for event in page if wanted(matcher, event)])
+        exhausted = len(page) < most
+        if exhausted or len(found) > limit:
+            break
+        upto = _position(page[-1]) - 1
+        most = max(most, 50)
+    limited = not exhausted or len(found) > limit
+    found = found[:limit]
+    if found:
+        prev_batch = _position(found[-1][0]) - 1
+    else:
+        prev_batch = upto if limited else newest
+    return Timeline(found[::-1], limited, prev_batch)
+
+
+def _position(event: StoredEvent) -> int:
+    if event.position is None:
+        raise ValueError(f"{event.event_id} is not part of the timeline")
+    return event.position

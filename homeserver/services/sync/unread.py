@@ -1,0 +1,48 @@
+"""A room's unread counts as a sync tells them."""
+
+from collections.abc import Mapping
+from typing import Self
+
+import attrs
+
+from homeserver.core.json import encode
+
+HIGHLIGHTS = 2
+NOTIFIES = 1
+
+_Counts = tuple[int, int]
+"""Notifications, and highlights among them."""
+
+
+@attrs.frozen(slots=True)
+class UnreadCounts:
+    """The counts of each thread; `None` is the main timeline."""
+
+    threads: Mapping[str | None, _Counts]
+
+    def plus(self, thread_id: str | None, outcome: int) -> Self:
+        """With one more event, whose push outcome is given in bits."""
+        notifications, highlights = self.threads.get(thread_id, (0, 0))
+        added = (notifications + (outcome & NOTIFIES), highlights + ((outcome & HIGHLIGHTS) >> 1))
+        return attrs.evolve(self, threads={**self.threads, thread_id: added})
+
+    def sections(self, *, by_thread: bool) -> dict[str, bytes]:
+        """The members of the room's section; threads apart if the client's filter asks for that.
+
+        Spec: client-server API, "Receiving notifications", "Unread thread notifications".
+        """
+        main = [counts for thread, counts in self.threads.items() if thread is None or not by_thread]
+        sections = {"unread_notifications": _json(sum(c[0] for c in main), sum(c[1] for c in main))}
+        if by_thread:
+            threads = {
+                thread: {"notification_count": counts[0], "highlight_count": counts[1]}
+                for thread, counts in self.threads.items()
+                if thread is not None and any(counts)
+            }
+            if threads:
+                sections["unread_thread_notifications"] = encode(threads)  # type: ignore[arg-type] - JSON
+        return sections
+
+
+def _json(notifications: int, highlights: int) -> bytes:
+    return b'{"notification_count":%d,"highlight_count":%d}' % (notifications, highlights)

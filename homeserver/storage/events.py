@@ -1,0 +1,245 @@
+"""Events and the timelines of rooms."""
+
+from collections.abc import Collection, Sequence
+from typing import Literal
+
+import attrs
+from sqlalchemy import bindparam, delete, desc, func, select, update
+
+from homeserver.core.event import Event
+from homeserver.core.identifiers import EventID, UserID
+from homeserver.core.json import decode_object
+from homeserver.core.room_versions import RoomVersion
+from homeserver.database.statements import in_list, insert_into, statement
+from homeserver.database.tables.events import events
+from homeserver.database.transactions import ReadTransaction, WriteTransaction
+
+ACCEPTED = 0
+REJECTED = 1
+SOFT_FAILED = 2
+OUTLIER = 3
+
+
+@attrs.frozen(slots=True)
+class StoredEvent:
+    """An event's row; `pdu` is its canonical JSON, `position` `None` outside the timeline."""
+
+    event_nid: int
+    event_id: EventID
+    room_nid: int
+    position: int | None
+    depth: int
+    origin_server_ts: int
+    type: str
+    state_key: str | None
+    sender: UserID
+    membership: str | None
+    state_root: int | None
+    status: int
+    notify: int
+    thread_id: str | None
+    redacted_by: EventID | None
+    device_id: str | None
+    txn_id: str | None
+    replaces_nid: int | None
+    pdu: bytes
+
+
+_e = events.c
+_COLUMNS = tuple(events.columns)
+INSERT = insert_into(events)
+BY_ID = statement(select(*_COLUMNS).where(_e.event_id == bindparam("event_id")))
+BY_IDS = statement(select(*_COLUMNS).where(in_list(_e.event_id, "event_ids")))
+BY_NIDS = statement(select(*_COLUMNS).where(in_list(_e.event_nid, "event_nids")))
+NIDS = statement(select(_e.event_id, _e.event_nid).where(in_list(_e.event_id, "event_ids")))
+IDS = statement(select(_e.event_nid, _e.event_id).where(in_list(_e.event_nid, "event_nids")))
+POSITION = statement(
+    select(_e.room_nid, _e.position, _e.thread_id).where(_e.event_id == bindparam("event_id"))
+)
+_visible = _e.status == ACCEPTED
+BACKWARDS = statement(
+    select(*_COLUMNS)
+    .where(
+        _e.room_nid == bindparam("room_nid"),
+        _e.position <= bindparam("newest"),
+        _e.position > bindparam("after"),
+        _visible,
+    )
+    .order_by(desc(_e.position))
+    .limit(bindparam("most"))
+)
+FORWARDS = statement(
+    select(*_COLUMNS)
+    .where(
+        _e.room_nid == bindparam("room_nid"),
+        _e.position > bindparam("after"),
+        _e.position <= bindparam("newest"),
+        _visible,
+    )
+    .order_by(_e.position)
+    .limit(bindparam("most"))
+)
+PUBLISHED = statement(
+    select(*_COLUMNS)
+    .where(_e.position > bindparam("after"), _e.position <= bindparam("upto"), _visible)
+    .order_by(_e.position)
+)
+AT_OR_AFTER = statement(
+    select(_e.event_id, _e.origin_server_ts)
+    .where(
+        _e.room_nid == bindparam("room_nid"),
+        _e.origin_server_ts >= bindparam("ts"),
+        _e.position.is_not(None),
+        _visible,
+    )
+    .order_by(_e.origin_server_ts, _e.position)
+    .limit(1)
+)
+AT_OR_BEFORE = statement(
+    select(_e.event_id, _e.origin_server_ts)
+    .where(
+        _e.room_nid == bindparam("room_nid"),
+        _e.origin_server_ts <= bindparam("ts"),
+        _e.position.is_not(None),
+        _visible,
+    )
+    .order_by(desc(_e.origin_server_ts), desc(_e.position))
+    .limit(1)
+)
+REDACT = statement(
+    update(events)
+    .where(_e.event_nid == bindparam("the_event"))
+    .values(pdu=bindparam("redacted_pdu"), redacted_by=bindparam("redaction_id"))
+)
+JOIN_AFTER = statement(
+    select(_e.position)
+    .where(
+        _e.room_nid == bindparam("room_nid"),
+        _e.position > bindparam("after"),
+        _e.type == "m.room.member",
+        _e.state_key == bindparam("user_id"),
+        _e.membership == "join",
+        _visible,
+    )
+    .limit(1)
+)
+ROOTS = statement(
+    select(_e.state_root).where(_e.room_nid == bindparam("room_nid"), _e.state_root.is_not(None)).distinct()
+)
+SOME_OF_ROOM = statement(
+    select(_e.event_nid).where(_e.room_nid == bindparam("room_nid")).limit(bindparam("most"))
+)
+DELETE = statement(delete(events).where(in_list(_e.event_nid, "event_nids")))
+COUNT = statement(select(func.count()).where(_e.room_nid == bindparam("room_nid")))
+
+
+def of(tx: ReadTransaction, event_id: str) -> StoredEvent | None:
+    """The event with this id."""
+    row = tx.one(BY_ID, event_id=event_id)
+    return None if row is None else StoredEvent(*row)
+
+
+def of_ids(tx: ReadTransaction, event_ids: Collection[str]) -> dict[EventID, StoredEvent]:
+    """Those of the events that are known."""
+    return {row[1]: StoredEvent(*row) for row in tx.all(BY_IDS, event_ids=sorted(event_ids))}
+
+
+def of_nids(tx: ReadTransaction, event_nids: Collection[int]) -> dict[int, StoredEvent]:
+    """The events with these numbers."""
+    return {row[0]: StoredEvent(*row) for row in tx.all(BY_NIDS, event_nids=sorted(event_nids))}
+
+
+def parsed(tx: ReadTransaction, event_nids: Collection[int], version: RoomVersion) -> dict[int, Event]:
+    """The events with these numbers, decoded and cached: for the auth rules, not for clients.
+
+    A cached event may have been redacted meanwhile; redaction keeps whatever the auth rules read.
+    """
+    cache = tx.caches.events
+    found: dict[int, Event] = {}
+    missing: list[int] = []
+    for nid in event_nids:
+        event = cache.get(nid)
+        if event is None:
+            missing.append(nid)
+        else:
+            found[nid] = event
+    if missing:
+        for row in tx.all(BY_NIDS, event_nids=missing):
+            stored = StoredEvent(*row)
+            event = Event.from_pdu(
+                decode_object(stored.pdu),
+                version,
+                event_id=stored.event_id,
+                rejected=stored.status == REJECTED,
+            )
+            tx.remember(cache, stored.event_nid, event)
+            found[stored.event_nid] = event
+    return found
+
+
+def nids_of(tx: ReadTransaction, event_ids: Collection[str]) -> dict[EventID, int]:
+    """The numbers of those events that are known."""
+    return dict(tx.all(NIDS, event_ids=sorted(event_ids)))  # type: ignore[arg-type] - pairs
+
+
+def ids_of(tx: ReadTransaction, event_nids: Collection[int]) -> dict[int, EventID]:
+    """The ids of these numbers."""
+    return dict(tx.all(IDS, event_nids=sorted(event_nids)))  # type: ignore[arg-type] - pairs
+
+
+def position_of(tx: ReadTransaction, event_id: str) -> tuple[int, int | None, str | None] | None:
+    """The event's room number, position and thread; `None` if it is not known."""
+    row = tx.one(POSITION, event_id=event_id)
+    return None if row is None else (row[0], row[1], row[2])
+
+
+def page(
+    tx: ReadTransaction,
+    room_nid: int,
+    *,
+    after: int,
+    newest: int,
+    most: int,
+    order: Literal["newest first", "oldest first"],
+) -> list[StoredEvent]:
+    """Up to `most` accepted events with `after < position <= newest`."""
+    query = BACKWARDS if order == "newest first" else FORWARDS
+    return [
+        StoredEvent(*row) for row in tx.all(query, room_nid=room_nid, after=after, newest=newest, most=most)
+    ]
+
+
+def published(tx: ReadTransaction, *, after: int, upto: int) -> list[StoredEvent]:
+    """All accepted events with `after < position <= upto`, of all rooms, in their order."""
+    return [StoredEvent(*row) for row in tx.all(PUBLISHED, after=after, upto=upto)]
+
+
+def closest(
+    tx: ReadTransaction, room_nid: int, ts: int, *, forwards: bool
+) -> tuple[EventID, int] | None:
+    """The event nearest to `ts` (milliseconds) in that direction, with its `origin_server_ts`."""
+    row = tx.one(AT_OR_AFTER if forwards else AT_OR_BEFORE, room_nid=room_nid, ts=ts)
+    return None if row is None else (row[0], row[1])
+
+
+def redact(tx: WriteTransaction, event_nid: int, *, pdu: bytes, redaction_id: EventID) -> None:
+    """Keep only the redacted form of the event."""
+    tx.execute(REDACT, the_event=event_nid, redacted_pdu=pdu, redaction_id=redaction_id)
+
+
+def has_join_after(tx: ReadTransaction, room_nid: int, user_id: UserID, position: int) -> bool:
+    """Whether the user joined the room by an event with a higher position."""
+    return tx.one(JOIN_AFTER, room_nid=room_nid, user_id=user_id, after=position) is not None
+
+
+def state_roots(tx: ReadTransaction, room_nid: int) -> list[int]:
+    """The roots that the room's events refer to."""
+    return [row[0] for row in tx.all(ROOTS, room_nid=room_nid)]
+
+
+def delete_some(tx: WriteTransaction, room_nid: int, *, most: int) -> int:
+    """Delete up to `most` events of the room; gives how many."""
+    nids: Sequence[int] = [row[0] for row in tx.all(SOME_OF_ROOM, room_nid=room_nid, most=most)]
+    if nids:
+        tx.execute(DELETE, event_nids=nids)
+    return len(nids)

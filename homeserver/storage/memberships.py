@@ -1,0 +1,223 @@
+"""Who is in which room: the current membership of each user that a room's state names."""
+
+from collections.abc import Collection
+
+import attrs
+from sqlalchemy import bindparam, case, delete, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from homeserver.core.identifiers import EventID, RoomID, UserID
+from homeserver.database.statements import in_list, statement
+from homeserver.database.tables.rooms import memberships, rooms
+from homeserver.database.transactions import ReadTransaction, WriteTransaction
+
+
+@attrs.frozen(slots=True)
+class Membership:
+    """A user's membership in a room; `since_position` is where it became what it is."""
+
+    room_nid: int
+    user_id: UserID
+    membership: str
+    event_nid: int
+    event_id: EventID
+    sender: UserID
+    position: int
+    since_position: int
+    was_joined: bool
+    forgotten: bool
+
+
+@attrs.frozen(slots=True)
+class RoomOfUser:
+    """A room as one of its users' rooms."""
+
+    room_nid: int
+    room_id: RoomID
+    version: str
+    membership: str
+    event_nid: int
+    sender: UserID
+    position: int
+    since_position: int
+    was_joined: bool
+    forgotten: bool
+    last_position: int
+    state_root: int
+    joined_members: int
+    invited_members: int
+    state_position: int
+
+
+_m = memberships.c
+_COLUMNS = (
+    _m.room_nid,
+    _m.user_id,
+    _m.membership,
+    _m.event_nid,
+    _m.event_id,
+    _m.sender,
+    _m.position,
+    _m.since_position,
+    _m.was_joined,
+    _m.forgotten,
+)
+ONE = statement(
+    select(*_COLUMNS).where(_m.room_nid == bindparam("room_nid"), _m.user_id == bindparam("user_id"))
+)
+IN_ROOM = statement(
+    select(*_COLUMNS).where(_m.room_nid == bindparam("room_nid"), _m.membership == bindparam("membership"))
+)
+_ROOM_OF_USER = (
+    _m.room_nid,
+    rooms.c.room_id,
+    rooms.c.version,
+    _m.membership,
+    _m.event_nid,
+    _m.sender,
+    _m.position,
+    _m.since_position,
+    _m.was_joined,
+    _m.forgotten,
+    rooms.c.last_position,
+    rooms.c.state_root,
+    rooms.c.joined_members,
+    rooms.c.invited_members,
+    rooms.c.state_position,
+)
+_JOINED_TABLES = memberships.join(rooms, rooms.c.room_nid == _m.room_nid)
+OF_USER = statement(
+    select(*_ROOM_OF_USER).select_from(_JOINED_TABLES).where(_m.user_id == bindparam("user_id"))
+)
+OF_USER_IN_ROOM = statement(
+    select(*_ROOM_OF_USER)
+    .select_from(_JOINED_TABLES)
+    .where(_m.user_id == bindparam("user_id"), rooms.c.room_id == bindparam("room_id"))
+)
+JOINED_ROOM_IDS = statement(
+    select(rooms.c.room_id)
+    .select_from(_JOINED_TABLES)
+    .where(_m.user_id == bindparam("user_id"), _m.membership == "join")
+)
+USERS = statement(
+    select(_m.user_id)
+    .where(_m.room_nid == bindparam("room_nid"), _m.membership == bindparam("membership"))
+    .order_by(_m.position, _m.user_id)
+    .limit(bindparam("most"))
+)
+LOCAL_USERS = statement(
+    select(_m.user_id).where(
+        _m.room_nid == bindparam("room_nid"), _m.membership == bindparam("membership"), _m.is_local == 1
+    )
+)
+LOCAL_AMONG = statement(
+    select(_m.user_id).where(
+        _m.room_nid == bindparam("room_nid"),
+        _m.membership == "join",
+        _m.is_local == 1,
+        in_list(_m.user_id, "user_ids"),
+    )
+)
+_new = insert(memberships)
+SET = statement(
+    _new.on_conflict_do_update(
+        index_elements=["room_nid", "user_id"],
+        set_={
+            "membership": _new.excluded.membership,
+            "event_nid": _new.excluded.event_nid,
+            "event_id": _new.excluded.event_id,
+            "sender": _new.excluded.sender,
+            "position": _new.excluded.position,
+            "since_position": case(
+                (_m.membership == _new.excluded.membership, _m.since_position),
+                else_=_new.excluded.since_position,
+            ),
+            "was_joined": case((_m.was_joined == 1, 1), else_=_new.excluded.was_joined),
+            "forgotten": 0,
+        },
+    ).values(
+        {
+            column.name: bindparam("position" if column.name == "since_position" else column.name)
+            for column in memberships.columns
+        }
+    )
+)
+"""Takes `position` when it is published, like the membership event that it follows."""
+
+FORGET = statement(
+    update(memberships)
+    .where(_m.room_nid == bindparam("the_room"), _m.user_id == bindparam("the_user"))
+    .values(forgotten=1)
+)
+REMEMBERED_LOCALLY = statement(
+    select(func.count()).where(_m.room_nid == bindparam("room_nid"), _m.is_local == 1, _m.forgotten == 0)
+)
+DELETE_ROOM = statement(delete(memberships).where(_m.room_nid == bindparam("room_nid")))
+
+
+def of(tx: ReadTransaction, room_nid: int, user_id: str) -> Membership | None:
+    """The user's membership, `None` if the room's state has never named the user."""
+    row = tx.one(ONE, room_nid=room_nid, user_id=user_id)
+    return None if row is None else Membership(*row[:8], was_joined=bool(row[8]), forgotten=bool(row[9]))
+
+
+def in_room(tx: ReadTransaction, room_nid: int, membership: str) -> list[Membership]:
+    """All users with this membership."""
+    return [
+        Membership(*row[:8], was_joined=bool(row[8]), forgotten=bool(row[9]))
+        for row in tx.all(IN_ROOM, room_nid=room_nid, membership=membership)
+    ]
+
+
+def rooms_of(tx: ReadTransaction, user_id: UserID) -> list[RoomOfUser]:
+    """All rooms whose state names the user, whatever the membership."""
+    return [_room_of_user(row) for row in tx.all(OF_USER, user_id=user_id)]
+
+
+def room_of(tx: ReadTransaction, user_id: UserID, room_id: RoomID) -> RoomOfUser | None:
+    """The room as one of the user's rooms; `None` if its state has never named the user, or there is no such room."""
+    row = tx.one(OF_USER_IN_ROOM, user_id=user_id, room_id=room_id)
+    return None if row is None else _room_of_user(row)
+
+
+def joined_room_ids(tx: ReadTransaction, user_id: UserID) -> list[RoomID]:
+    """The rooms that the user is joined to."""
+    return [row[0] for row in tx.all(JOINED_ROOM_IDS, user_id=user_id)]
+
+
+def users(tx: ReadTransaction, room_nid: int, membership: str, *, most: int) -> list[UserID]:
+    """Up to `most` users with this membership, longest-standing first."""
+    return [row[0] for row in tx.all(USERS, room_nid=room_nid, membership=membership, most=most)]
+
+
+def local_users(tx: ReadTransaction, room_nid: int, membership: str) -> list[UserID]:
+    """The users of this server with this membership."""
+    return [row[0] for row in tx.all(LOCAL_USERS, room_nid=room_nid, membership=membership)]
+
+
+def local_among(tx: ReadTransaction, room_nid: int, user_ids: Collection[str]) -> list[UserID]:
+    """Those of `user_ids` that are joined users of this server."""
+    return [row[0] for row in tx.all(LOCAL_AMONG, room_nid=room_nid, user_ids=sorted(user_ids))]
+
+
+def forget(tx: WriteTransaction, room_nid: int, user_id: UserID) -> None:
+    """The user no longer wants to see the room."""
+    tx.execute(FORGET, the_room=room_nid, the_user=user_id)
+
+
+def is_remembered(tx: ReadTransaction, room_nid: int) -> bool:
+    """Whether any user of this server has not forgotten the room."""
+    return int(tx.value(REMEMBERED_LOCALLY, room_nid=room_nid)) > 0
+
+
+def _room_of_user(row: tuple[object, ...]) -> RoomOfUser:
+    return RoomOfUser(
+        *row[:8],  # type: ignore[arg-type] - the columns' types are the tables'
+        was_joined=bool(row[8]),
+        forgotten=bool(row[9]),
+        last_position=row[10],  # type: ignore[arg-type]
+        state_root=row[11],  # type: ignore[arg-type]
+        joined_members=row[12],  # type: ignore[arg-type]
+        invited_members=row[13],  # type: ignore[arg-type]
+        state_position=row[14],  # type: ignore[arg-type]
+    )

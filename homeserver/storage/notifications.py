@@ -1,0 +1,133 @@
+"""Unread counts: how many events after a point would notify a user."""
+
+from collections.abc import Collection, Mapping
+
+import attrs
+from sqlalchemy import bindparam, delete, func, select
+
+from homeserver.core.identifiers import UserID
+from homeserver.database.statements import insert_into, statement
+from homeserver.database.tables.events import events
+from homeserver.database.tables.notifications import push_outcomes
+from homeserver.database.transactions import ReadTransaction, WriteTransaction
+
+NOTIFIES = 1
+HIGHLIGHTS = 2
+
+_e = events.c
+_o = push_outcomes.c
+INSERT = insert_into(push_outcomes)
+"""Takes `position` when it is published, with the event that it is about."""
+ORDINARY = statement(
+    select(_e.thread_id, _e.notify, func.count(), func.max(_e.position))
+    .where(
+        _e.room_nid == bindparam("room_nid"),
+        _e.position > bindparam("after"),
+        _e.position <= bindparam("upto"),
+        _e.notify > 0,
+        _e.status == 0,
+        _e.sender != bindparam("user_id"),
+    )
+    .group_by(_e.thread_id, _e.notify)
+)
+EXCEPTIONS = statement(
+    select(_e.thread_id, _o.position, _o.notify, _e.notify)
+    .select_from(push_outcomes.join(events, (_e.position == _o.position)))
+    .where(
+        _o.user_id == bindparam("user_id"),
+        _o.room_nid == bindparam("room_nid"),
+        _o.position > bindparam("after"),
+        _o.position <= bindparam("upto"),
+        _e.status == 0,
+    )
+)
+AFTER = statement(
+    select(_e.thread_id, _e.position, _e.notify)
+    .where(
+        _e.room_nid == bindparam("room_nid"),
+        _e.position > bindparam("after"),
+        _e.position <= bindparam("upto"),
+        _e.notify > 0,
+        _e.status == 0,
+        _e.sender != bindparam("user_id"),
+    )
+    .order_by(_e.position)
+)
+OUTCOMES = statement(
+    select(_o.position, _o.user_id, _o.notify).where(
+        _o.position > bindparam("after"), _o.position <= bindparam("upto")
+    )
+)
+DELETE_ROOM = statement(delete(push_outcomes).where(_o.room_nid == bindparam("room_nid")))
+
+
+@attrs.frozen(slots=True)
+class Unread:
+    """How many unread events notify, and how many of them highlight."""
+
+    notifications: int = 0
+    highlights: int = 0
+
+
+def unread(
+    tx: ReadTransaction,
+    user_id: UserID,
+    room_nid: int,
+    *,
+    read_upto: int,
+    threads_read_upto: Mapping[str, int],
+    upto: int,
+) -> dict[str | None, Unread]:
+    """Unread counts per thread (`None`: the main timeline) of the events with a position up to `upto`.
+
+    `read_upto` is the position of the unthreaded receipt (or of the join); a thread's own receipt counts where it is
+    further. Main's own receipt has the key `main`.
+    """
+    totals: dict[str | None, list[int]] = {}
+    if all(position <= read_upto for position in threads_read_upto.values()):
+        for thread_id, notify, count, _ in tx.all(
+            ORDINARY, room_nid=room_nid, after=read_upto, upto=upto, user_id=user_id
+        ):
+            _add(totals, thread_id, notify, count)
+    else:
+        for thread_id, position, notify in tx.all(
+            AFTER, room_nid=room_nid, after=read_upto, upto=upto, user_id=user_id
+        ):
+            if position > threads_read_upto.get(thread_id or "main", 0):
+                _add(totals, thread_id, notify, 1)
+    for thread_id, position, own, ordinary in tx.all(
+        EXCEPTIONS, room_nid=room_nid, after=read_upto, upto=upto, user_id=user_id
+    ):
+        if position > threads_read_upto.get(thread_id or "main", 0):
+            _add(totals, thread_id, ordinary, -1)
+            _add(totals, thread_id, own, 1)
+    return {thread: Unread(*counts) for thread, counts in totals.items()}
+
+
+def _add(totals: dict[str | None, list[int]], thread_id: str | None, notify: int, count: int) -> None:
+    counts = totals.setdefault(thread_id, [0, 0])
+    counts[0] += count * (notify & NOTIFIES)
+    counts[1] += count * ((notify & HIGHLIGHTS) >> 1)
+
+
+def outcomes(tx: ReadTransaction, *, after: int, upto: int) -> dict[int, dict[str, int]]:
+    """The exceptions to the events' own `notify`, by position and user."""
+    found: dict[int, dict[str, int]] = {}
+    for position, user_id, notify in tx.all(OUTCOMES, after=after, upto=upto):
+        found.setdefault(position, {})[user_id] = notify
+    return found
+
+
+def exceptions_rows(
+    room_nid: int, outcomes_of: Mapping[UserID, int]
+) -> Collection[tuple[object, dict[str, object]]]:
+    """The statements that store who differs from the event's own `notify`, for `publish(also=...)`."""
+    return [
+        (INSERT, {"user_id": user_id, "room_nid": room_nid, "notify": notify})
+        for user_id, notify in outcomes_of.items()
+    ]
+
+
+def delete_room(tx: WriteTransaction, room_nid: int) -> None:
+    """Forget who was notified in the room."""
+    tx.execute(DELETE_ROOM, room_nid=room_nid)

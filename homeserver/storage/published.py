@@ -1,0 +1,81 @@
+"""What was published between two positions, of all rooms and users: for the tail, which follows the stream."""
+
+from collections.abc import Mapping
+
+import attrs
+from sqlalchemy import bindparam, select, union_all
+
+from homeserver.core.identifiers import EventID, RoomID, UserID
+from homeserver.core.receipts import Receipt
+from homeserver.database.statements import in_list, statement
+from homeserver.database.tables.account_data import account_data, push_rules
+from homeserver.database.tables.ephemeral import receipts, typing
+from homeserver.database.tables.rooms import rooms
+from homeserver.database.transactions import ReadTransaction
+
+
+@attrs.frozen(slots=True)
+class PublishedReceipt:
+    """A receipt as it was published."""
+
+    position: int
+    room_id: RoomID
+    receipt: Receipt
+
+
+_r = receipts.c
+_t = typing.c
+RECEIPTS = statement(
+    select(
+        _r.position, rooms.c.room_id, _r.user_id, _r.receipt_type, _r.thread_id, _r.event_id, _r.ts
+    )
+    .select_from(receipts.join(rooms, rooms.c.room_nid == _r.room_nid))
+    .where(_r.position > bindparam("after"), _r.position <= bindparam("upto"))
+    .order_by(_r.position)
+)
+TYPING = statement(
+    select(_t.position, _t.room_nid, rooms.c.room_id)
+    .select_from(typing.join(rooms, rooms.c.room_nid == _t.room_nid))
+    .where(_t.position > bindparam("after"), _t.position <= bindparam("upto"))
+    .order_by(_t.position)
+)
+ACCOUNT_DATA = statement(
+    union_all(
+        *(
+            select(table.c.position, table.c.user_id).where(
+                table.c.position > bindparam("after"), table.c.position <= bindparam("upto")
+            )
+            for table in (account_data, push_rules)
+        )
+    )
+)
+ROOMS = statement(
+    select(rooms.c.room_nid, rooms.c.room_id, rooms.c.version).where(in_list(rooms.c.room_nid, "room_nids"))
+)
+
+
+def receipts_between(tx: ReadTransaction, *, after: int, upto: int) -> list[PublishedReceipt]:
+    """The receipts with `after < position <= upto`."""
+    return [
+        PublishedReceipt(
+            position, room_id, Receipt(UserID(user_id), receipt_type, thread_id, EventID(event_id), ts)
+        )
+        for position, room_id, user_id, receipt_type, thread_id, event_id, ts in tx.all(
+            RECEIPTS, after=after, upto=upto
+        )
+    ]
+
+
+def typing_between(tx: ReadTransaction, *, after: int, upto: int) -> dict[tuple[int, RoomID], int]:
+    """The rooms in which typing changed, with the position of the last change."""
+    return {(nid, room_id): position for position, nid, room_id in tx.all(TYPING, after=after, upto=upto)}
+
+
+def account_data_between(tx: ReadTransaction, *, after: int, upto: int) -> list[tuple[int, UserID]]:
+    """Whose account data or push rules changed, with the position."""
+    return [(row[0], row[1]) for row in tx.all(ACCOUNT_DATA, after=after, upto=upto)]
+
+
+def rooms_of(tx: ReadTransaction, room_nids: set[int]) -> Mapping[int, tuple[RoomID, str]]:
+    """Room id and room version by number."""
+    return {row[0]: (row[1], row[2]) for row in tx.all(ROOMS, room_nids=sorted(room_nids))}

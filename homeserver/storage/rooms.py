@@ -1,0 +1,174 @@
+"""Rooms: version, current state, forward extremities, counts."""
+
+from collections.abc import Collection, Sequence
+
+import attrs
+import msgspec
+from sqlalchemy import bindparam, delete, func, select, update
+
+from homeserver.core.identifiers import EventID, RoomID, UserID
+from homeserver.database.statements import in_list, insert_into, statement
+from homeserver.database.tables.rooms import rooms
+from homeserver.database.transactions import ReadTransaction, WriteTransaction
+
+
+@attrs.frozen(slots=True)
+class Room:
+    """A room as its row stands; `extremities` are (event id, depth), newest last."""
+
+    room_nid: int
+    room_id: RoomID
+    version: str
+    state_root: int
+    extremities: tuple[tuple[EventID, int], ...]
+    last_position: int
+    joined_members: int
+    invited_members: int
+    state_position: int
+    is_public: bool
+
+
+_COLUMNS = (
+    rooms.c.room_nid,
+    rooms.c.room_id,
+    rooms.c.version,
+    rooms.c.state_root,
+    rooms.c.forward_extremities,
+    rooms.c.last_position,
+    rooms.c.joined_members,
+    rooms.c.invited_members,
+    rooms.c.state_position,
+    rooms.c.is_public,
+)
+ROOM = statement(select(*_COLUMNS).where(rooms.c.room_id == bindparam("room_id")))
+ROOM_LOCKED = statement(select(*_COLUMNS).where(rooms.c.room_id == bindparam("room_id")).with_for_update())
+ROOMS_BY_NID = statement(select(*_COLUMNS).where(in_list(rooms.c.room_nid, "room_nids")))
+NID = statement(select(rooms.c.room_nid).where(rooms.c.room_id == bindparam("room_id")))
+IDS = statement(select(rooms.c.room_nid, rooms.c.room_id).where(in_list(rooms.c.room_nid, "room_nids")))
+VERSION_AND_NID = statement(
+    select(rooms.c.version, rooms.c.room_nid).where(rooms.c.room_id == bindparam("room_id"))
+)
+INSERT = insert_into(rooms)
+ADVANCE = statement(
+    update(rooms)
+    .where(rooms.c.room_nid == bindparam("the_room"))
+    .values(
+        {
+            name: bindparam("position" if name == "last_position" else name)
+            for name in (
+                "state_root",
+                "forward_extremities",
+                "last_position",
+                "joined_members",
+                "invited_members",
+            )
+        }
+    )
+)
+ADVANCE_STATE = statement(
+    update(rooms)
+    .where(rooms.c.room_nid == bindparam("the_room"))
+    .values(
+        {
+            name: bindparam("position" if name in ("last_position", "state_position") else name)
+            for name in (
+                "state_root",
+                "forward_extremities",
+                "last_position",
+                "joined_members",
+                "invited_members",
+                "state_position",
+            )
+        }
+    )
+)
+SET_PUBLIC = statement(
+    update(rooms).where(rooms.c.room_id == bindparam("the_room")).values(is_public=bindparam("public"))
+)
+PUBLIC = statement(select(*_COLUMNS).where(rooms.c.is_public == 1))
+COUNT = statement(select(func.count()).select_from(rooms))
+DELETE = statement(delete(rooms).where(rooms.c.room_nid == bindparam("room_nid")))
+
+_extremities = msgspec.json.Decoder(tuple[tuple[str, int], ...])
+
+
+def of(tx: ReadTransaction, room_id: RoomID) -> Room | None:
+    """The room, or `None` if this server does not hold it."""
+    row = tx.one(ROOM, room_id=room_id)
+    return None if row is None else _room(row)
+
+
+def lock(tx: WriteTransaction, room_id: RoomID) -> Room | None:
+    """As `of`, and nobody else changes the room until the commit. Lock several rooms in the order of their ids."""
+    row = tx.one(ROOM_LOCKED, room_id=room_id)
+    return None if row is None else _room(row)
+
+
+def of_nids(tx: ReadTransaction, room_nids: Collection[int]) -> dict[int, Room]:
+    """The rooms with these numbers."""
+    return {row[0]: _room(row) for row in tx.all(ROOMS_BY_NID, room_nids=sorted(room_nids))}
+
+
+def nid_of(tx: ReadTransaction, room_id: str) -> int | None:
+    """The room's number, or `None` if this server does not hold it."""
+    cached: int | None = tx.caches.rooms.get(room_id)
+    if cached is None:
+        cached = tx.value(NID, room_id=room_id)
+        if cached is not None:
+            tx.remember(tx.caches.rooms, room_id, cached)
+    return cached
+
+
+def ids_of(tx: ReadTransaction, room_nids: Collection[int]) -> dict[int, RoomID]:
+    """The room ids of these numbers."""
+    return {row[0]: row[1] for row in tx.all(IDS, room_nids=sorted(room_nids))}
+
+
+def public(tx: ReadTransaction) -> list[Room]:
+    """The rooms listed in the public directory."""
+    return [_room(row) for row in tx.all(PUBLIC)]
+
+
+def add(
+    tx: WriteTransaction, *, room_nid: int, room_id: RoomID, version: str, creator: UserID, created_ts: int
+) -> Room:
+    """A new room, empty until its create event is appended."""
+    tx.execute(
+        INSERT,
+        room_nid=room_nid,
+        room_id=room_id,
+        version=version,
+        creator=creator,
+        created_ts=created_ts,
+        state_root=0,
+        forward_extremities=b"[]",
+        last_position=0,
+        joined_members=0,
+        invited_members=0,
+        state_position=0,
+        is_public=0,
+    )
+    return Room(room_nid, room_id, version, 0, (), 0, 0, 0, 0, is_public=False)
+
+
+def set_public(tx: WriteTransaction, room_id: RoomID, *, public: bool) -> bool:
+    """List the room in the directory, or not; whether the room exists."""
+    return tx.execute(SET_PUBLIC, the_room=room_id, public=int(public)) > 0
+
+
+def extremities_json(extremities: Sequence[tuple[EventID, int]]) -> bytes:
+    """The column's form of the forward extremities."""
+    return msgspec.json.encode(extremities)
+
+
+def _room(row: tuple[object, ...]) -> Room:
+    room_nid, room_id, version, state_root, extremities, *counts, is_public = row
+    return Room(
+        room_nid,  # type: ignore[arg-type] - the columns' types are the tables'
+        room_id,  # type: ignore[arg-type]
+        version,  # type: ignore[arg-type]
+        state_root,  # type: ignore[arg-type]
+        _extremities.decode(extremities),  # type: ignore[arg-type]
+        *counts,  # type: ignore[arg-type]
+        is_public=bool(is_public),
+    )

@@ -1,0 +1,183 @@
+"""Room state: keys, trie nodes, and which root was current when."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from sqlalchemy import bindparam, delete, desc, select
+
+from homeserver.core import state_trie
+from homeserver.core.event import StateKey
+from homeserver.database.statements import in_list, insert_into, statement
+from homeserver.database.tables.state import room_states, state_keys, state_nodes
+from homeserver.database.transactions import ReadTransaction, WriteTransaction
+
+KEY = statement(
+    select(state_keys.c.key_nid).where(
+        state_keys.c.type == bindparam("type"), state_keys.c.state_key == bindparam("state_key")
+    )
+)
+KEYS_OF = statement(
+    select(state_keys.c.key_nid, state_keys.c.type, state_keys.c.state_key).where(
+        in_list(state_keys.c.key_nid, "key_nids")
+    )
+)
+KEYS_OF_TYPE = statement(
+    select(state_keys.c.key_nid, state_keys.c.state_key).where(
+        state_keys.c.type == bindparam("type"), in_list(state_keys.c.state_key, "state_keys")
+    )
+)
+INSERT_KEY = insert_into(state_keys, ignore_conflict=True)
+NODES = statement(
+    select(state_nodes.c.node_nid, state_nodes.c.node).where(in_list(state_nodes.c.node_nid, "node_nids"))
+)
+INSERT_NODE = insert_into(state_nodes)
+NODES_OF_ROOM = statement(select(state_nodes.c.node_nid).where(state_nodes.c.room_nid == bindparam("room_nid")))
+DELETE_NODES = statement(delete(state_nodes).where(in_list(state_nodes.c.node_nid, "node_nids")))
+ROOT_AT = statement(
+    select(room_states.c.state_root)
+    .where(room_states.c.room_nid == bindparam("room_nid"), room_states.c.position <= bindparam("at"))
+    .order_by(desc(room_states.c.position))
+    .limit(1)
+)
+ROOTS = statement(select(room_states.c.state_root).where(room_states.c.room_nid == bindparam("room_nid")))
+INSERT_ROOT = insert_into(room_states)
+"""Takes `position` when it is published, like the event that changed the state."""
+DELETE_ROOTS = statement(delete(room_states).where(room_states.c.room_nid == bindparam("room_nid")))
+
+
+def loader(tx: ReadTransaction) -> state_trie.Load:
+    """Loads trie nodes through the cache; nodes never change."""
+    cache = tx.caches.nodes
+
+    def load(nids: Sequence[int]) -> Mapping[int, state_trie.Node]:
+        found: dict[int, state_trie.Node] = {}
+        missing: list[int] = []
+        for nid in nids:
+            node = cache.get(nid)
+            if node is None:
+                missing.append(nid)
+            else:
+                found[nid] = node
+        if missing:
+            for nid, data in tx.all(NODES, node_nids=missing):
+                found[nid] = node = state_trie.decode(data)
+                cache.put(nid, node)
+        return found
+
+    return load
+
+
+def key_nid(tx: ReadTransaction, key: StateKey) -> int | None:
+    """The number of a state key, `None` if no room has ever used it."""
+    nid = tx.caches.keys.get(key)
+    if nid is None:
+        nid = tx.value(KEY, type=key[0], state_key=key[1])
+        if nid is not None:
+            tx.remember(tx.caches.keys, key, nid)
+    return nid
+
+
+def make_key_nid(tx: WriteTransaction, key: StateKey) -> int:
+    """The number of a state key, made if it is new."""
+    nid = key_nid(tx, key)
+    if nid is None:
+        tx.execute(INSERT_KEY, key_nid=tx.new_nid(), type=key[0], state_key=key[1])
+        nid = key_nid(tx, key)
+        assert nid is not None  # noqa: S101 - it was inserted, here or by another transaction
+    return nid
+
+
+def keys_of(tx: ReadTransaction, key_nids: Collection[int]) -> dict[int, StateKey]:
+    """The state keys of these numbers."""
+    cache = tx.caches.key_names
+    found: dict[int, StateKey] = {}
+    missing: list[int] = []
+    for nid in key_nids:
+        name = cache.get(nid)
+        if name is None:
+            missing.append(nid)
+        else:
+            found[nid] = name
+    if missing:
+        for nid, *key in tx.all(KEYS_OF, key_nids=missing):
+            found[nid] = name = (key[0], key[1])
+            tx.remember(cache, nid, name)
+    return found
+
+
+def get(tx: ReadTransaction, root: int, key: StateKey) -> int | None:
+    """The number of the event that the state has for `key`."""
+    nid = key_nid(tx, key)
+    return None if nid is None else state_trie.get(root, nid, loader(tx))
+
+
+def get_many(tx: ReadTransaction, root: int, keys: Iterable[StateKey]) -> dict[StateKey, int]:
+    """The numbers of the events that the state has for those of `keys` that it holds."""
+    load = loader(tx)
+    found: dict[StateKey, int] = {}
+    for key in keys:
+        nid = key_nid(tx, key)
+        event = None if nid is None else state_trie.get(root, nid, load)
+        if event is not None:
+            found[key] = event
+    return found
+
+
+def members(tx: ReadTransaction, root: int, user_ids: Collection[str]) -> dict[str, int]:
+    """The numbers of these users' membership events, read with two statements at most for many users."""
+    load = loader(tx)
+    rows = tx.all(KEYS_OF_TYPE, type="m.room.member", state_keys=sorted(user_ids))
+    found = ((user_id, state_trie.get(root, nid, load)) for nid, user_id in rows)
+    return {user_id: event for user_id, event in found if event is not None}
+
+
+def event_nids(tx: ReadTransaction, root: int) -> list[int]:
+    """The numbers of all events of the state."""
+    return [event for _, event in state_trie.items(root, loader(tx))]
+
+
+def whole(tx: ReadTransaction, root: int) -> dict[StateKey, int]:
+    """The whole state: key to event number."""
+    pairs = dict(state_trie.items(root, loader(tx)))
+    keys = keys_of(tx, pairs)
+    return {keys[key]: event for key, event in pairs.items()}
+
+
+def difference(tx: ReadTransaction, old: int, new: int) -> dict[StateKey, tuple[int | None, int | None]]:
+    """What differs between two states; costs what differs."""
+    changes = state_trie.diff(old, new, loader(tx))
+    keys = keys_of(tx, changes)
+    return {keys[key]: pair for key, pair in changes.items()}
+
+
+def put(tx: WriteTransaction, room_nid: int, root: int, changes: Mapping[StateKey, int | None]) -> int:
+    """The root of the state with these keys set, or removed where `None`; its new nodes are stored."""
+    numbered = {make_key_nid(tx, key): event for key, event in changes.items()}
+    new_root, nodes = state_trie.put(root, numbered, loader(tx), tx.new_nid)
+    for nid, node in nodes.items():
+        tx.execute(INSERT_NODE, node_nid=nid, room_nid=room_nid, node=state_trie.encode(node))
+        # Safe before the commit: a number that is rolled back is never used again.
+        tx.caches.nodes.put(nid, node)
+    return new_root
+
+
+def root_at(tx: ReadTransaction, room_nid: int, position: int) -> int:
+    """The room's current state as of `position`; the empty state if the room was not there yet."""
+    root: int | None = tx.value(ROOT_AT, room_nid=room_nid, at=position)
+    return state_trie.EMPTY if root is None else root
+
+
+def collect(tx: WriteTransaction, room_nid: int, roots: Iterable[int], *, most: int) -> int:
+    """Delete up to `most` nodes of the room that neither `roots` nor `room_states` reach; gives how many."""
+    current = [row[0] for row in tx.all(ROOTS, room_nid=room_nid)]
+    reached = state_trie.nodes_of([*roots, *current], loader(tx))
+    stored = {row[0] for row in tx.all(NODES_OF_ROOM, room_nid=room_nid)}
+    garbage = sorted(stored - reached)[:most]
+    if garbage:
+        tx.execute(DELETE_NODES, node_nids=garbage)
+        tx.caches.nodes.drop(garbage)
+    return len(garbage)
+
+
+def forget_room(tx: WriteTransaction, room_nid: int) -> None:
+    """The room's states are no longer needed; `collect` then finds its nodes unreached."""
+    tx.execute(DELETE_ROOTS, room_nid=room_nid)

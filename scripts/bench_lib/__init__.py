@@ -1,0 +1,1 @@
+"""The parts of `scripts/bench`, which compares this server with Synapse."""

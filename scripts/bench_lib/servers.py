@@ -1,0 +1,281 @@
+"""The two servers as black boxes: how each is configured and started, and what one running instance costs."""
+
+import asyncio
+import base64
+import hashlib
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from bench_lib.databases import Database, free_port
+from bench_lib.http_client import Connection, RequestError
+from bench_lib.processes import Child, cpu_seconds, memory_bytes, settle
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SERVER_NAME = "bench.test"
+SHARED_SECRET = "only-for-this-benchmark"
+START_TIMEOUT_S = 120.0
+POLL_S = 0.01
+
+
+class ServerError(Exception):
+    """A server did not start, or ended by itself."""
+
+
+class Software(Protocol):
+    """A homeserver that can be configured and started."""
+
+    name: str
+    """For tables."""
+    version: str
+    key: str
+    """Names its data sets in the cache: changes whenever stored data might."""
+
+    def configure(self, data_dir: Path, port: int, database_url: str) -> tuple[list[str], Path]:
+        """Write the configuration; give the command that runs the server, and the folder to run it in."""
+        ...
+
+
+def _write_json(path: Path, value: object) -> Path:
+    """Write a configuration; JSON is YAML."""
+    path.write_text(json.dumps(value, indent=2), encoding="utf-8")
+    return path
+
+
+def _keep_signing_key(data_dir: Path) -> None:
+    """Make the server's key, in the form that both servers read, unless the folder has one."""
+    path = data_dir / "signing.key"
+    if not path.exists():
+        path.touch(mode=0o600)
+        seed = base64.b64encode(secrets.token_bytes(32)).decode("ascii").rstrip("=")
+        path.write_text(f"ed25519 a_bench {seed}\n", encoding="ascii")
+
+
+class Ours:
+    """This repository's server, run from its working tree."""
+
+    name = "ours"
+
+    def __init__(self) -> None:
+        local = REPOSITORY / ".venv" / "bin" / "python"
+        self._python = str(local) if local.exists() else sys.executable
+        digest = hashlib.sha256()
+        for path in sorted((REPOSITORY / "homeserver").rglob("*.py")):
+            digest.update(str(path.relative_to(REPOSITORY)).encode() + b"\0" + path.read_bytes() + b"\0")
+        self.version = f"{_commit()}code {digest.hexdigest()[:10]}"
+        self.key = f"ours-{digest.hexdigest()[:16]}"
+
+    def configure(self, data_dir: Path, port: int, database_url: str) -> tuple[list[str], Path]:
+        """See Software."""
+        config = {
+            "server_name": SERVER_NAME,
+            "data_dir": str(data_dir),
+            "database": database_url,
+            "signing_key_path": str(data_dir / "signing.key"),
+            "public_base_url": f"http://127.0.0.1:{port}",
+            "listeners": [{"bind": "127.0.0.1", "port": port, "tls": False}],
+            "registration": {"enabled": False, "shared_secret": SHARED_SECRET},
+            "rate_limits": {"enabled": False},
+            "log": {"level": "WARNING", "format": "text"},
+        }
+        _keep_signing_key(data_dir)
+        file = _write_json(data_dir / "homeserver.yaml", config)
+        return [self._python, "-m", "homeserver", "run", "--config", str(file)], REPOSITORY
+
+
+def _commit() -> str:
+    """Name the commit that is checked out, where git is there to tell."""
+    command = ["git", "-C", str(REPOSITORY), "rev-parse", "--short", "HEAD"]
+    try:
+        return f"{subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()}, "
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+_NO_LIMIT = {"per_second": 1_000_000, "burst_count": 1_000_000}
+_LIMITS: dict[str, object] = {
+    **dict.fromkeys(
+        ("rc_message", "rc_registration", "rc_joins_per_room", "rc_room_creation", "rc_profile"), _NO_LIMIT
+    ),
+    "rc_login": dict.fromkeys(("address", "account", "failed_attempts"), _NO_LIMIT),
+    "rc_joins": dict.fromkeys(("local", "remote"), _NO_LIMIT),
+    "rc_invites": dict.fromkeys(("per_room", "per_user", "per_issuer"), _NO_LIMIT),
+    "rc_presence": {"per_user": _NO_LIMIT},
+}
+
+
+class Synapse:
+    """Synapse from its own virtual environment: one process, default caches, no federation, no metrics."""
+
+    name = "Synapse"
+
+    def __init__(self, python: Path, version: str) -> None:
+        self._python = python
+        self.version = version
+        self.key = f"synapse-{version}"
+
+    def configure(self, data_dir: Path, port: int, database_url: str) -> tuple[list[str], Path]:
+        """See Software."""
+        logging = {
+            "version": 1,
+            "formatters": {"plain": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
+            "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
+            "root": {"level": "WARNING", "handlers": ["console"]},
+            "disable_existing_loggers": False,
+        }
+        config: dict[str, object] = {
+            "server_name": SERVER_NAME,
+            "public_baseurl": f"http://127.0.0.1:{port}/",
+            "pid_file": str(data_dir / "homeserver.pid"),
+            "signing_key_path": str(data_dir / "signing.key"),
+            "media_store_path": str(data_dir / "media"),
+            "log_config": str(_write_json(data_dir / "log.yaml", logging)),
+            "listeners": [
+                {
+                    "bind_addresses": ["127.0.0.1"],
+                    "port": port,
+                    "type": "http",
+                    "tls": False,
+                    "resources": [{"names": ["client"], "compress": False}],
+                }
+            ],
+            "database": self._database(data_dir, database_url),
+            "registration_shared_secret": SHARED_SECRET,
+            "macaroon_secret_key": SHARED_SECRET,
+            "form_secret": SHARED_SECRET,
+            "bcrypt_rounds": 4,
+            "report_stats": False,
+            "enable_metrics": False,
+            "presence": {"enabled": False},
+            "trusted_key_servers": [],
+            "federation_domain_whitelist": [],
+            **_LIMITS,
+        }
+        file = _write_json(data_dir / "homeserver.yaml", config)
+        _keep_signing_key(data_dir)
+        return [str(self._python), "-m", "synapse.app.homeserver", "--config-path", str(file)], data_dir
+
+    @staticmethod
+    def _database(data_dir: Path, url: str) -> dict[str, object]:
+        if url.startswith("sqlite"):
+            return {"name": "sqlite3", "args": {"database": str(data_dir / "homeserver.db")}}
+        return {"name": "psycopg2", "args": {"dsn": url, "cp_min": 5, "cp_max": 10}}
+
+
+@dataclass(frozen=True)
+class StartCost:
+    """What it took from the start of the process to the first answer: wall clock and CPU time, in seconds."""
+
+    wall_s: float
+    cpu_s: float
+
+
+class Instance:
+    """One server on one data folder, running or stopped."""
+
+    def __init__(self, software: Software, database: Database, data_dir: Path, log: Path) -> None:
+        self.software = software
+        self.data_dir = data_dir
+        self.port = 0
+        self._database = database
+        self._log = log
+        self._child: Child | None = None
+
+    async def start(self) -> StartCost:
+        """Start the server and wait for its first answer.
+
+        Errors: ServerError, with the end of the server's log.
+        """
+        self.port = free_port()
+        command, folder = self.software.configure(self.data_dir, self.port, self._database.url(self.data_dir))
+        began, database_cpu = time.monotonic(), self._database.cpu_seconds()
+        self._child = Child(command, log=self._log, cwd=folder, env=_environment())
+        connection = Connection(self.port)
+        try:
+            while not await self._answers(connection):
+                self.check()
+                if time.monotonic() - began > START_TIMEOUT_S:
+                    raise ServerError(self._story(f"did not answer within {START_TIMEOUT_S:.0f} s"))
+                await asyncio.sleep(POLL_S)
+            wall = time.monotonic() - began
+            cpu = cpu_seconds(self._child.pid) + self._database.cpu_seconds() - database_cpu
+            return StartCost(wall, cpu)
+        finally:
+            connection.close()
+
+    @staticmethod
+    async def _answers(connection: Connection) -> bool:
+        try:
+            await connection.send("GET", "/_matrix/client/versions")
+        except (OSError, RequestError):
+            return False
+        return True
+
+    def check(self) -> None:
+        """Errors: ServerError when the server has ended by itself."""
+        code = None if self._child is None else self._child.exit_code()
+        if code is not None:
+            raise ServerError(self._story(f"ended by itself with exit code {code}"))
+
+    def _story(self, what: str) -> str:
+        tail = self._child.log_tail() if self._child is not None else ""
+        return f"{self.software.name} {what}; the end of its log:\n{tail or '(empty)'}"
+
+    def log_tail(self) -> str:
+        """Give the last lines of the server's log."""
+        return self._child.log_tail(8) if self._child is not None else ""
+
+    @property
+    def is_running(self) -> bool:
+        return self._child is not None
+
+    def cpu_seconds(self) -> float:
+        """CPU time of the server's and its database's processes so far."""
+        assert self._child is not None
+        return cpu_seconds(self._child.pid) + self._database.cpu_seconds()
+
+    def memory_bytes(self) -> int:
+        """PSS of the server's processes, without those of PostgreSQL."""
+        assert self._child is not None
+        return memory_bytes(self._child.pid)
+
+    async def settle(self) -> None:
+        """Wait until the server has nothing left to do."""
+        await settle(self.cpu_seconds, at_most_s=15.0)
+
+    async def settle_briefly(self) -> None:
+        """Like `settle`, between the steps of a load."""
+        await settle(self.cpu_seconds, at_most_s=5.0, window_s=0.05, windows=2)
+
+    def pause(self) -> None:
+        """Freeze the server, so that it takes no time from the other one."""
+        if self._child is not None:
+            self._child.signal_group(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let a paused server go on."""
+        if self._child is not None:
+            self._child.signal_group(signal.SIGCONT)
+
+    def stop(self) -> None:
+        """Stop the server, if it runs, in the orderly way."""
+        child, self._child = self._child, None
+        if child is not None:
+            child.stop()
+
+    def remove(self) -> None:
+        """Stop the server and drop its database; the folder stays."""
+        self.stop()
+        self._database.drop(self.data_dir)
+
+
+def _environment() -> dict[str, str]:
+    """Keep the environment but for what changes how Python runs."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}

@@ -1,0 +1,41 @@
+# Sourced by the scripts: finds Python and keeps virtual environments in step with the lock files.
+# shellcheck shell=bash
+
+die() {
+    printf '%s: %s\n' "${0##*/}" "$*" >&2
+    exit 1
+}
+
+# The first Python that is new enough, of $PYTHON or those on the PATH.
+find_python() {
+    local candidate
+    for candidate in ${PYTHON:+"$PYTHON"} python3 python3.14 python3.13 python3.12 python3.11; do
+        if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            command -v "$candidate"
+            return
+        fi
+    done
+    die "Python 3.11 or newer was not found: apt-get install python3 python3-venv, or set PYTHON to its path"
+}
+
+# make_environment FOLDER LOCK_FILE: FOLDER becomes a virtual environment that holds exactly what LOCK_FILE
+# says, and this source tree as an editable package. Does nothing if it is that already.
+make_environment() {
+    local folder=$1 lock=$2 python wanted
+    python=$(find_python)
+    # What the environment depends on: the interpreter, the place (its scripts hold absolute paths), the locks.
+    wanted=$("$python" -c 'import sys; print(sys.version)'; pwd; cat "$lock" pyproject.toml)
+    wanted=$(printf '%s' "$wanted" | sha256sum)
+    if [ -f "$folder/made-from" ] && [ "$(cat "$folder/made-from")" = "$wanted" ]; then
+        return
+    fi
+    "$python" -c 'import ensurepip, venv' 2>/dev/null ||
+        die "$python cannot make virtual environments: apt-get install python3-venv (as root), then start this again"
+    printf 'Setting up %s from %s ...\n' "$folder" "$lock" >&2
+    rm -rf "$folder"
+    "$python" -m venv "$folder"
+    local install=("$folder/bin/python" -m pip --disable-pip-version-check install --quiet)
+    "${install[@]}" --require-hashes --only-binary :all: --requirement "$lock"
+    "${install[@]}" --no-deps --no-build-isolation --no-index --editable .
+    printf '%s' "$wanted" >"$folder/made-from"
+}

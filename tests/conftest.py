@@ -1,0 +1,103 @@
+"""Runs `async def` tests and fixtures on the reactor that the server runs on.
+
+The reactor is Twisted's asyncio reactor on uvloop. It is started once, and turns only while something
+asynchronous is awaited: a test, or the set-up or tear-down of an `async def` fixture (what follows its
+`yield`). So nothing happens behind a test's back, and synchronous tests need no reactor. `@given` may stand on
+an `async def` test. What Twisted logs as a failure during a test, such as an error nobody awaited, fails it.
+"""
+
+import asyncio
+import functools
+import inspect
+from collections.abc import Callable, Coroutine, Generator, Iterator
+from typing import Any, cast
+
+import pytest
+import uvloop
+from twisted.internet import asyncioreactor
+from twisted.internet.defer import Deferred
+from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
+from zope.interface import implementer
+
+LOOP = uvloop.new_event_loop()
+asyncio.set_event_loop(LOOP)
+asyncioreactor.install(LOOP)
+
+from twisted.internet import reactor as installed_reactor  # noqa: E402 - must follow the installation
+
+REACTOR = cast("asyncioreactor.AsyncioSelectorReactor", installed_reactor)
+
+LONGEST_SECONDS = 60
+"""A test that waits longer than this waits for ever."""
+
+
+def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Turn the reactor until `coroutine` is done."""
+    deferred = Deferred.fromCoroutine(coroutine).addTimeout(LONGEST_SECONDS, REACTOR)
+    return LOOP.run_until_complete(deferred.asFuture(LOOP))
+
+
+def synchronous(function: Callable[..., Any]) -> Callable[..., Any]:
+    """An `async def` function, or a generator of that kind, as pytest can call it."""
+    if inspect.isasyncgenfunction(function):
+
+        @functools.wraps(function)
+        def generate(*args: Any, **kwargs: Any) -> Iterator[Any]:
+            steps = function(*args, **kwargs)
+
+            async def step() -> Any:
+                return await anext(steps, None)
+
+            yield run(step())
+            run(step())
+
+        return generate
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return run(function(*args, **kwargs))
+
+    return call
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(fixturedef: Any) -> Generator[None, object, object]:
+    if inspect.isasyncgenfunction(fixturedef.func) or inspect.iscoroutinefunction(fixturedef.func):
+        fixturedef.func = synchronous(fixturedef.func)
+    return (yield)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: Any) -> None:
+    given = getattr(pyfuncitem.obj, "hypothesis", None)
+    if given is not None and inspect.iscoroutinefunction(given.inner_test):
+        given.inner_test = synchronous(given.inner_test)
+    elif inspect.iscoroutinefunction(pyfuncitem.obj):
+        pyfuncitem.obj = synchronous(pyfuncitem.obj)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _reactor() -> Iterator[None]:
+    """Start the reactor (its threads come with it) before the first test, and stop it after the last."""
+    REACTOR.startRunning(installSignalHandlers=False)
+    yield
+    stopped: Deferred[None] = Deferred()
+    REACTOR.addSystemEventTrigger("after", "shutdown", stopped.callback, None)
+    REACTOR.fireSystemEvent("shutdown")
+    LOOP.run_until_complete(stopped.asFuture(LOOP))
+
+
+@pytest.fixture(autouse=True)
+def _no_unseen_failures() -> Iterator[None]:
+    """Nothing may fail without anybody knowing."""
+    failures: list[str] = []
+
+    @implementer(ILogObserver)
+    def observe(event: LogEvent) -> None:
+        if "log_failure" in event:
+            failures.append(event["log_failure"].getTraceback())
+
+    globalLogPublisher.addObserver(observe)
+    yield
+    globalLogPublisher.removeObserver(observe)
+    assert not failures, "\n".join(failures)

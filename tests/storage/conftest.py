@@ -1,0 +1,27 @@
+"""Fixtures for tests of `storage`: real databases, SQLite always, PostgreSQL where one is given."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from homeserver.database.transactions import WriteTransaction
+from tests.storage.store import Store, postgresql_store, sqlite_store
+
+POSTGRESQL = "HOMESERVER_TEST_POSTGRESQL"
+"""The environment variable with the URL of a database that tests may do anything with."""
+
+
+@pytest.fixture(params=["sqlite", *(["postgresql"] if POSTGRESQL in os.environ else [])])
+def store(request: pytest.FixtureRequest) -> Iterator[Store]:
+    """An empty database."""
+    with sqlite_store() if request.param == "sqlite" else postgresql_store(os.environ[POSTGRESQL]) as made:
+        yield made
+
+
+@pytest.fixture
+def tx(store: Store) -> Iterator[WriteTransaction]:
+    """An open transaction on an empty database."""
+    store.cursor.execute("BEGIN")
+    yield store.transaction()
+    store.cursor.execute("ROLLBACK")

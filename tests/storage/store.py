@@ -1,0 +1,118 @@
+"""A database for tests of `storage`: transaction functions run in the test's own thread, one at a time."""
+
+import contextlib
+import sqlite3
+from collections.abc import Callable, Iterator
+from typing import Concatenate, ParamSpec, TypeVar, cast
+
+import psycopg
+from sqlalchemy import create_engine
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from homeserver.database.kinds import Kind
+from homeserver.database.numbers import NumberPool
+from homeserver.database.statements import Backend
+from homeserver.database.tables import metadata
+from homeserver.database.transactions import Caches, Cursor, Published, ReadTransaction, WriteTransaction
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+SCHEMA = "storage_tests"
+
+
+class Store:
+    """A database with all tables. `published` are the rows of the last write, `position` is the last one's."""
+
+    def __init__(self, cursor: Cursor, backend: Backend) -> None:
+        self.cursor = cursor
+        self.backend: Backend = backend
+        self.caches = Caches()
+        self.position = 0
+        self.published: list[Published] = []
+        self._numbers = NumberPool()
+        self._numbers.add(1, 100_000)
+        kinds = [kind.value for kind in Kind]
+        cursor.execute(
+            f"INSERT INTO stream (id, position, {', '.join(kinds)}) VALUES (1, 0{', 0' * len(kinds)})"
+        )
+
+    def read(
+        self, f: Callable[Concatenate[ReadTransaction, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run `f(tx, ...)` as `Database.read` does."""
+        with self._transaction(keep=False):
+            return f(ReadTransaction(self.cursor, self.backend, self.caches), *args, **kwargs)
+
+    def write(
+        self, f: Callable[Concatenate[WriteTransaction, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run `f(tx, ...)` as `Database.write` does: all of it is kept, or nothing if it raises."""
+        with self._transaction(keep=True):
+            tx = self.transaction()
+            result = f(tx, *args, **kwargs)
+            self.flush(tx)
+        for cache, key, value in tx.remembered:
+            cache.put(key, value)
+        return result
+
+    def transaction(self) -> WriteTransaction:
+        """To call functions with directly; nothing that they publish is stored before `flush`."""
+        return WriteTransaction(self.cursor, self.backend, self.caches, self._numbers)
+
+    def flush(self, tx: WriteTransaction) -> None:
+        """Give what the transaction published its positions."""
+        self.published = tx.published
+        first = self.position
+        self.position = tx.flush(first)
+        for number, row in enumerate(tx.published, 1):
+            self.cursor.execute(
+                f"UPDATE stream SET position = {first + number}, {row.kind.value} = {first + number}"
+            )
+
+    @property
+    def topics(self) -> list[str]:
+        """Whom the last write told."""
+        return [topic for row in self.published for topic in row.topics]
+
+    @contextlib.contextmanager
+    def _transaction(self, *, keep: bool) -> Iterator[None]:
+        self.cursor.execute("BEGIN")
+        try:
+            yield
+        except BaseException:
+            self.cursor.execute("ROLLBACK")
+            raise
+        self.cursor.execute("COMMIT" if keep else "ROLLBACK")
+
+
+@contextlib.contextmanager
+def sqlite_store() -> Iterator[Store]:
+    """In memory."""
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    engine = create_engine("sqlite://", creator=lambda: connection)
+    metadata.create_all(engine)
+    try:
+        yield Store(cast("Cursor", connection.cursor()), "sqlite")
+    finally:
+        engine.dispose()
+        connection.close()
+
+
+@contextlib.contextmanager
+def postgresql_store(url: str) -> Iterator[Store]:
+    """In a schema of its own of the database at `url`, which is dropped in the end."""
+    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]  # as SQLAlchemy declares it
+    with psycopg.connect(url, autocommit=True) as connection:
+        cursor = connection.cursor()
+        cursor.execute(f"DROP SCHEMA IF EXISTS {SCHEMA} CASCADE")
+        cursor.execute(f"CREATE SCHEMA {SCHEMA}")
+        cursor.execute(f"SET search_path = {SCHEMA}")
+        for table in metadata.sorted_tables:
+            for element in (CreateTable(table), *map(CreateIndex, table.indexes)):
+                cursor.execute(str(element.compile(dialect=dialect)))
+        try:
+            yield Store(cast("Cursor", cursor), "postgresql")
+        finally:
+            cursor.execute(f"DROP SCHEMA {SCHEMA} CASCADE")

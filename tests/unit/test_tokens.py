@@ -1,0 +1,55 @@
+"""Stream tokens have one spelling."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from homeserver.core.errors import InvalidParam
+from homeserver.core.tokens import parse_stream_token, stream_token
+
+INT64 = st.integers(min_value=-(2**63), max_value=2**63 - 1)
+
+
+@given(position=INT64)
+def test_round_trip(position: int) -> None:
+    assert parse_stream_token(stream_token(position)) == position
+
+
+@given(text=st.one_of(st.text(max_size=30), st.from_regex(r"s-?[0-9]{1,25}\n?")))
+def test_whatever_is_read_is_what_would_be_written(text: str) -> None:
+    try:
+        position = parse_stream_token(text)
+    except InvalidParam:
+        return
+    assert stream_token(position) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "s",
+        "s-",
+        "s-0",
+        "s01",
+        "s+1",
+        "s1.0",
+        "s1e3",
+        "s 1",
+        "s1 ",
+        "s1\n",
+        "s１",
+        "S1",
+        "1",
+        "t1",
+        "s1_2",
+        "s--1",
+        f"s{2**63}",
+        f"s{-(2**63) - 1}",
+        "s" + "9" * 10_000,
+        "s1\0",
+    ],
+)
+def test_foreign_tokens(text: str) -> None:
+    with pytest.raises(InvalidParam):
+        parse_stream_token(text)
