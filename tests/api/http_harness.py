@@ -36,9 +36,10 @@ class Reactor(IReactorTCP, IReactorTime):
 REACTOR = cast("Reactor", installed_reactor)
 
 TOKENS = {
-    "alice": Requester(UserID("@alice:x"), DeviceID("A"), False, False, None, b"a"),
-    "guest": Requester(UserID("@guest:x"), DeviceID("G"), True, False, None, b"g"),
-    "admin": Requester(UserID("@admin:x"), DeviceID("R"), False, True, None, b"r"),
+    name: Requester(
+        UserID(f"@{name}:x"), DeviceID("D"), name == "guest", name == "admin", None, name.encode()
+    )
+    for name in ("alice", "guest", "admin")
 }
 
 
@@ -95,11 +96,11 @@ class RawClient(Protocol):
         self.is_reset = False
         self._changed: list[Deferred[None]] = []
 
-    def dataReceived(self, data: bytes) -> None:
+    def dataReceived(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
         self.received += data
         self._wake()
 
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
+    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802 - Twisted's name
         self.is_closed = True
         self.is_reset = "unclean" in reason.getErrorMessage() or "reset" in str(reason).lower()
         self._wake()
@@ -193,7 +194,7 @@ class ServerUnderTest:
         connected: Deferred[RawClient] = Deferred()
 
         class Client(RawClient):
-            def connectionMade(self) -> None:
+            def connectionMade(self) -> None:  # noqa: N802 - Twisted's name
                 connected.callback(self)
 
         factory = ClientFactory.forProtocol(Client)

@@ -214,9 +214,20 @@ def test_no_bytes_break_the_parser(data: bytes, places: list[int]) -> None:
 @given(
     st.lists(
         st.sampled_from(
-            [b"POST / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\n", b"Host: x\r\n", b"Content-Length: 5\r\n"]
-            + [b"Transfer-Encoding: chunked\r\n", b"\r\n", b"\r", b"\n", b"5\r\n", b"0\r\n", b"hello", b";a"]
-            + [b"Connection: upgrade\r\nUpgrade: x\r\n", b"Expect: 100-continue\r\n", b" ", b"HTTP/1.1"]
+            [
+                *(b"POST / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\n", b"Host: x\r\n", b"Content-Length: 5\r\n"),
+                *(
+                    b"Transfer-Encoding: chunked\r\n",
+                    b"\r\n",
+                    b"\r",
+                    b"\n",
+                    b"5\r\n",
+                    b"0\r\n",
+                    b"hello",
+                    b";a",
+                ),
+                *(b"Connection: upgrade\r\nUpgrade: x\r\n", b"Expect: 100-continue\r\n", b" ", b"HTTP/1.1"),
+            ]
         ),
         max_size=14,
     ),

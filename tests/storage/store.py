@@ -23,7 +23,7 @@ SCHEMA = "storage_tests"
 
 
 class Store:
-    """A database with all tables. `published` are the rows of the last write, `position` is the last one's."""
+    """A database with all tables. `published` are the rows of the last write, up to `position`."""
 
     def __init__(self, cursor: Cursor, backend: Backend) -> None:
         self.cursor = cursor
@@ -110,8 +110,9 @@ def postgresql_store(url: str) -> Iterator[Store]:
         cursor.execute(f"CREATE SCHEMA {SCHEMA}")
         cursor.execute(f"SET search_path = {SCHEMA}")
         for table in metadata.sorted_tables:
-            for element in (CreateTable(table), *map(CreateIndex, table.indexes)):
-                cursor.execute(str(element.compile(dialect=dialect)))
+            cursor.execute(str(CreateTable(table).compile(dialect=dialect)))
+            for index in table.indexes:
+                cursor.execute(str(CreateIndex(index).compile(dialect=dialect)))
         try:
             yield Store(cast("Cursor", cursor), "postgresql")
         finally:

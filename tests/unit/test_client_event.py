@@ -104,9 +104,7 @@ def test_each_member_of_unsigned_stands_alone(option: str) -> None:
 
 
 def test_an_event_from_the_future_has_a_negative_age() -> None:
-    """The age "may be incorrect", "which can cause the age to either be negative or greater than it actually
-    is".
-    """
+    """The age "may be incorrect", and even negative."""
     event = built(pdu_of())
     assert (
         json.loads(event.render(now_ts=event.origin_server_ts - 5, with_room_id=True))["unsigned"]["age"]

@@ -61,8 +61,7 @@ def resolve(
     keys = {key for state in distinct for key in state.keys() - unconflicted.keys()}
     conflicted = {key: {state[key] for state in distinct if key in state} for key in sorted(keys)}
     difference: Collection[EventID] = ()
-    if links is None:
-        links = links_from(fetch)
+    links = links or links_from(fetch)
     if room_version.state_resolution is not StateResolution.V1:
         sets = [[state[key] for key in keys if key in state] for state in distinct]
         difference = auth_difference(sets, lambda _generation: unconflicted.values(), links)
@@ -94,10 +93,8 @@ def resolve_conflicted(
     events = KnownEvents(fetch)
     if room_version.state_resolution is StateResolution.V1:
         return v1.resolve(conflicted, unconflicted, events)
-    if links is None:
-        links = links_from(fetch)
     conflicted_set = {event_id for event_ids in conflicted.values() for event_id in event_ids}
     if room_version.state_resolution is StateResolution.V2:
         full_conflicted = conflicted_set | set(auth_difference)
-        return v2.resolve(full_conflicted, unconflicted, events, links, base=unconflicted)
-    return v2_1.resolve(conflicted_set, auth_difference, unconflicted, events, links)
+        return v2.resolve(full_conflicted, unconflicted, events, base=unconflicted)
+    return v2_1.resolve(conflicted_set, auth_difference, unconflicted, events, links or links_from(fetch))

@@ -175,53 +175,25 @@ def _reached_from_some(sets: Sequence[Collection[EventID]], places: _Places) -> 
     return result
 
 
-def below(tops: Collection[EventID], floor: int, links: Links) -> dict[EventID, AuthLink]:
-    """`tops`, and all events reached from them whose generation is at least `floor`, with their places."""
-    places = _Places(links)
-    found: dict[EventID, AuthLink] = {}
-    highest = level = set(tops)
-    while level:
-        places.load(level)
-        found.update(
-            (event_id, places[event_id])
-            for event_id in sorted(level)
-            if event_id in highest or places[event_id].generation >= floor
-        )
-        level = {
-            cited
-            for event_id in level
-            if places[event_id].generation > floor
-            for cited in places[event_id].auth_events
-        } - found.keys()
-    return found
-
-
-def lowest_generation(event_ids: Collection[EventID], links: Links) -> int:
-    """The lowest generation of some events, of which there is at least one."""
-    found = links(sorted(event_ids))
-    return min(found[event_id].generation for event_id in event_ids)
-
-
 def conflicted_subgraph(conflicted: Collection[EventID], links: Links) -> set[EventID]:
     """The events on the paths from one conflicted event down to another, both ends included.
 
     A path may be a single event. Spec: room version 12, "State resolution", "Conflicted state subgraph".
     """
-    if not conflicted:
-        return set()
-    walked = below(conflicted, lowest_generation(conflicted, links), links)
+    places = _Places(links)
     subgraph = set(conflicted)
+    places.load(subgraph)
+    floor = min((places[event_id].generation for event_id in subgraph), default=0)
+    # All that the conflicted events lead to, but for what is too low to lead to one of them.
+    walked: set[EventID] = set()
+    level = subgraph
+    while level:
+        walked |= level
+        level = {cited for event_id in level for cited in places[event_id].auth_events} - walked
+        places.load(level)
+        level = {event_id for event_id in level if places[event_id].generation > floor}
     # The lowest generation first: whether an event leads to a conflicted one is known for all that it cites.
-    for event_id in sorted(walked, key=lambda event_id: walked[event_id].generation):
-        if not subgraph.isdisjoint(walked[event_id].auth_events):
+    for event_id in sorted(walked, key=lambda event_id: places[event_id].generation):
+        if not subgraph.isdisjoint(places[event_id].auth_events):
             subgraph.add(event_id)
     return subgraph
-
-
-def with_auth_chains(tops: Collection[EventID], chosen: Collection[EventID], links: Links) -> set[EventID]:
-    """`tops`, and those of `chosen` that are in their auth chains."""
-    if not tops:
-        return set()
-    return {
-        event_id for event_id in below(tops, lowest_generation(chosen, links), links) if event_id in chosen
-    } | set(tops)

@@ -5,7 +5,7 @@ Spec: room version 2, "State resolution", "Reverse topological power ordering" a
 
 import heapq
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from typing import TypeAlias
 
 import attrs
@@ -14,7 +14,6 @@ from homeserver.core.auth_events import CREATE, POWER_LEVELS
 from homeserver.core.event import Event, create_event_id_of
 from homeserver.core.identifiers import EventID
 from homeserver.core.power_levels import Level, PowerLevels
-from homeserver.core.state_resolution.auth_graph import AuthLink, Links, below, lowest_generation
 from homeserver.core.state_resolution.events import KnownEvents
 
 _Rank: TypeAlias = tuple[float, int, EventID]
@@ -50,57 +49,34 @@ class Powers:
 
 
 def reverse_topological_power_ordering(
-    event_ids: Collection[EventID], events: KnownEvents, powers: Powers, links: Links
+    event_ids: Collection[EventID], events: KnownEvents, powers: Powers
 ) -> list[EventID]:
-    """Each event after those of its auth chain, and else the most powerful sender's first.
+    """Each event after those of these that it cites, and else the most powerful sender's first.
 
     Among those of equal power the earliest by `origin_server_ts` comes first, then the lowest ID.
     """
-    if not event_ids:
-        return []
     ranks: dict[EventID, _Rank] = {
         event_id: (-powers.of_sender(events[event_id]), events[event_id].origin_server_ts, event_id)
         for event_id in event_ids
     }
-    # Events in between, which are not ordered themselves, still hand on the order.
-    graph = below(event_ids, lowest_generation(event_ids, links), links)
-    waiting_for, citing = _dependencies(graph)
-    ready: list[_Rank] = []
-    passing = []
-    for event_id, count in waiting_for.items():
-        if count == 0 and event_id in ranks:
-            ready.append(ranks[event_id])
-        elif count == 0:
-            passing.append(event_id)
-    heapq.heapify(ready)
-    ordered: list[EventID] = []
-    while ready or passing:
-        if passing:
-            done = passing.pop()
-        else:
-            done = heapq.heappop(ready)[2]
-            ordered.append(done)
-        for event_id in citing[done]:
-            waiting_for[event_id] -= 1
-            if waiting_for[event_id] == 0 and event_id in ranks:
-                heapq.heappush(ready, ranks[event_id])
-            elif waiting_for[event_id] == 0:
-                passing.append(event_id)
-    return ordered
-
-
-def _dependencies(
-    graph: Mapping[EventID, AuthLink],
-) -> tuple[dict[EventID, int], dict[EventID, list[EventID]]]:
-    """For each event, how many of the graph it cites; and by which of the graph it is cited."""
     waiting_for: dict[EventID, int] = {}
-    citing: dict[EventID, list[EventID]] = {event_id: [] for event_id in graph}
-    for event_id, link in graph.items():
-        cited = [auth_event for auth_event in dict.fromkeys(link.auth_events) if auth_event in graph]
+    citing: dict[EventID, list[EventID]] = {event_id: [] for event_id in ranks}
+    for event_id in ranks:
+        cited = [auth_event for auth_event in set(events[event_id].auth_events) if auth_event in ranks]
         waiting_for[event_id] = len(cited)
         for auth_event in cited:
             citing[auth_event].append(event_id)
-    return waiting_for, citing
+    ready = [ranks[event_id] for event_id, count in waiting_for.items() if count == 0]
+    heapq.heapify(ready)
+    ordered: list[EventID] = []
+    while ready:
+        done = heapq.heappop(ready)[2]
+        ordered.append(done)
+        for event_id in citing[done]:
+            waiting_for[event_id] -= 1
+            if waiting_for[event_id] == 0:
+                heapq.heappush(ready, ranks[event_id])
+    return ordered
 
 
 def mainline_ordering(

@@ -23,4 +23,4 @@ def resolve(
     nothing: what an event rests on is taken from what it cites.
     """
     full_conflicted = conflicted_subgraph(conflicted, links) | set(auth_difference)
-    return v2.resolve(full_conflicted, unconflicted, events, links, base=nothing)
+    return v2.resolve(full_conflicted, unconflicted, events, base=nothing)

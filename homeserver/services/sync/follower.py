@@ -11,7 +11,7 @@ from homeserver.database.database import Database
 from homeserver.database.errors import StorageUnavailable
 from homeserver.database.transactions import ReadTransaction
 from homeserver.runtime.clock import Clock
-from homeserver.services.sync.from_tail import Remembered
+from homeserver.services.sync.remembered import Remembered
 from homeserver.services.sync.tail import Tail, read_tail
 from homeserver.services.sync.waiters import Waiters
 

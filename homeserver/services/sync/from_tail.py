@@ -1,14 +1,15 @@
 """Answering a waiting sync from memory: what it needs to know of the user, and how the answer is put together."""
 
 from collections import OrderedDict
-from collections.abc import Mapping
 
 import attrs
 
 from homeserver.core.filters import CompiledFilter, EventFormat
 from homeserver.core.identifiers import RoomID, UserID
 from homeserver.core.splice import array, keyed, object_of
+from homeserver.services.sync.follower import Follower
 from homeserver.services.sync.lazy_members import Sent
+from homeserver.services.sync.remembered import Remembered
 from homeserver.services.sync.tail import Entry, Tail, TailEvent
 from homeserver.services.sync.timeline import DEFAULT_LIMIT, MAX_LIMIT
 from homeserver.services.sync.unread import UnreadCounts
@@ -18,65 +19,6 @@ MOST_ENTRIES = 500
 
 FRESH_MS = 250
 """How old the `age` in an event's bytes may be when they are used for the next client."""
-
-
-@attrs.frozen(slots=True)
-class UserRooms:
-    """What a user listens to: the own topic and those of the joined rooms, as of `position`."""
-
-    position: int
-    topics: frozenset[str]
-
-
-class Remembered:
-    """What this process knows of its clients' users, kept right by the tail: it may be forgotten at any time."""
-
-    MOST_USERS = 20_000
-    MOST_COUNTS = 50_000
-
-    def __init__(self) -> None:
-        self._rooms: OrderedDict[UserID, UserRooms] = OrderedDict()
-        self._unread: OrderedDict[tuple[UserID, RoomID], tuple[int, UnreadCounts]] = OrderedDict()
-
-    def rooms(self, user_id: UserID) -> UserRooms | None:
-        """What the user listens to."""
-        found = self._rooms.get(user_id)
-        if found is not None:
-            self._rooms.move_to_end(user_id)
-        return found
-
-    def remember_rooms(self, user_id: UserID, rooms: UserRooms) -> None:
-        """As it was read from the database."""
-        self._rooms[user_id] = rooms
-        if len(self._rooms) > self.MOST_USERS:
-            self._rooms.popitem(last=False)
-
-    def forget_rooms(self, user_id: UserID) -> None:
-        """The user's memberships have changed."""
-        self._rooms.pop(user_id, None)
-
-    def unread(self, user_id: UserID, room_id: RoomID) -> tuple[int, UnreadCounts] | None:
-        """The user's unread counts in the room, and the position that they were told at."""
-        found = self._unread.get((user_id, room_id))
-        if found is not None:
-            self._unread.move_to_end((user_id, room_id))
-        return found
-
-    def remember_unread(
-        self, user_id: UserID, position: int, counts: Mapping[RoomID, UnreadCounts]
-    ) -> None:
-        """As they were told at `position`."""
-        for room_id, count in counts.items():
-            known = self._unread.get((user_id, room_id))
-            if known is None or known[0] < position:
-                self._unread[user_id, room_id] = position, count
-        while len(self._unread) > self.MOST_COUNTS:
-            self._unread.popitem(last=False)
-
-    def clear(self) -> None:
-        """Forget everything: what keeps it right has been interrupted."""
-        self._rooms.clear()
-        self._unread.clear()
 
 
 class Renderings:
@@ -139,9 +81,14 @@ def can_be_served(filter: CompiledFilter) -> bool:
 class FromTail:
     """Puts answers together from entries of the tail."""
 
-    tail: Tail
+    follower: Follower
     remembered: Remembered
     renderings: Renderings
+
+    @property
+    def tail(self) -> Tail:
+        """The tail as it is now."""
+        return self.follower.tail
 
     def answer(self, asking: Asking, entries: list[Entry]) -> bytes | None:
         """The body that shows these entries; `None` if the database must be asked."""

@@ -1,7 +1,6 @@
 """Sync: what is new for a client since its token; the client waits until there is something."""
 
 from collections.abc import Collection
-from typing import Protocol
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -15,22 +14,15 @@ from homeserver.database.database import Database
 from homeserver.database.transactions import ReadTransaction
 from homeserver.runtime.clock import Clock
 from homeserver.services.sync.follower import Follower
-from homeserver.services.sync.from_tail import Asking, FromTail, UserRooms, can_be_served
+from homeserver.services.sync.from_tail import Asking, FromTail, can_be_served
 from homeserver.services.sync.lazy_members import LazyMembers
+from homeserver.services.sync.remembered import UserRooms
 from homeserver.services.sync.read import read_sync
 from homeserver.services.sync.request import SyncAnswer, SyncRequest
 from homeserver.services.sync.waiters import Waiters
 from homeserver.storage import memberships
 
 MAX_TIMEOUT_MS = 5 * 60_000
-
-
-class PresenceOfSyncs(Protocol):
-    """Is told that a client syncs."""
-
-    def touch(self, user_id: UserID, device_id: str, set_presence: str) -> None:
-        """The user's client syncs, with this `set_presence`."""
-        ...
 
 
 @attrs.frozen

@@ -318,12 +318,12 @@ def test_the_members_of_a_large_room_cost_nothing() -> None:
 
 def test_the_worst_rules_that_are_allowed_do_not_stall_a_room() -> None:
     body = ("a" * 50 + "b") * 1280
-    nasty = [sounding(f"r{number}", pattern="a?" * 5 + "*" + "a" * 8 + "b?x") for number in range(500)]
+    nasty = [sounding(f"r{number}", pattern="a?" * 7 + "a?b?b*") for number in range(500)]
     rules = ruleset(content=nasty)
     event = facts(body)
     started = time.perf_counter()
     assert sound(rules, event) is None
-    # Measured: 30 ms.
+    # Measured: 20 ms.
     assert time.perf_counter() - started < 3
 
 

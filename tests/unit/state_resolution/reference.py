@@ -99,11 +99,21 @@ def comparison(event: Event, events: Events) -> tuple[float, int, str]:
     return (-level, event.origin_server_ts, event.event_id)
 
 
+def cited_within(event_ids: set[EventID], chosen: set[EventID], events: Events) -> set[EventID]:
+    """What these cite of `chosen`, and what those cite, and so on."""
+    found: set[EventID] = set()
+    while True:
+        more = {cited for id in event_ids | found for cited in events[id].auth_events} & chosen
+        if more <= found:
+            return found
+        found |= more
+
+
 def power_order(chosen: set[EventID], events: Events) -> list[EventID]:
     """Kahn's algorithm, one event at a time."""
     left, ordered = set(chosen), []
     while left:
-        free = [event_id for event_id in left if not auth_chain(event_id, events) & left]
+        free = [event_id for event_id in left if left.isdisjoint(events[event_id].auth_events)]
         ordered.append(min(free, key=lambda event_id: comparison(events[event_id], events)))
         left.remove(ordered[-1])
     return ordered
@@ -164,7 +174,7 @@ def resolve_v2(states: Sequence[State], events: Events, *, subgraph: bool) -> di
     if subgraph:
         full |= subgraph_of(conflicted, events)
     first = {event_id for event_id in full if is_power_event(events[event_id])}
-    first |= full.intersection(*[set().union(*(auth_chain(event_id, events) for event_id in first))])
+    first |= cited_within(first, full, events)
     state = replay({} if subgraph else unconflicted, power_order(first, events), events)
     rest = mainline_order(full - first, state.get(POWER_LEVELS), events)
     return replay(state, rest, events) | unconflicted

@@ -1,0 +1,153 @@
+"""The composition root: a server is made here from its configuration, and nowhere else."""
+
+import secrets
+from collections.abc import Collection
+from typing import Protocol, cast
+
+import attrs
+from twisted.internet.defer import DeferredList
+from twisted.internet.interfaces import IListeningPort, IReactorTCP, IReactorThreads, IReactorTime
+from twisted.python.threadpool import ThreadPool
+
+from homeserver.app.endpoints import endpoints
+from homeserver.app.loops import Upkeep, loops
+from homeserver.app.services import Services, make_services
+from homeserver.config.sections import Config, Listener, RateLimits
+from homeserver.core.rate_limit import RateLimit
+from homeserver.core.signing import SigningKey
+from homeserver.database.database import Database
+from homeserver.database.drivers import Location
+from homeserver.http.addresses import TrustedProxies
+from homeserver.http.application import Application
+from homeserver.http.endpoints import Limit
+from homeserver.http.listen import listen
+from homeserver.http.rate_limits import InMemoryRateLimiter, RateLimiter
+from homeserver.http.router import Router
+from homeserver.http.server import HttpServer
+from homeserver.http.tls import RenewableCertificate
+from homeserver.rooms.draft import Signer
+from homeserver.runtime.bus import Bus, LocalBus
+from homeserver.runtime.clock import Clock
+from homeserver.runtime.loops import Loops
+from homeserver.runtime.redis_bus import RedisBus
+
+CLOSING_MS = 3_000
+"""How long running requests may take after the signal to stop."""
+
+
+class Reactor(IReactorTCP, IReactorTime, IReactorThreads):  # type: ignore[misc] - interfaces of zope
+    """What a server needs of the reactor."""
+
+
+class _Hints(Protocol):
+    def hint(self, topics: Collection[str] = ()) -> None: ...
+
+
+@attrs.frozen
+class Server:
+    """One server process: `start` it, and `stop` it once."""
+
+    config: Config
+    database: Database
+    bus: Bus
+    services: Services
+    reactor: Reactor
+    _loops: Loops
+    _pool: ThreadPool
+    _servers: list[tuple[Listener, HttpServer]]
+    _certificate: RenewableCertificate | None
+    _ports: list[IListeningPort] = attrs.field(factory=list, init=False)
+
+    @property
+    def ports(self) -> list[int]:
+        """The ports that are listened on, in the order of the configuration."""
+        return [port.getHost().port for port in self._ports]
+
+    async def start(self) -> None:
+        """Open the database and the ports. Errors: DatabaseError, ListenError, RedisError."""
+        self._pool.start()
+        self.database.start()
+        await self.bus.start()
+        await self.services.follower.start()
+        self._loops.start()
+        for listener, server in self._servers:
+            certificate = self._certificate if listener.tls else None
+            self._ports.append(listen(self.reactor, listener, server, certificate))
+
+    async def stop(self) -> None:
+        """Stop accepting, let running requests finish and waiting ones return, then close everything."""
+        for port in self._ports:
+            await _done(port.stopListening())
+        self.services.waiters.close()
+        for _, server in self._servers:
+            await server.connections.shut_down(CLOSING_MS)
+        self.services.follower.stop()
+        await self._loops.stop()
+        await self.bus.stop()
+        self.database.stop()
+        self._pool.stop()
+
+
+def build(config: Config, key: SigningKey, reactor: Reactor, clock: Clock) -> Server:
+    """Make a server from its configuration; nothing is opened yet. Errors: DatabaseError, CertificateError."""
+    signer = Signer(config.server_name, key)
+    pool = ThreadPool(0, 2, "upkeep")
+    bus: Bus = LocalBus()
+    if config.redis is not None:
+        bus = RedisBus(
+            config.redis,
+            f"homeserver:{config.server_name}",
+            secrets.token_hex(8),
+            on_break=lambda: services.follower.lost_touch(),
+        )
+    database = Database(Location.parse(config.database), reactor, on_commit=bus.publish)
+    services = make_services(config, database, clock, reactor, signer)
+    bus.subscribe(lambda _, topics: services.follower.hint(topics))
+    rate_limiter = InMemoryRateLimiter(_rates(config.rate_limits), clock)
+    certificate = None
+    if config.tls is not None:
+        certificate = RenewableCertificate(config.tls.certificate, config.tls.private_key, clock)
+    return Server(
+        config,
+        database,
+        bus,
+        services,
+        reactor,
+        Loops(reactor, loops(services, Upkeep(database, clock, reactor, pool))),
+        pool,
+        [(listener, _server(config, services, listener, rate_limiter, clock, reactor)) for listener in config.listeners],
+        certificate,
+    )
+
+
+def _server(
+    config: Config,
+    services: Services,
+    listener: Listener,
+    rate_limiter: RateLimiter,
+    clock: Clock,
+    reactor: Reactor,
+) -> HttpServer:
+    router = Router(
+        endpoints(config, services, listener.resources), body_limit=config.limits.max_request_bytes
+    )
+    application = Application(router, services.authenticator, rate_limiter, clock)
+    proxies = TrustedProxies.of(config.trusted_proxies) if listener.x_forwarded else None
+    return HttpServer(application, clock, reactor, proxies=proxies)
+
+
+def _rates(section: RateLimits) -> dict[Limit, RateLimit]:
+    if not section.enabled:
+        return {}
+    return {
+        limit: RateLimit.of(
+            per_second=getattr(section, limit.value).per_second, burst=getattr(section, limit.value).burst
+        )
+        for limit in Limit
+    }
+
+
+async def _done(result: object) -> None:
+    """Wait for what Twisted gives as a Deferred or as nothing."""
+    if result is not None:
+        await cast("DeferredList", result)

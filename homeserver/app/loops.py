@@ -1,0 +1,47 @@
+"""What is done again and again, beside the requests."""
+
+import attrs
+from twisted.internet.interfaces import IReactorThreads
+from twisted.internet.threads import deferToThreadPool
+from twisted.python.threadpool import ThreadPool
+
+from homeserver.app.services import Services
+from homeserver.database.database import Database
+from homeserver.runtime.clock import Clock
+from homeserver.runtime.loops import Loop
+from homeserver.storage import client_transactions
+
+DAY_MS = 24 * 3_600_000
+
+
+@attrs.frozen
+class Upkeep:
+    """Keeps the database tidy."""
+
+    database: Database
+    clock: Clock
+    reactor: IReactorThreads
+    pool: ThreadPool
+
+    async def prune_transactions(self) -> None:
+        """Forget transaction ids after 24 hours, as promised."""
+        await self.database.write_soon(
+            client_transactions.prune, before_ts=self.clock.now_ts() - DAY_MS
+        )
+
+    async def checkpoint(self) -> None:
+        """Fold SQLite's write-ahead log into its file, beside the requests."""
+        await deferToThreadPool(self.reactor, self.pool, self.database.checkpoint)
+
+
+def loops(services: Services, upkeep: Upkeep) -> list[Loop]:
+    """All loops of a server process."""
+    found = [
+        Loop("typing", 1.0, services.typing.expire),
+        Loop("typing-prune", 3600.0, services.typing.prune),
+        Loop("presence", 5.0, services.presence.expire),
+        Loop("transactions", 600.0, upkeep.prune_transactions),
+    ]
+    if upkeep.database.backend == "sqlite":
+        found.append(Loop("checkpoint", 2.0, upkeep.checkpoint))
+    return found

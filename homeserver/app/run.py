@@ -1,0 +1,89 @@
+"""Running a server as a process: until SIGTERM or SIGINT."""
+
+import asyncio
+import signal
+from collections.abc import Callable
+from typing import cast
+
+import structlog
+from redis.exceptions import RedisError
+from twisted.internet.defer import Deferred
+
+from homeserver.app.build import Reactor, Server, build
+from homeserver.config.sections import Config
+from homeserver.core.signing import SigningKey
+from homeserver.database.errors import DatabaseError
+from homeserver.http.listen import ListenError
+from homeserver.http.tls import CertificateError
+from homeserver.runtime.clock import SystemClock
+from homeserver.runtime.reactor import install
+
+_log = structlog.get_logger(__name__)
+
+
+class StartError(Exception):
+    """The server cannot start; one line says why and what to do."""
+
+
+def run(config: Config, key: SigningKey, on_ready: Callable[[list[int]], None]) -> None:
+    """Run until told to stop; `on_ready` is called with the ports when requests are accepted.
+
+    Errors: StartError.
+    """
+    install()
+    from twisted.internet import reactor as installed  # noqa: PLC0415 - it exists only once installed
+
+    reactor = cast("Reactor", installed)
+    failures: list[BaseException] = []
+
+    async def live() -> None:
+        server = build(config, key, reactor, SystemClock())
+        try:
+            await server.start()
+        except BaseException:
+            await server.stop()
+            raise
+        on_ready(server.ports)
+        await _signalled()
+        _log.info("stopping")
+        await server.stop()
+        _log.info("stopped")
+
+    def finished(result: object) -> None:
+        failure = getattr(result, "value", None)
+        if isinstance(failure, BaseException):
+            failures.append(failure)
+        reactor.stop()  # type: ignore[attr-defined] - of IReactorCore
+
+    def begin() -> None:
+        Deferred.fromCoroutine(live()).addBoth(finished)
+
+    reactor.callWhenRunning(begin)  # type: ignore[attr-defined] - of IReactorCore
+    reactor.run(installSignalHandlers=False)  # type: ignore[attr-defined] - of IReactorCore
+    if failures:
+        raise _start_error(failures[0]) from failures[0]
+
+
+def _start_error(error: BaseException) -> BaseException:
+    if isinstance(error, DatabaseError | ListenError | CertificateError):
+        return StartError(str(error))
+    if isinstance(error, RedisError | OSError):
+        return StartError(f"redis: {error}: is the server running, and is the address right?")
+    return error
+
+
+def _signalled() -> Deferred[None]:
+    """Fires at the first SIGTERM or SIGINT."""
+    told: Deferred[None] = Deferred()
+
+    def tell() -> None:
+        if not told.called:
+            told.callback(None)
+
+    loop = asyncio.get_event_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, tell)
+    return told
+
+
+__all__ = ["Server", "StartError", "run"]
