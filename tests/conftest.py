@@ -3,7 +3,7 @@
 The reactor is Twisted's asyncio reactor on uvloop. It is started once, and turns only while something
 asynchronous is awaited: a test, or the set-up or tear-down of an `async def` fixture (what follows its
 `yield`). So nothing happens behind a test's back, and synchronous tests need no reactor. `@given` may stand on
-an `async def` test. What Twisted logs as a failure during a test, such as an unawaited error, fails it.
+an `async def` test. What Twisted logs as failure during a test, such as an unawaited error, fails it.
 """
 
 import asyncio
@@ -25,9 +25,13 @@ asyncioreactor.install(LOOP)
 
 from twisted.internet import reactor as installed_reactor  # noqa: E402 - must follow the installation
 
+from tests.openapi import Specification, spec_dir  # noqa: E402 - as above
+
+SPECIFICATION = pytest.StashKey[Specification]()
+
 REACTOR = cast("asyncioreactor.AsyncioSelectorReactor", installed_reactor)
 
-LONGEST_SECONDS = 60
+LONGEST_SECONDS = 6
 """A test that waits longer than this waits for ever."""
 
 
@@ -101,3 +105,32 @@ def _no_unseen_failures() -> Iterator[None]:
     yield
     globalLogPublisher.removeObserver(observe)
     assert not failures, "\n".join(failures)
+
+
+@pytest.fixture(scope="session")
+def specification(request: pytest.FixtureRequest) -> Specification | None:
+    """The specification that traffic is checked against, `None` where its files are not there."""
+    root = spec_dir()
+    if root is None:
+        return None
+    checked = Specification(root)
+    request.config.stash[SPECIFICATION] = checked
+    return checked
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say how many of the specification's endpoints were exercised."""
+    checked = config.stash.get(SPECIFICATION, None)
+    if checked is None:
+        if spec_dir() is None:
+            terminalreporter.write_line("traffic was not checked: no specification, see tests/openapi.py")
+        return
+    operations, exercised = checked.operations, checked.exercised
+    terminalreporter.section("specification")
+    terminalreporter.write_line(
+        f"{len(exercised)} of {len(operations)} operations of the client-server API were exercised, all of their "
+        f"traffic is valid; {sum(any(s >= 400 for s in seen) for seen in exercised.values())} of them with errors too"
+    )
+    if config.get_verbosity() > 0:
+        missing = sorted(f"{each.method} {each.path}" for each in operations if each not in exercised)
+        terminalreporter.write_line("not exercised:\n  " + "\n  ".join(missing))

@@ -10,11 +10,9 @@ from collections.abc import Mapping
 import attrs
 import click
 
+from homeserver.cli.errors import EXIT_CONFIGURATION
 from homeserver.config import ConfigError
 from homeserver.database.errors import DatabaseError
-
-EXIT_CONFIGURATION = 2
-"""Something outside the program is wrong: the command line, the configuration, the database."""
 
 
 @attrs.frozen

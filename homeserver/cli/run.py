@@ -2,17 +2,25 @@
 
 import subprocess
 import sys
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import click
+import structlog
 
+from homeserver.app.run import StartError
 from homeserver.app.run import run as serve
+from homeserver.cli.errors import EXIT_CONFIGURATION
 from homeserver.cli.options import config_option
 from homeserver.config import Config, checks, load, signing_keys
+from homeserver.core.signing import SigningKey
 from homeserver.database.drivers import Location
 from homeserver.database.errors import DatabaseError
 from homeserver.database.schema import HEAD, Schema, state_of
 from homeserver.runtime import logs
+
+_log = structlog.get_logger(__name__)
 
 
 @click.command
@@ -23,13 +31,17 @@ def run(ctx: click.Context, config_path: Path) -> None:
     config = load(config_path)
     checks.check_files(config)
     checks.check_ports(config)
-    prepare(config, config_path)
+    key = prepare(config, config_path)
     logs.configure(config.log.level, config.log.format)
-    ctx.exit(serve(config))
+    try:
+        serve(config, key, partial(say_ready, config))
+    except StartError as error:
+        click.echo(f"homeserver: {error}", err=True)
+        ctx.exit(EXIT_CONFIGURATION)
 
 
-def prepare(config: Config, config_path: Path) -> None:
-    """Bring a database that is empty, or SQLite, up to date; a new server gets its signing key.
+def prepare(config: Config, config_path: Path) -> SigningKey:
+    """Bring a database that is empty, or SQLite, up to date; give the signing key, which a new server gets.
 
     Errors: ConfigError and DatabaseError if the server cannot be started like this.
     """
@@ -37,9 +49,9 @@ def prepare(config: Config, config_path: Path) -> None:
     state, revision = state_of(location)
     # A server that has users has a key, too: if that is lost, a new one must not silently take its place.
     if state is Schema.EMPTY and not config.signing_key_path.exists():
-        signing_keys.create(config.signing_key_path)
+        key = signing_keys.create(config.signing_key_path)
     else:
-        signing_keys.read(config.signing_key_path)
+        key = signing_keys.read(config.signing_key_path)
     if state is Schema.BEHIND and location.backend != "sqlite":
         raise DatabaseError(
             f"database: {location.shown} has schema {revision} and this release needs {HEAD}: "
@@ -47,6 +59,15 @@ def prepare(config: Config, config_path: Path) -> None:
         )
     if state is not Schema.CURRENT:
         upgrade(config_path)
+    return key
+
+
+def say_ready(config: Config, ports: Sequence[int]) -> None:
+    """Log where the server listens, now that it does."""
+    for listener, port in zip(config.listeners, ports, strict=True):
+        host = f"[{listener.bind}]" if ":" in listener.bind else listener.bind
+        scheme = "https" if listener.tls else "http"
+        _log.info("listening", url=f"{scheme}://{host}:{port}", server_name=config.server_name)
 
 
 def upgrade(config_path: Path) -> None:

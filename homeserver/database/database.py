@@ -104,4 +104,5 @@ class Database:
         self._writes.close(sum(isinstance(thread, WriterThread) for thread in self._threads))
         self._reads.close(sum(isinstance(thread, ReaderThread) for thread in self._threads))
         for thread in self._threads:
-            thread.join()
+            if thread.is_alive():
+                thread.join()

@@ -22,6 +22,7 @@ class Connection(Protocol):
 
     def begin_read(self) -> None: ...
     def begin_write(self, *, durable: bool) -> None: ...
+    def settle(self) -> None: ...
     def commit(self) -> None: ...
     def rollback(self) -> None: ...
     def is_usable(self) -> bool: ...
@@ -56,6 +57,9 @@ class SqliteConnection:
             self._full = durable
         self.cursor.execute("BEGIN IMMEDIATE")
 
+    def settle(self) -> None:
+        """Results are there at once."""
+
     def commit(self) -> None:
         self.cursor.execute("COMMIT")
 
@@ -84,21 +88,40 @@ class PostgresConnection:
         self._connection.execute("SET idle_in_transaction_session_timeout = '60s'")
         self._connection.prepared_max = 500
         self.cursor: Any = self._connection.cursor()
+        self._pipelining: Any = None
+        self._pipeline: psycopg.Pipeline | None = None
 
     def begin_read(self) -> None:
         self.cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
 
     def begin_write(self, *, durable: bool) -> None:
+        # In a pipeline a statement whose result nobody waits for costs no round trip of its own.
+        self._pipelining = self._connection.pipeline()
+        self._pipeline = self._pipelining.__enter__()
         self.cursor.execute("BEGIN")
         if not durable:
             self.cursor.execute("SET LOCAL synchronous_commit = off")
 
+    def settle(self) -> None:
+        """Wait for the results of what was sent, in a write."""
+        if self._pipeline is not None:
+            self._pipeline.sync()
+
     def commit(self) -> None:
         self.cursor.execute("COMMIT")
+        self._end_pipeline()
 
     def rollback(self) -> None:
+        with suppress(psycopg.Error):
+            # What failed has been reported already; the pipeline repeats it.
+            self._end_pipeline()
         if self._connection.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
             self.cursor.execute("ROLLBACK")
+
+    def _end_pipeline(self) -> None:
+        pipelining, self._pipelining, self._pipeline = self._pipelining, None, None
+        if pipelining is not None:
+            pipelining.__exit__(None, None, None)
 
     def is_usable(self) -> bool:
         return not self._connection.closed and not self._connection.broken

@@ -1,6 +1,6 @@
 """What a transaction function is given."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 from homeserver.database.kinds import Kind, StreamRow
@@ -96,9 +96,18 @@ class Published:
 class WriteTransaction(ReadTransaction):
     """A transaction that may change rows; nothing is acknowledged before it is committed."""
 
-    def __init__(self, cursor: Cursor, backend: Backend, caches: Caches, numbers: NumberPool) -> None:
+    def __init__(
+        self,
+        cursor: Cursor,
+        backend: Backend,
+        caches: Caches,
+        numbers: NumberPool,
+        *,
+        settle: Callable[[], None] | None = None,
+    ) -> None:
         super().__init__(cursor, backend, caches)
         self._numbers = numbers
+        self._settle = settle
         self.published: list[Published] = []
         self.remembered: list[tuple[Cache[Any, Any], Any, Any]] = []
         self.savepoint_wanted = False
@@ -112,7 +121,14 @@ class WriteTransaction(ReadTransaction):
         """Run an INSERT, UPDATE or DELETE; gives the number of rows it changed."""
         self._before_change()
         self._run(query, params)
+        if self._settle is not None:
+            self._settle()
         return self._cursor.rowcount
+
+    def queue(self, query: Statement, **params: Any) -> None:
+        """As `execute`, where nobody asks for the number of rows: on PostgreSQL it is sent along with what follows."""
+        self._before_change()
+        self._run(query, params)
 
     def execute_many(self, query: Statement, rows: Iterable[dict[str, Any]]) -> None:
         """Run the statement once for each row of parameters."""

@@ -68,7 +68,7 @@ class WriterThread(threading.Thread):
         connection = self._connection = self._connect()
         if self._leap:
             connection.begin_write(durable=True)
-            WriteTransaction(connection.cursor, self._backend, self._caches, self._numbers).execute(LEAP_AHEAD)
+            self._open_transaction(connection).execute(LEAP_AHEAD)
             connection.commit()
 
     def run(self) -> None:
@@ -143,7 +143,7 @@ class WriterThread(threading.Thread):
         *,
         alone: bool,
     ) -> tuple[int, set[str]] | None:
-        tx = WriteTransaction(connection.cursor, self._backend, self._caches, self._numbers)
+        tx = self._open_transaction(connection)
         tx.savepoint_wanted = not alone
         job.error = None
         try:
@@ -188,10 +188,16 @@ class WriterThread(threading.Thread):
     def _lease(self, connection: Connection) -> None:
         count = self._numbers.wanted
         connection.begin_write(durable=True)
-        tx = WriteTransaction(connection.cursor, self._backend, self._caches, self._numbers)
+        tx = self._open_transaction(connection)
         end = int(tx.returning(LEASE, count=count)[0][0])
         connection.commit()
         self._numbers.add(end - count, count)
+
+    def _open_transaction(self, connection: Connection) -> WriteTransaction:
+        settle = connection.settle if self._backend == "postgresql" else None
+        return WriteTransaction(
+            connection.cursor, self._backend, self._caches, self._numbers, settle=settle
+        )
 
     def _usable(self) -> Connection:
         if self._connection is None or not self._connection.is_usable():

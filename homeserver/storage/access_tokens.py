@@ -15,13 +15,14 @@ from homeserver.database.transactions import ReadTransaction, WriteTransaction
 class Bearer:
     """What an access token stands for.
 
-    `expires_ts` is None if it does not expire. `replaces_hash` is the refresh token that was exchanged for it, until
-    the access token has been used once.
+    `expires_ts` is None if it does not expire. `refresh_hash` is the refresh token that came with it. `replaces_hash` is the refresh token that was exchanged for
+    it, until the access token has been used once.
     """
 
     user_id: UserID
     device_id: DeviceID
     expires_ts: int | None
+    refresh_hash: bytes | None
     replaces_hash: bytes | None
     is_admin: bool
     is_guest: bool
@@ -38,6 +39,7 @@ BEARER = statement(
         _a.user_id,
         _a.device_id,
         _a.expires_ts,
+        _a.refresh_hash,
         _a.replaces_hash,
         users.c.is_admin,
         users.c.is_guest,

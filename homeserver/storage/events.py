@@ -224,7 +224,7 @@ def closest(
 
 def redact(tx: WriteTransaction, event_nid: int, *, pdu: bytes, redaction_id: EventID) -> None:
     """Keep only the redacted form of the event."""
-    tx.execute(REDACT, the_event=event_nid, redacted_pdu=pdu, redaction_id=redaction_id)
+    tx.queue(REDACT, the_event=event_nid, redacted_pdu=pdu, redaction_id=redaction_id)
 
 
 def has_join_after(tx: ReadTransaction, room_nid: int, user_id: UserID, position: int) -> bool:

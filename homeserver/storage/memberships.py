@@ -3,11 +3,13 @@
 from collections.abc import Collection
 
 import attrs
-from sqlalchemy import bindparam, case, delete, func, select, update
+from sqlalchemy import and_, bindparam, case, delete, func, not_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from homeserver.core.identifiers import EventID, RoomID, UserID
 from homeserver.database.statements import in_list, statement
+from homeserver.database.tables.accounts import users as users_table
+from homeserver.database.tables.events import events
 from homeserver.database.tables.rooms import memberships, rooms
 from homeserver.database.transactions import ReadTransaction, WriteTransaction
 
@@ -118,6 +120,37 @@ LOCAL_AMONG = statement(
         in_list(_m.user_id, "user_ids"),
     )
 )
+SOME_LOCAL = statement(
+    select(_m.user_id)
+    .where(_m.room_nid == bindparam("room_nid"), _m.membership == "join", _m.is_local == 1)
+    .order_by(_m.position, _m.user_id)
+    .limit(bindparam("most"))
+)
+JOINED_GUESTS = statement(
+    select(_m.user_id)
+    .select_from(memberships.join(users_table, users_table.c.user_id == _m.user_id))
+    .where(_m.room_nid == bindparam("room_nid"), _m.membership == "join", users_table.c.is_guest == 1)
+    .order_by(_m.user_id)
+    .limit(bindparam("most"))
+)
+ROOMS_WITH_GUESTS = statement(
+    select(rooms.c.room_id)
+    .select_from(_JOINED_TABLES.join(users_table, users_table.c.user_id == _m.user_id))
+    .where(users_table.c.is_guest == 1, _m.membership == "join")
+    .distinct()
+)
+_own_memberships = (
+    events.c.room_nid == bindparam("room_nid"),
+    events.c.state_key == bindparam("user_id"),
+    events.c.membership.is_not(None),
+    events.c.status == 0,
+)
+LAST_JOIN = statement(
+    select(func.max(events.c.position)).where(*_own_memberships, events.c.membership == "join")
+)
+FIRST_MEMBERSHIP = statement(
+    select(func.min(events.c.position)).where(*_own_memberships, events.c.position > bindparam("after"))
+)
 _new = insert(memberships)
 SET = statement(
     _new.on_conflict_do_update(
@@ -133,7 +166,10 @@ SET = statement(
                 else_=_new.excluded.since_position,
             ),
             "was_joined": case((_m.was_joined == 1, 1), else_=_new.excluded.was_joined),
-            "forgotten": 0,
+            # What is done to somebody who has forgotten the room does not bring it back.
+            "forgotten": case(
+                (_new.excluded.membership.in_(["join", "invite", "knock"]), 0), else_=_m.forgotten
+            ),
         },
     ).values(
         {
@@ -150,7 +186,15 @@ FORGET = statement(
     .values(forgotten=1)
 )
 REMEMBERED_LOCALLY = statement(
-    select(func.count()).where(_m.room_nid == bindparam("room_nid"), _m.is_local == 1, _m.forgotten == 0)
+    select(_m.user_id)
+    .where(
+        _m.room_nid == bindparam("room_nid"),
+        _m.is_local == 1,
+        _m.forgotten == 0,
+        # Who was banned without ever having been there has nothing to remember.
+        not_(and_(_m.membership == "ban", _m.was_joined == 0)),
+    )
+    .limit(1)
 )
 DELETE_ROOM = statement(delete(memberships).where(_m.room_nid == bindparam("room_nid")))
 
@@ -200,6 +244,33 @@ def local_among(tx: ReadTransaction, room_nid: int, user_ids: Collection[str]) -
     return [row[0] for row in tx.all(LOCAL_AMONG, room_nid=room_nid, user_ids=sorted(user_ids))]
 
 
+def some_local(tx: ReadTransaction, room_nid: int, *, most: int) -> list[UserID]:
+    """Up to `most` joined users of this server, longest-standing first."""
+    return [row[0] for row in tx.all(SOME_LOCAL, room_nid=room_nid, most=most)]
+
+
+def joined_guests(tx: ReadTransaction, room_nid: int, *, most: int) -> list[UserID]:
+    """Up to `most` of the guests that are joined to the room."""
+    return [row[0] for row in tx.all(JOINED_GUESTS, room_nid=room_nid, most=most)]
+
+
+def rooms_with_guests(tx: ReadTransaction) -> list[RoomID]:
+    """The rooms that any guest is joined to. Looks through all accounts."""
+    return [row[0] for row in tx.all(ROOMS_WITH_GUESTS)]
+
+
+def left_at(tx: ReadTransaction, room_nid: int, user_id: UserID) -> int | None:
+    """Where a user who had joined stopped being joined for the last time; what came after is not theirs to see.
+
+    `None` if the user is joined, or the join is in no timeline that this server holds.
+    """
+    joined: int | None = tx.value(LAST_JOIN, room_nid=room_nid, user_id=user_id)
+    if joined is None:
+        return None
+    left: int | None = tx.value(FIRST_MEMBERSHIP, room_nid=room_nid, user_id=user_id, after=joined)
+    return left
+
+
 def forget(tx: WriteTransaction, room_nid: int, user_id: UserID) -> None:
     """The user no longer wants to see the room."""
     tx.execute(FORGET, the_room=room_nid, the_user=user_id)
@@ -207,7 +278,7 @@ def forget(tx: WriteTransaction, room_nid: int, user_id: UserID) -> None:
 
 def is_remembered(tx: ReadTransaction, room_nid: int) -> bool:
     """Whether any user of this server has not forgotten the room."""
-    return int(tx.value(REMEMBERED_LOCALLY, room_nid=room_nid)) > 0
+    return tx.one(REMEMBERED_LOCALLY, room_nid=room_nid) is not None
 
 
 def _room_of_user(row: tuple[object, ...]) -> RoomOfUser:

@@ -101,7 +101,7 @@ def remove_of_devices(tx: WriteTransaction, user_id: UserID, device_ids: Collect
 def settle(
     tx: WriteTransaction, user_id: UserID, device_id: DeviceID, *, replaced_hash: bytes, kept_hash: bytes
 ) -> None:
-    """As `access_tokens.settle`, for refresh tokens: the replaced one goes, and `kept_hash` alone follows it."""
+    """As `access_tokens.settle`, for refresh tokens: the replaced one goes, `kept_hash` alone follows it."""
     these = {"the_user": user_id, "the_device": device_id, "replaced_hash": replaced_hash}
     tx.execute(DELETE_REPLACED, **these)
     tx.execute(DELETE_RIVALS, **these, kept_hash=kept_hash)

@@ -8,7 +8,7 @@ from homeserver.core.identifiers import UserID
 from homeserver.core.json import JsonObject, JsonValue, encode
 from homeserver.database.statements import insert_into, statement
 from homeserver.database.tables.accounts import uia_sessions
-from homeserver.database.transactions import ReadTransaction, WriteTransaction
+from homeserver.database.transactions import ReadTransaction, Row, WriteTransaction
 
 EXPIRED_AT_ONCE = 50
 """Each new row removes up to this many expired ones, so that none need be swept up."""
@@ -44,11 +44,11 @@ _FRESH = _s.expires_ts > bindparam("now_ts")
 SESSION = statement(
     select(_s.operation, _s.user_id, _s.request_mac, _s.completed, _s.failures).where(_THIS, _FRESH)
 )
-REMEMBERED = statement(
-    select(_s.remembered, _s.password_hash, _s.registered_user_id).where(
-        _THIS, _FRESH, _s.operation == bindparam("operation")
-    )
+_REMEMBERED = select(_s.remembered, _s.password_hash, _s.registered_user_id).where(
+    _THIS, _FRESH, _s.operation == bindparam("operation")
 )
+REMEMBERED = statement(_REMEMBERED)
+REMEMBERED_LOCKED = statement(_REMEMBERED.with_for_update())
 INSERT = insert_into(uia_sessions)
 COMPLETE = statement(
     update(uia_sessions)
@@ -65,7 +65,7 @@ REMEMBER = statement(
 )
 REGISTERED = statement(
     update(uia_sessions)
-    .where(_THIS, _FRESH, _s.registered_user_id.is_(None))
+    .where(_THIS)
     .values(registered_user_id=bindparam("registered_user_id"), password_hash=None, remembered=None)
 )
 DELETE = statement(delete(uia_sessions).where(_THIS))
@@ -126,7 +126,7 @@ def find(tx: ReadTransaction, session_hash: bytes, *, now_ts: int) -> UiaSession
 def complete(
     tx: WriteTransaction, session_hash: bytes, before: JsonObject, stage: str, left: JsonValue, *, now_ts: int
 ) -> bool:
-    """A stage is done and left `left`; False if the session has gone, or has changed from `before` meanwhile."""
+    """A stage is done and left `left`; False if the session has gone, or is no longer as `before`."""
     return (
         tx.execute(
             COMPLETE,
@@ -148,7 +148,21 @@ def fail(tx: WriteTransaction, session_hash: bytes, *, most: int, now_ts: int) -
 
 def remembered(tx: ReadTransaction, session_hash: bytes, *, operation: str, now_ts: int) -> Remembered | None:
     """What a registration's client sent before; None if there is no such session."""
-    row = tx.one(REMEMBERED, the_session=session_hash, operation=operation, now_ts=now_ts)
+    return _remembered(
+        tx.one(REMEMBERED, the_session=session_hash, operation=operation, now_ts=now_ts)
+    )
+
+
+def lock_remembered(
+    tx: WriteTransaction, session_hash: bytes, *, operation: str, now_ts: int
+) -> Remembered | None:
+    """As `remembered`; nobody else registers in this session until the commit."""
+    return _remembered(
+        tx.one(REMEMBERED_LOCKED, the_session=session_hash, operation=operation, now_ts=now_ts)
+    )
+
+
+def _remembered(row: Row | None) -> Remembered | None:
     if row is None:
         return None
     parameters, password_hash, registered_user_id = row
@@ -177,9 +191,9 @@ def remember(
     )
 
 
-def registered(tx: WriteTransaction, session_hash: bytes, user_id: UserID, *, now_ts: int) -> bool:
-    """The session's user is registered; False if the session has gone, or has registered somebody."""
-    return tx.execute(REGISTERED, the_session=session_hash, registered_user_id=user_id, now_ts=now_ts) == 1
+def registered(tx: WriteTransaction, session_hash: bytes, user_id: UserID) -> None:
+    """The session's user is registered; nothing that was kept for that is needed any more."""
+    tx.execute(REGISTERED, the_session=session_hash, registered_user_id=user_id)
 
 
 def remove(tx: WriteTransaction, session_hash: bytes) -> bool:

@@ -15,7 +15,7 @@ from homeserver.database.transactions import ReadTransaction, WriteTransaction
 
 @attrs.frozen(kw_only=True)
 class User:
-    """An account. `is_departing`: deactivated, but not yet out of all rooms. `user_type` is None for people."""
+    """An account. `is_departing`: deactivated, but not yet out of all rooms; `user_type`: None for people."""
 
     user_id: UserID
     created_ts: int
@@ -135,7 +135,7 @@ def exists(tx: ReadTransaction, user_id: UserID) -> bool:
 
 
 def page(tx: ReadTransaction, *, after: str, limit: int, deactivated: bool) -> list[User]:
-    """Up to `limit` accounts with user IDs beyond `after`, in their order; deactivated ones only if asked for."""
+    """Up to `limit` accounts beyond the user ID `after`, in order; deactivated ones only if asked for."""
     rows = tx.all(PAGE, after=after, limit=limit, most_deactivated=int(deactivated))
     return [_user(row) for row in rows]
 
@@ -175,7 +175,7 @@ def deactivate(tx: WriteTransaction, user_id: UserID) -> bool:
 
 
 def erase(tx: WriteTransaction, user_id: UserID) -> None:
-    """Mark the user's events as to be redacted for newcomers; delete profile, account data, filters, push rules."""
+    """Have newcomers see the user's events redacted; delete profile, account data, filters, push rules."""
     tx.execute(ERASE, the_user=user_id)
     for query in DELETE_OWN_DATA:
         tx.execute(query, user_id=user_id)

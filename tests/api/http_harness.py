@@ -131,7 +131,7 @@ class RawClient(Protocol):
 
     async def until(self, condition: Callable[[], object]) -> None:
         while not condition():
-            assert not self.is_closed, f"closed after {self.received!r}"
+            assert not self.is_closed, f"closed after {self.received[-300:]!r}"
             await self._change()
 
     async def closed(self) -> None:

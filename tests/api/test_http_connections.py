@@ -258,8 +258,10 @@ async def test_a_client_that_does_not_take_its_response_is_cut(path: str) -> Non
         server.pass_time(LIMITS.write_stall_ms - 1)
         await turns()
         assert len(server.server.connections) == 1
-        server.pass_time(1)
-        await until(lambda: not len(server.server.connections))
+        # Buffers on the way may still take in something, which counts as progress; some day they are full.
+        while len(server.server.connections):
+            server.pass_time(LIMITS.write_stall_ms)
+            await turns()
         assert slow.sent_parts < 1000
         assert slow.closed_streams == (path != "/big")
 

@@ -2,7 +2,7 @@ import pytest
 
 from homeserver.core.errors import BadJson, Forbidden, InvalidParam, NotFound, TooLarge
 from homeserver.core.identifiers import RoomID, UserID
-from homeserver.core.json import decode_object
+from homeserver.core.json import JsonObject, decode_object
 from homeserver.core.push_rules import UNMODIFIED
 from homeserver.database.database import Database
 from homeserver.services.account_data import MAX_CONTENT_BYTES, AccountData
@@ -21,7 +21,7 @@ def account_data(database: Database) -> AccountData:
 
 @pytest.mark.parametrize("room_id", [None, ROOM])
 async def test_data_are_read_as_they_were_written(account_data: AccountData, room_id: RoomID | None) -> None:
-    content = {"a": [1, 2.5, None], "ü": {"b": True}}
+    content: JsonObject = {"a": [1, 2.5, None], "ü": {"b": True}}
     await account_data.put(requester(ALICE), ALICE, room_id, "org.example", content)
     assert decode_object(await account_data.get(requester(ALICE), ALICE, room_id, "org.example")) == content
 
@@ -44,7 +44,7 @@ async def test_what_the_server_manages_cannot_be_set(
 
 
 async def test_what_the_server_manages_can_be_read(account_data: AccountData, database: Database) -> None:
-    """Client-server API, "Client Config": "Servers must allow clients to read the above event types as normal"."""
+    """Client-server API, "Client Config": "Servers must allow clients to read the above event types"."""
     rules = decode_object(await account_data.get(requester(ALICE), ALICE, None, "m.push_rules"))
     assert rules == {"global": UNMODIFIED.to_json(ALICE)}
     await database.write(stored.put, ALICE, ROOM, "m.fully_read", b'{"event_id":"$a"}')
@@ -66,6 +66,6 @@ async def test_sizes_are_bounded(account_data: AccountData) -> None:
     await account_data.put(alice, ALICE, None, "ä" * 127, {"a": "x" * (MAX_CONTENT_BYTES - 8)})
     with pytest.raises(TooLarge):
         await account_data.put(alice, ALICE, None, "a", {"a": "x" * (MAX_CONTENT_BYTES - 7)})
-    for type in ("", "ä" * 128):
+    for name in ("", "ä" * 128):
         with pytest.raises(InvalidParam):
-            await account_data.put(alice, ALICE, None, type, {})
+            await account_data.put(alice, ALICE, None, name, {})

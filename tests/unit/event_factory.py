@@ -81,14 +81,20 @@ def make_event(
     return Event.from_pdu(pdu, version, event_id=EventID(event_id), rejected=rejected)
 
 
-def create_event(version: RoomVersion | str, creator: str = ALICE, **content: Any) -> Event:
+def create_event(
+    version: RoomVersion | str,
+    creator: str = ALICE,
+    *,
+    content: Mapping[str, Any] | None = None,
+    **more_content: Any,
+) -> Event:
     """The create event of the room that `make_event` puts events into."""
     if isinstance(version, str):
         version = ROOM_VERSIONS[version]
-    content = {"room_version": version.identifier, **content}
+    fields = {"room_version": version.identifier, **(content or {}), **more_content}
     if not version.implicit_room_creator:
-        content.setdefault("creator", creator)
-    return make_event(version, "m.room.create", creator, content, "", event_id="$room", prev=(), depth=0)
+        fields.setdefault("creator", creator)
+    return make_event(version, "m.room.create", creator, fields, "", event_id="$room", prev=(), depth=0)
 
 
 def state_of(*events: Event) -> dict[StateKey, Event]:
@@ -105,9 +111,11 @@ def allows(event: Event, *state: Event, why: str | None = None) -> bool:
     try:
         check_state(event, state_of(*state))
     except NotAllowed as refusal:
-        assert why is None or why in refusal.rule, refusal.rule
-        return False
-    return True
+        rule = refusal.rule
+    else:
+        return True
+    assert why is None or why in rule, rule
+    return False
 
 
 @attrs.define

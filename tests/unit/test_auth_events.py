@@ -64,7 +64,8 @@ def test_redeeming_cites_the_third_party_invite(version: str) -> None:
 
     assert invite({"signed": {"token": "t"}}) == expected | {("m.room.third_party_invite", "t")}
     assert invite({"signed": {"token": "t"}}, "join") == expected
-    for malformed in (None, 1, [], {}, {"signed": 1}, {"signed": {}}, {"signed": {"token": 1}}):
+    malformed_invites: list[Any] = [None, 1, [], {}, {"signed": 1}, {"signed": {}}, {"signed": {"token": 1}}]
+    for malformed in malformed_invites:
         assert invite(malformed) == expected
 
 

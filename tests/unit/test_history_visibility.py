@@ -23,7 +23,7 @@ def sees(visibility: str | None, membership: str | None, *, joined_later: bool) 
     )
 
 
-TABLE = {
+TABLE: dict[str, tuple[set[str | None], set[str | None]]] = {
     # visibility: memberships that see; and those of a user who joins later
     "world_readable": (set(MEMBERSHIPS), set(MEMBERSHIPS)),
     "shared": ({"join"}, set(MEMBERSHIPS)),

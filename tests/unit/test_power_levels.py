@@ -86,7 +86,7 @@ def test_no_power_levels_event_touches_privileged_creators() -> None:
 STRINGS = {"50": 50, "000100": 100, "+100": 100, "-100": -100, " 100 ": 100, "\t 00100\n": 100, " +10 ": 10}
 NO_STRINGS = ["", " ", "+", "1.0", "1e2", "0x10", "1_000", "5 0", "--5", "+-5", "ten", "٥", "+ 5", "1" * 310]
 FLOATS = {50.57: 50, 5.114698e4: 51146, -1.9: -1, 0.999: 0, -0.0: 0, 1e300: int(1e300)}
-NEVER = [None, True, False, [], {}, [50], math.nan, math.inf, -math.inf, 10**400, -(10**400)]
+NEVER: list[Any] = [None, True, False, [], {}, [50], math.nan, math.inf, -math.inf, 10**400, -(10**400)]
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -96,8 +96,8 @@ def test_what_spells_a_level(version: str) -> None:
         assert read_level(value, rules) == value
     for text, level in STRINGS.items():
         assert read_level(text, rules) == level if number <= 9 else math.isnan(read_level(text, rules))
-    for value, level in FLOATS.items():
-        read = read_level(value, rules)
+    for number_with_fraction, level in FLOATS.items():
+        read = read_level(number_with_fraction, rules)
         assert (read == level and isinstance(read, int)) if number <= 5 else math.isnan(read)
     for nothing in (*NO_STRINGS, *NEVER):
         assert math.isnan(read_level(nothing, rules)), nothing
@@ -120,7 +120,8 @@ def test_what_cannot_be_read_permits_nothing(version: str) -> None:
     assert not power.user_level(BOB) >= -(2**53)
     assert not power.event_level("m.room.message", is_state=False) <= INFINITE
     assert not power.event_level("m.room.name", is_state=True) <= INFINITE
-    for table in (None, "all", [], 50):
+    tables: list[Any] = [None, "all", [], 50]
+    for table in tables:
         power = levels(version, {"users": table, "events": table, "notifications": table})
         assert math.isnan(power.user_level(BOB))
         assert math.isnan(power.event_level("m.room.message", is_state=False))

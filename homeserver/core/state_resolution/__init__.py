@@ -4,8 +4,9 @@ Nothing here depends on the order in which states, events or entries are given. 
 never come out. Spec: server-server API, "Room State Resolution"; room versions, "State resolution".
 
 `resolve` takes whole states. A caller that compares states without reading them whole finds the conflicts
-itself, and calls `auth_difference` (not for `StateResolution.V1`) and `resolve_conflicted`. All get faster in
-large rooms if the caller stores generations, see `auth_graph`, and gives `links`.
+itself, and calls `auth_difference` (not for `StateResolution.V1`), with `settled_by_citations` if it stores
+who cites whom, and `resolve_conflicted`. With stored generations, see `auth_graph`, given as `links`, long
+auth chains are not followed further than they differ.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -14,19 +15,31 @@ from homeserver.core.event import StateKey
 from homeserver.core.identifiers import EventID
 from homeserver.core.room_versions import RoomVersion, StateResolution
 from homeserver.core.state_resolution import v1, v2, v2_1
-from homeserver.core.state_resolution.auth_graph import AuthLink, Links, auth_difference, links_from
-from homeserver.core.state_resolution.events import Fetch, KnownEvents
-from homeserver.core.state_resolution.replay import LookUp
+from homeserver.core.state_resolution.auth_graph import (
+    AuthLink,
+    CitedBy,
+    Links,
+    Settled,
+    auth_difference,
+    links_from,
+    settled_by_citations,
+    settled_by_walking,
+)
+from homeserver.core.state_resolution.events import Fetch, KnownEvents, LookUp
 
 __all__ = [
     "AuthLink",
+    "CitedBy",
     "Fetch",
     "Links",
     "LookUp",
+    "Settled",
     "auth_difference",
     "links_from",
     "resolve",
     "resolve_conflicted",
+    "settled_by_citations",
+    "settled_by_walking",
 ]
 
 
@@ -64,7 +77,7 @@ def resolve(
     links = links or links_from(fetch)
     if room_version.state_resolution is not StateResolution.V1:
         sets = [[state[key] for key in keys if key in state] for state in distinct]
-        difference = auth_difference(sets, lambda _generation: unconflicted.values(), links)
+        difference = auth_difference(sets, settled_by_walking(unconflicted.values(), links), links)
     return unconflicted | resolve_conflicted(
         room_version, conflicted, unconflicted.get, fetch, auth_difference=difference, links=links
     )

@@ -14,8 +14,9 @@ from typing import TypeAlias
 
 import attrs
 
+from homeserver.core.event import Event
 from homeserver.core.identifiers import EventID
-from homeserver.core.state_resolution.events import Fetch
+from homeserver.core.state_resolution.events import Fetch, KnownEvents, LookUp
 
 
 @attrs.frozen(slots=True)
@@ -28,6 +29,12 @@ class AuthLink:
 
 Links: TypeAlias = Callable[[Collection[EventID]], Mapping[EventID, AuthLink]]
 """Gives the places of events in the graph: at least of those that are asked for."""
+
+Settled: TypeAlias = Callable[[Collection[EventID]], Collection[EventID]]
+"""Gives those of some events that all states rest on: unconflicted events, and those in their auth chains."""
+
+CitedBy: TypeAlias = Callable[[Collection[EventID]], Iterable[EventID]]
+"""Gives the state events of the room that have at least one of some events in their `auth_events`."""
 
 
 def links_from(fetch: Fetch) -> Links:
@@ -98,16 +105,12 @@ class _Places:
 
 
 def auth_difference(
-    conflicted_sets: Sequence[Collection[EventID]],
-    unconflicted_from: Callable[[int], Iterable[EventID]],
-    links: Links,
+    conflicted_sets: Sequence[Collection[EventID]], settled: Settled, links: Links
 ) -> set[EventID]:
     """The events that some of the states rest on, but not all; without the conflicted events themselves.
 
-    `conflicted_sets` has, for each state, its events for the conflicted entries. `unconflicted_from(lowest)`
-    gives the events that all states agree on, at least those of generation `lowest` and higher ones; it is
-    only called if it matters. The walk goes down from the conflicted events, and stops where all that is left
-    belongs to all states; then down from the unconflicted events, as far as what was found might be below.
+    `conflicted_sets` has, for each state, its events for the conflicted entries. The walk goes down from
+    these, and stops where all that is left belongs to all states; `settled` is asked about what it has found.
 
     A state is taken to rest on its own events, too: what all states agree on is in no difference. (To the
     letter, an unconflicted event would be if some states cite it and others don't. Other servers read it as
@@ -115,26 +118,8 @@ def auth_difference(
 
     Spec: room version 2, "State resolution", "Auth difference".
     """
-    places = _Places(links)
-    conflicted = frozenset().union(*conflicted_sets)
-    found = _reached_from_some(conflicted_sets, places) - conflicted
-    if not found:
-        return found
-    # What the unconflicted events rest on belongs to all states.
-    floor = min(places[event_id].generation for event_id in found)
-    visited: set[EventID] = set()
-    level = set(unconflicted_from(floor))
-    while level and found:
-        found -= level
-        visited |= level
-        places.load(level)
-        level = {
-            cited
-            for event_id in level
-            if places[event_id].generation > floor
-            for cited in places[event_id].auth_events
-        } - visited
-    return found
+    found = _reached_from_some(conflicted_sets, _Places(links)).difference(*conflicted_sets)
+    return found.difference(settled(found)) if found else found
 
 
 def _reached_from_some(sets: Sequence[Collection[EventID]], places: _Places) -> set[EventID]:
@@ -173,6 +158,71 @@ def _reached_from_some(sets: Sequence[Collection[EventID]], places: _Places) -> 
             elif before != everywhere:
                 open_questions -= after == everywhere
     return result
+
+
+def settled_by_walking(unconflicted: Collection[EventID], links: Links) -> Settled:
+    """For callers who have the unconflicted events at hand: walks down from them, if need be from all."""
+
+    def settled(event_ids: Collection[EventID]) -> set[EventID]:
+        places = _Places(links)
+        agreed = frozenset(unconflicted)
+        wanted = set(event_ids)
+        # Most of them are unconflicted themselves, or led up to what is.
+        found = _in_or_below(wanted & agreed, wanted, places)
+        return found | _in_or_below(agreed, wanted - found, places)
+
+    return settled
+
+
+def settled_by_citations(unconflicted: LookUp, fetch: Fetch, cited_by: CitedBy) -> Settled:
+    """For callers who store who cites whom: walks up, as far as no unconflicted event is met.
+
+    What is visited is what differs between the states, however much they have in common.
+    """
+
+    def settled(event_ids: Collection[EventID]) -> set[EventID]:
+        events = KnownEvents(fetch)
+        found: set[EventID] = set()
+        visited: set[EventID] = set()
+        level = set(event_ids)
+        while level:
+            visited |= level
+            events.load(level)
+            agreed = {event_id for event_id in level if _is_in(unconflicted, events[event_id])}
+            found |= agreed
+            level = set(cited_by(sorted(level - agreed))) - visited if level - agreed else set()
+        # From those that were met back down to those that were asked about.
+        level = found
+        while level:
+            level = {cited for event_id in level for cited in events[event_id].auth_events} & visited - found
+            found = found | level
+        return found.intersection(event_ids)
+
+    return settled
+
+
+def _is_in(state: LookUp, event: Event) -> bool:
+    return event.state_key is not None and state((event.type, event.state_key)) == event.event_id
+
+
+def _in_or_below(tops: Iterable[EventID], wanted: set[EventID], places: _Places) -> set[EventID]:
+    """Those of `wanted` that are among `tops`, or in their auth chains."""
+    places.load(wanted)
+    floor = min((places[event_id].generation for event_id in wanted), default=0)
+    missing = set(wanted)
+    visited: set[EventID] = set()
+    level = set(tops)
+    while level and missing:
+        missing -= level
+        visited |= level
+        places.load(level)
+        level = {
+            cited
+            for event_id in level
+            if places[event_id].generation > floor
+            for cited in places[event_id].auth_events
+        } - visited
+    return wanted - missing
 
 
 def conflicted_subgraph(conflicted: Collection[EventID], links: Links) -> set[EventID]:

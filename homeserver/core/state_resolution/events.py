@@ -5,11 +5,14 @@ from typing import TypeAlias
 
 import attrs
 
-from homeserver.core.event import Event
+from homeserver.core.event import Event, StateKey
 from homeserver.core.identifiers import EventID
 
 Fetch: TypeAlias = Callable[[Collection[EventID]], Mapping[EventID, Event]]
 """Gives events by ID: at least those that are asked for."""
+
+LookUp: TypeAlias = Callable[[StateKey], EventID | None]
+"""Gives the event of an entry of a state; None if the state has no such entry."""
 
 
 @attrs.frozen(slots=True)

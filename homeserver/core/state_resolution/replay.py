@@ -3,8 +3,7 @@
 Spec: room version 2, "State resolution", "Iterative auth checks".
 """
 
-from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from collections.abc import Sequence
 
 import attrs
 
@@ -13,11 +12,8 @@ from homeserver.core.auth_rules import NotAllowed, check_state
 from homeserver.core.event import Event, StateKey, create_event_id_of
 from homeserver.core.identifiers import EventID
 from homeserver.core.power_levels import PowerLevels
-from homeserver.core.state_resolution.events import KnownEvents
+from homeserver.core.state_resolution.events import KnownEvents, LookUp
 from homeserver.core.state_resolution.ordering import Powers
-
-LookUp: TypeAlias = Callable[[StateKey], EventID | None]
-"""Gives the event of an entry of a state; None if the state has no such entry."""
 
 
 def nothing(_key: StateKey) -> EventID | None:

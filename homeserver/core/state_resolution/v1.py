@@ -10,8 +10,7 @@ from homeserver.core.auth_events import select_auth_event_keys
 from homeserver.core.auth_rules import NotAllowed, check_state
 from homeserver.core.event import Event, StateKey
 from homeserver.core.identifiers import EventID
-from homeserver.core.state_resolution.events import KnownEvents
-from homeserver.core.state_resolution.replay import LookUp
+from homeserver.core.state_resolution.events import KnownEvents, LookUp
 
 # The types whose conflicts are resolved first, in this order: the later ones are judged by the earlier ones.
 _AUTH_TYPES: Final = ("m.room.power_levels", "m.room.join_rules", "m.room.member")

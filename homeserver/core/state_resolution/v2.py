@@ -5,13 +5,13 @@ from collections.abc import Collection
 from homeserver.core.auth_events import POWER_LEVELS
 from homeserver.core.event import Event, StateKey
 from homeserver.core.identifiers import EventID
-from homeserver.core.state_resolution.events import KnownEvents
+from homeserver.core.state_resolution.events import KnownEvents, LookUp
 from homeserver.core.state_resolution.ordering import (
     Powers,
     mainline_ordering,
     reverse_topological_power_ordering,
 )
-from homeserver.core.state_resolution.replay import LookUp, Replay
+from homeserver.core.state_resolution.replay import Replay
 
 
 def resolve(

@@ -6,8 +6,8 @@ from homeserver.core.event import StateKey
 from homeserver.core.identifiers import EventID
 from homeserver.core.state_resolution import v2
 from homeserver.core.state_resolution.auth_graph import Links, conflicted_subgraph
-from homeserver.core.state_resolution.events import KnownEvents
-from homeserver.core.state_resolution.replay import LookUp, nothing
+from homeserver.core.state_resolution.events import KnownEvents, LookUp
+from homeserver.core.state_resolution.replay import nothing
 
 
 def resolve(

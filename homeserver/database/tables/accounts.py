@@ -92,13 +92,13 @@ uia_sessions = Table(
     # The operation, user and request that it was begun for; it serves no other.
     Column("operation", Text, nullable=False),
     Column("user_id", Text),
-    # HMAC of the request with the session id as key: without that, it tells nothing about what the request holds.
+    # HMAC of the request, keyed with the session id: without that, it tells nothing about the request.
     Column("request_mac", LargeBinary, nullable=False),
     # JSON: stages done, in order, and what each left for the operation (never a password).
     Column("completed", LargeBinary, nullable=False),
     Column("failures", BigInteger, nullable=False),
     Column("expires_ts", BigInteger, nullable=False),
-    # A registration's parameters (JSON) without the password, and the password's hash: a client may send them once.
+    # A registration's parameters (JSON) without secrets, and the password's hash: they may be sent once.
     Column("remembered", LargeBinary),
     Column("password_hash", Text),
     # Who was registered: a repeated request gets the same answer.

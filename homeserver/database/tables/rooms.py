@@ -57,3 +57,14 @@ aliases = Table(
     Column("created_ts", BigInteger, nullable=False),
     Index("ix_aliases_room_id", "room_id"),
 )
+
+room_purges = Table(
+    "room_purges",
+    metadata,
+    # A room that no user of this server remembers: until it is all gone, also when `rooms` has no row for it any more.
+    Column("room_nid", BigInteger, primary_key=True, autoincrement=False),
+    Column("room_id", Text, nullable=False),
+    # Nobody begins before; and while a process is at it, no other one takes over before.
+    Column("due_ts", BigInteger, nullable=False),
+    Index("ix_room_purges_due_ts", "due_ts"),
+)

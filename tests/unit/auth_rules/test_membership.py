@@ -323,7 +323,7 @@ def test_knocking(version: str, join_rule: str | None, membership: str | None) -
     ("federate", "open_to_all"), [(False, False), (True, True), (None, True), ("false", True), (0, True)]
 )
 def test_a_room_can_keep_other_servers_out(version: str, federate: Any, open_to_all: bool) -> None:
-    create = create_event(version, **{"m.federate": federate})
+    create = create_event(version, content={"m.federate": federate})
     rules = make_event(version, "m.room.join_rules", ALICE, {"join_rule": "public"}, "")
     neighbour = "@neighbour:a.example"
     assert allows(change(version, neighbour, neighbour, "join"), create, rules)

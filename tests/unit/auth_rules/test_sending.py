@@ -37,8 +37,9 @@ def room(version: str, levels: dict[str, Any] | None = None, membership: str | N
 @pytest.mark.parametrize("membership", [None, "invite", "knock", "leave", "ban", "unheard", "join"])
 def test_only_the_joined_send(version: str, membership: str | None) -> None:
     state = room(version, {"users": {BOB: 100}}, membership)
-    for type, key in (("m.room.message", None), ("m.room.topic", ""), ("m.room.third_party_invite", "t")):
-        event = make_event(version, type, BOB, {}, key)
+    keys = {"m.room.message": None, "m.room.topic": "", "m.room.third_party_invite": "t"}
+    for event_type, key in keys.items():
+        event = make_event(version, event_type, BOB, {}, key)
         assert allows(event, *state, why="The sender is joined") is (membership == "join")
 
 
@@ -114,7 +115,7 @@ def test_aliases_where_they_are_special(version: str) -> None:
     assert allows(make_event(version, "m.room.aliases", BOB, aliases, "b.example"), *state)
     assert not allows(make_event(version, "m.room.aliases", BOB, aliases, "a.example"), *state)
     assert not allows(make_event(version, "m.room.aliases", BOB, aliases, None), *state, why="a state key")
-    closed = create_event(version, **{"m.federate": False})
+    closed = create_event(version, content={"m.federate": False})
     assert not allows(make_event(version, "m.room.aliases", BOB, aliases, "b.example"), closed)
 
 

@@ -113,7 +113,8 @@ def test_what_is_signed_cannot_be_changed(version: str) -> None:
     forged = {**proof(mxid=CAROL), "mxid": BOB}
     assert not allows(redeemed(version, forged), *state, why="signed by one of its keys")
     unsigned = {"mxid": BOB, "token": "token"}
-    for signatures in (None, [], {"id.example": "?"}, {"id.example": {"ed25519:0": "?"}}):
+    malformed: list[Any] = [None, [], {"id.example": "?"}, {"id.example": {"ed25519:0": "?"}}]
+    for signatures in malformed:
         signed = {**unsigned, "signatures": signatures}
         assert not allows(redeemed(version, signed), *state, why="signed by one of its keys")
     other_algorithm = {**unsigned, "signatures": {"id.example": {"rsa:0": "aaaa"}}}

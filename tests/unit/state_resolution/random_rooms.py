@@ -27,11 +27,11 @@ def grow(version: RoomVersion, moves: Sequence[Move]) -> Dag:
     heads = [head]
     for what, who, whom, value, first, second in moves:
         sender, target = USERS[who % len(USERS)], USERS[whom % len(USERS)]
-        type, state_key, content = move(what, sender, target, value, dag, heads[-1])
+        event_type, state_key, content = move(what, sender, target, value, dag, heads[-1])
         prev = list(dict.fromkeys((heads[-1 - first % len(heads)], heads[-1 - second % len(heads)])))
         heads.append(
             dag.send(
-                type,
+                event_type,
                 sender,
                 content,
                 state_key,

@@ -54,11 +54,11 @@ def auth_chain(event_id: EventID, events: Events) -> set[EventID]:
 
 def difference(states: Iterable[Iterable[EventID]], events: Events) -> set[EventID]:
     """The auth difference; a state's own events count as part of what it rests on."""
-    chains = [
+    chains: list[set[EventID]] = [
         set(state).union(*(auth_chain(event_id, events) for event_id in state))
         for state in (list(state) for state in states)
     ]
-    return set.union(*chains) - set.intersection(*chains)
+    return set[EventID]().union(*chains) - chains[0].intersection(*chains)
 
 
 def subgraph_of(conflicted: set[EventID], events: Events) -> set[EventID]:
@@ -82,7 +82,7 @@ def is_power_event(event: Event) -> bool:
 
 
 def cited(event: Event, key: StateKey, events: Events) -> Event | None:
-    return next((events[id] for id in event.auth_events if events[id].key == key), None)
+    return next((events[cited] for cited in event.auth_events if events[cited].key == key), None)
 
 
 def create_of(event: Event, events: Events) -> Event | None:
@@ -103,7 +103,7 @@ def cited_within(event_ids: set[EventID], chosen: set[EventID], events: Events) 
     """What these cite of `chosen`, and what those cite, and so on."""
     found: set[EventID] = set()
     while True:
-        more = {cited for id in event_ids | found for cited in events[id].auth_events} & chosen
+        more = {cited for citing in event_ids | found for cited in events[citing].auth_events} & chosen
         if more <= found:
             return found
         found |= more
@@ -135,7 +135,12 @@ def mainline_order(chosen: set[EventID], power_levels: EventID | None, events: E
         return next((mainline.index(event_id) for event_id in own_line if event_id in mainline), math.inf)
 
     return sorted(
-        chosen, key=lambda id: (-position(events[id]), events[id].origin_server_ts, events[id].event_id)
+        chosen,
+        key=lambda chosen_id: (
+            -position(events[chosen_id]),
+            events[chosen_id].origin_server_ts,
+            events[chosen_id].event_id,
+        ),
     )
 
 
@@ -198,14 +203,14 @@ def resolve_v1(states: Sequence[State], events: Events) -> dict[StateKey, EventI
 
     def ascending(key: StateKey) -> list[Event]:
         # Stable: by descending SHA-1, then by ascending depth.
-        by_hash = sorted((events[id] for id in values[key]), key=sha1, reverse=True)
+        by_hash = sorted((events[event_id] for event_id in values[key]), key=sha1, reverse=True)
         return sorted(by_hash, key=lambda event: event.depth)
 
     conflicts = [key for key in values if key not in result]
-    for type in ("m.room.power_levels", "m.room.join_rules", "m.room.member"):
+    for auth_type in ("m.room.power_levels", "m.room.join_rules", "m.room.member"):
         found = {}
         for key in conflicts:
-            if key[0] == type:
+            if key[0] == auth_type:
                 chosen, *more = ascending(key)
                 for event in more:
                     if not allowed(event, chosen):

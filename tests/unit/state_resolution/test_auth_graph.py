@@ -1,4 +1,4 @@
-"""Room version 2, "Auth difference"; room version 12, "Conflicted state subgraph": against plain set arithmetic."""
+"""The parts of the auth graph that are replayed, against plain set arithmetic."""
 
 from collections.abc import Collection, Mapping
 
@@ -8,7 +8,16 @@ from hypothesis import strategies as st
 
 from homeserver.core.event import Event
 from homeserver.core.identifiers import EventID
-from homeserver.core.state_resolution import AuthLink, Links, auth_difference, links_from
+from homeserver.core.state_resolution import (
+    AuthLink,
+    Fetch,
+    Links,
+    Settled,
+    auth_difference,
+    links_from,
+    settled_by_citations,
+    settled_by_walking,
+)
 from homeserver.core.state_resolution.auth_graph import conflicted_subgraph
 from tests.unit.event_factory import ALICE, make_event
 from tests.unit.state_resolution.reference import difference, subgraph_of
@@ -46,7 +55,23 @@ def stored_links(graph: Graph) -> Links:
 
 
 def computed_links(graph: Graph) -> Links:
-    return links_from(lambda event_ids: {event_id: graph[event_id] for event_id in event_ids})
+    return links_from(graph_fetch(graph))
+
+
+def citations(graph: Graph, unconflicted: set[EventID]) -> Settled:
+    """As a caller has it who stores who cites whom."""
+    state = {graph[event_id].key: event_id for event_id in unconflicted}
+
+    def cited_by(event_ids: Collection[EventID]) -> list[EventID]:
+        return [
+            event.event_id for event in graph.values() if not set(event_ids).isdisjoint(event.auth_events)
+        ]
+
+    return settled_by_citations(state.get, graph_fetch(graph), cited_by)
+
+
+def graph_fetch(graph: Graph) -> Fetch:
+    return lambda event_ids: {event_id: graph[event_id] for event_id in event_ids}
 
 
 PARTS = st.lists(st.lists(st.integers(0, 24), max_size=8), min_size=2, max_size=4)
@@ -59,15 +84,10 @@ def test_auth_difference(graph: Graph, picks: list[list[int]], agreed: list[int]
     common = {ids[pick % len(ids)] for pick in agreed}
     sets = [{ids[pick % len(ids)] for pick in part} - common for part in picks]
     links = stored_links(graph) if stored else computed_links(graph)
-
-    def unconflicted_from(lowest: int) -> list[EventID]:
-        # No more than is asked for.
-        return [event_id for event_id in common if links([event_id])[event_id].generation >= lowest]
-
-    conflicted = set().union(*sets)
-    expected = difference([part | common for part in sets], graph) - conflicted
-    assert auth_difference([sorted(part) for part in sets], unconflicted_from, links) == expected
-    assert auth_difference(sets[::-1], lambda _lowest: common, links) == expected
+    expected = difference([part | common for part in sets], graph).difference(*sets)
+    for settled in (settled_by_walking(common, links), citations(graph, common)):
+        assert auth_difference(sets, settled, links) == expected
+        assert auth_difference([sorted(part) for part in sets[::-1]], settled, links) == expected
 
 
 @given(graphs(), st.lists(st.integers(0, 24), max_size=8), st.booleans())
@@ -107,7 +127,7 @@ def test_the_walk_stops_where_the_states_meet() -> None:
         asked.update(event_ids)
         return links(event_ids)
 
-    found = auth_difference([[ids[-1]], [ids[-10]]], lambda _lowest: [], counting)
+    found = auth_difference([[ids[-1]], [ids[-10]]], settled_by_walking([], counting), counting)
     assert found == set(ids[-9:-1])
     assert len(asked) < 20
 

@@ -249,6 +249,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("token", name=op.f("pk_registration_tokens")),
     )
     op.create_table(
+        "room_purges",
+        sa.Column("room_nid", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("room_id", sa.Text(), nullable=False),
+        sa.Column("due_ts", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("room_nid", name=op.f("pk_room_purges")),
+    )
+    op.create_index("ix_room_purges_due_ts", "room_purges", ["due_ts"], unique=False)
+    op.create_table(
         "room_states",
         sa.Column("room_nid", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("position", sa.BigInteger(), autoincrement=False, nullable=False),

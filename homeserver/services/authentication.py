@@ -1,0 +1,110 @@
+"""From an access token to who makes the request."""
+
+from typing import Final, Protocol
+
+import attrs
+import structlog
+from twisted.internet.defer import CancelledError
+from twisted.python.failure import Failure
+
+from homeserver.core.errors import UnknownToken, UserLocked
+from homeserver.core.requester import Requester
+from homeserver.database.database import Database
+from homeserver.database.errors import StorageUnavailable
+from homeserver.database.transactions import WriteTransaction
+from homeserver.runtime.caches import Cache
+from homeserver.runtime.clock import Clock
+from homeserver.services.credentials import hash_of
+from homeserver.services.sessions import settle_refresh
+from homeserver.storage import access_tokens, devices
+from homeserver.storage.access_tokens import Bearer
+
+SEEN_EVERY_MS: Final = 60_000
+MAX_USER_AGENT: Final = 256
+
+OPEN_TO_LOCKED_USERS: Final = frozenset(
+    f"/_matrix/client/{version}/{path}" for version in ("v3", "r0") for path in ("logout", "logout/all")
+)
+"""Client-server API, "Account locking"."""
+
+_log = structlog.get_logger(__name__)
+
+
+class TokenRequest(Protocol):
+    """What is asked of a request beside its token. `path` is as sent."""
+
+    @property
+    def path(self) -> str: ...
+    @property
+    def client_ip(self) -> str: ...
+    @property
+    def user_agent(self) -> str | None: ...
+
+
+@attrs.frozen(eq=False)
+class Authentication:
+    """Resolves access tokens, each time anew: one that was revoked is good nowhere from then on."""
+
+    database: Database
+    clock: Clock
+    _seen_ms: Cache[tuple[str, str], int] = attrs.field(factory=lambda: Cache(50_000), init=False)
+
+    async def authenticate(self, access_token: str, request: TokenRequest) -> Requester:
+        """Who the token belongs to.
+
+        Errors: UnknownToken, with `soft_logout` if it has expired; UserLocked, except to log out.
+        """
+        token_hash = hash_of(access_token)
+        bearer = await self.database.read(access_tokens.bearer_of, token_hash)
+        # A deactivated account has no tokens: a row of one is what a client must not find out about.
+        if bearer is None or bearer.is_deactivated:
+            raise UnknownToken("The access token is not known")
+        now_ts = self.clock.now_ts()
+        if bearer.expires_ts is not None and bearer.expires_ts <= now_ts:
+            raise UnknownToken("The access token has expired", soft_logout=True)
+        if bearer.is_locked and request.path.rstrip("/") not in OPEN_TO_LOCKED_USERS:
+            raise UserLocked
+        if bearer.replaces_hash is not None:
+            await self.database.write(first_use, token_hash)
+        self._seen(bearer, request, now_ts)
+        return Requester(
+            user_id=bearer.user_id,
+            device_id=bearer.device_id,
+            is_guest=bearer.is_guest,
+            is_admin=bearer.is_admin,
+            appservice_id=bearer.appservice_id,
+            token_hash=token_hash,
+        )
+
+    def _seen(self, bearer: Bearer, request: TokenRequest, now_ts: int) -> None:
+        """Note, at most once a minute and beside the request, that the device is in use."""
+        key = (bearer.user_id, bearer.device_id)
+        now_ms = self.clock.monotonic_ms()
+        last_ms = self._seen_ms.get(key)
+        if last_ms is not None and now_ms - last_ms < SEEN_EVERY_MS:
+            return
+        self._seen_ms.put(key, now_ms)
+        agent = request.user_agent
+        self.database.write_soon(
+            devices.seen,
+            bearer.user_id,
+            bearer.device_id,
+            now_ts=now_ts,
+            before_ts=now_ts - SEEN_EVERY_MS,
+            ip=request.client_ip,
+            user_agent=None if agent is None else agent.replace("\0", "")[:MAX_USER_AGENT],
+        ).addErrback(_not_noted)
+
+
+def first_use(tx: WriteTransaction, token_hash: bytes) -> None:
+    """An access token that was refreshed into is used: the pair before it is void. Errors: UnknownToken."""
+    bearer = access_tokens.bearer_of(tx, token_hash)
+    if bearer is None:  # another token of the same exchange was used first
+        raise UnknownToken("The access token is not known", soft_logout=True)
+    if bearer.replaces_hash is not None and bearer.refresh_hash is not None:
+        settle_refresh(tx, bearer.user_id, bearer.device_id, bearer.replaces_hash, bearer.refresh_hash)
+
+
+def _not_noted(failure: Failure) -> None:
+    failure.trap(StorageUnavailable, CancelledError)
+    _log.warning("when a device was last seen is not noted", reason=failure.getErrorMessage())

@@ -1,0 +1,111 @@
+"""User IDs of this server: which new ones are possible, and which one somebody means."""
+
+import string
+from collections.abc import Callable
+from typing import Final
+
+import attrs
+
+from homeserver.core.errors import (
+    Exclusive,
+    Forbidden,
+    InvalidParam,
+    InvalidUsername,
+    MissingParam,
+)
+from homeserver.core.identifiers import (
+    ServerName,
+    UserID,
+    check_new_localpart,
+    localpart_of,
+    parse_user_id,
+    server_of,
+)
+from homeserver.core.json import JsonObject, JsonValue
+
+# Only A to Z: `str.lower` would make a plain k of the sign for Kelvin, and so map foreign letters to names.
+_TO_LOWER: Final = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
+
+
+def nothing_is_exclusive(user_id: UserID) -> bool:  # noqa: ARG001 - the signature of such a rule
+    """No application service reserves names."""
+    return False
+
+
+@attrs.frozen
+class UserNames:
+    """The names of one server. `is_exclusive` tells which user IDs are reserved by application services."""
+
+    server_name: ServerName
+    is_exclusive: Callable[[UserID], bool] = nothing_is_exclusive
+
+    def new_user_id(self, username: str) -> UserID:
+        """The user ID that a new user with that name would get; capitals become small letters.
+
+        Errors: InvalidUsername; Exclusive. Spec: client-server API, "POST /register"; appendices, "User
+        Identifiers".
+        """
+        localpart = username.translate(_TO_LOWER)
+        check_new_localpart(localpart, server_name=self.server_name)
+        user_id = UserID(f"@{localpart}:{self.server_name}")
+        if self.is_exclusive(user_id):
+            raise Exclusive("The user ID is reserved by an application service")
+        return user_id
+
+    def new_user_id_of(self, name: str) -> UserID:
+        """As `new_user_id`, for operators, who may also give the whole user ID."""
+        if not name.startswith("@"):
+            return self.new_user_id(name)
+        user_id = self.claimed(name)
+        if user_id is None:
+            raise InvalidUsername(f"a user of this server is called @...:{self.server_name}")
+        return self.new_user_id(localpart_of(user_id))
+
+    def claimed(self, name: str) -> UserID | None:
+        """The user ID that somebody means by a user ID or localpart; None if it cannot be of this server."""
+        text = name if name.startswith("@") else f"@{name}:{self.server_name}"
+        try:
+            user_id = parse_user_id(text)
+        except InvalidParam:
+            return None
+        return user_id if server_of(user_id) == self.server_name else None
+
+
+def folded(user_id: UserID) -> UserID:
+    """The user ID with its localpart in small letters, as new ones are."""
+    localpart, colon, server_name = user_id.partition(":")
+    return UserID(localpart.translate(_TO_LOWER) + colon + server_name)
+
+
+def name_in(identifier: JsonValue, user: JsonValue) -> str:
+    """The user ID or localpart in a user identifier, or else in the old `user` parameter.
+
+    Errors: Forbidden for third-party identifiers, none of which are known here; MissingParam, InvalidParam.
+    Spec: client-server API, "Identifier types".
+    """
+    if identifier is None:
+        if user is None:
+            raise MissingParam("`identifier` is missing")
+        return _text(user, "user")
+    if not isinstance(identifier, dict):
+        raise InvalidParam("`identifier` must be an object")
+    kind = identifier.get("type")
+    if kind == "m.id.user":
+        return _text(identifier.get("user"), "identifier.user")
+    if kind in ("m.id.thirdparty", "m.id.phone") or (kind is None and _names_third_party(identifier)):
+        # "In the case that the homeserver does not know about the supplied 3PID, the homeserver must respond
+        # with 403 Forbidden."
+        raise Forbidden("The third-party identifier is not known")
+    raise InvalidParam("the type of `identifier` is not known")
+
+
+def _names_third_party(identifier: JsonObject) -> bool:
+    return "medium" in identifier and "address" in identifier
+
+
+def _text(value: JsonValue, name: str) -> str:
+    if value is None:
+        raise MissingParam(f"`{name}` is missing")
+    if not isinstance(value, str):
+        raise InvalidParam(f"`{name}` must be a string")
+    return value

@@ -1,0 +1,57 @@
+"""Fixtures for tests over HTTP: a server per test, on SQLite, and on PostgreSQL where one is given."""
+
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.api.server import Client, Databases, TestServer, running_server
+from tests.openapi import Specification
+
+POSTGRES = "HOMESERVER_TEST_POSTGRES"
+
+
+@pytest.fixture(scope="session")
+def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databases]:
+    """Makes databases."""
+    made = Databases(tmp_path_factory.mktemp("databases"), os.environ.get(POSTGRES))
+    yield made
+    made.drop_all()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, databases: Databases, tmp_path: Path) -> str:
+    """The URL of an empty database of each kind."""
+    if request.param == "sqlite":
+        return databases.sqlite(tmp_path)
+    if POSTGRES not in os.environ:
+        pytest.skip(f"no PostgreSQL: {POSTGRES} is not set")
+    return databases.postgresql()
+
+
+@pytest.fixture
+async def server(
+    database_url: str, tmp_path: Path, specification: Specification | None
+) -> AsyncIterator[TestServer]:
+    """A running server without users."""
+    async with running_server(database_url, tmp_path, specification) as running:
+        yield running
+
+
+@pytest.fixture
+async def alice(server: TestServer) -> Client:
+    """A user with one device."""
+    return await server.user("alice")
+
+
+@pytest.fixture
+async def bob(server: TestServer) -> Client:
+    """Another user."""
+    return await server.user("bob")
+
+
+@pytest.fixture
+async def carol(server: TestServer) -> Client:
+    """A third user."""
+    return await server.user("carol")

@@ -1,0 +1,298 @@
+"""A real server in the test's process, and clients that talk to it over HTTP."""
+
+import hashlib
+import hmac
+import itertools
+import json
+import shutil
+import sqlite3
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import quote, urlencode
+
+import attrs
+import psycopg
+import treq
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.web.client import Agent, HTTPConnectionPool
+
+from homeserver.app.build import Reactor, Server, build
+from homeserver.config.sections import Config, Listener, RateLimits, Registration
+from homeserver.core.signing import SigningKey
+from homeserver.database.drivers import Location
+from homeserver.database.migrate import upgrade
+from homeserver.runtime.clock import Clock, SystemClock
+from tests.openapi import Specification
+
+SHARED_SECRET = "a secret of the tests"
+PASSWORD = "a password of the tests"
+SERVER_NAME = "test.example"
+
+_numbers = itertools.count(1)
+
+
+@attrs.frozen
+class Answer:
+    """A response: its status, its decoded JSON, and its headers in lower case."""
+
+    status: int
+    json: Any
+    headers: Mapping[str, str]
+
+    def ok(self) -> Any:
+        """The JSON of a 200."""
+        assert self.status == 200, (self.status, self.json)
+        return self.json
+
+    def error(self, status: int, errcode: str) -> Any:
+        """The JSON of an error that must be this one."""
+        assert (self.status, self.json.get("errcode")) == (status, errcode), (self.status, self.json)
+        return self.json
+
+
+@attrs.define
+class Client:
+    """A client of one device. Every exchange is checked against the specification where its files are there."""
+
+    base_url: str
+    specification: Specification | None
+    pool: HTTPConnectionPool
+    user_id: str = ""
+    device_id: str = ""
+    access_token: str | None = None
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        query: Mapping[str, object] | None = None,
+        headers: Mapping[str, str] | None = None,
+        check: bool = True,
+        token: str | None = None,
+    ) -> Answer:
+        """Send one request; `path` is percent-encoded already, as by `path_of`."""
+        sent = dict(headers or {})
+        access_token = self.access_token if token is None else token
+        if access_token:
+            sent["Authorization"] = f"Bearer {access_token}"
+        data = None
+        if body is not None:
+            data = json.dumps(body).encode() if not isinstance(body, bytes) else body
+            sent.setdefault("Content-Type", "application/json")
+        url = self.base_url + path + (f"?{urlencode(query, doseq=True)}" if query else "")
+        agent = Agent(reactor, pool=self.pool)
+        response = await treq.request(method, url, headers=sent, data=data, agent=agent)
+        content = await treq.content(response)
+        decoded = json.loads(content) if content else None
+        answer = Answer(
+            response.code,
+            decoded,
+            {key.decode().lower(): values[0].decode() for key, values in response.headers.getAllRawHeaders()},
+        )
+        if check and self.specification is not None:
+            request = None if isinstance(body, bytes) else body
+            self.specification.check(method, path, request, answer.status, decoded)
+        return answer
+
+    async def get(self, path: str, **query: object) -> Answer:
+        """GET with a query."""
+        return await self.request("GET", path, query=query or None)
+
+    async def put(self, path: str, body: object = None, **query: object) -> Answer:
+        """PUT a JSON body."""
+        return await self.request("PUT", path, {} if body is None else body, query=query or None)
+
+    async def post(self, path: str, body: object = None, **query: object) -> Answer:
+        """POST a JSON body."""
+        return await self.request("POST", path, {} if body is None else body, query=query or None)
+
+    async def delete(self, path: str, body: object = None, **query: object) -> Answer:
+        """DELETE."""
+        return await self.request("DELETE", path, body, query=query or None)
+
+    # What most tests do with rooms.
+
+    async def create_room(self, **options: object) -> str:
+        """Create a room; gives its id."""
+        return cast("str", (await self.post("/_matrix/client/v3/createRoom", options)).ok()["room_id"])
+
+    async def invite(self, room_id: str, user_id: str) -> None:
+        """Invite a user."""
+        (await self.post(room_path(room_id, "invite"), {"user_id": user_id})).ok()
+
+    async def join(self, room_id: str) -> None:
+        """Join a room."""
+        (await self.post(path_of("join", room_id))).ok()
+
+    async def leave(self, room_id: str) -> None:
+        """Leave a room."""
+        (await self.post(room_path(room_id, "leave"))).ok()
+
+    async def send(
+        self, room_id: str, text: str, *, txn_id: str | None = None, **content: object
+    ) -> str:
+        """Send a text message; gives its event id."""
+        body = {"msgtype": "m.text", "body": text, **content}
+        return await self.send_event(room_id, "m.room.message", body, txn_id=txn_id)
+
+    async def send_event(
+        self, room_id: str, event_type: str, content: object, *, txn_id: str | None = None
+    ) -> str:
+        """Send a message event; gives its event id."""
+        path = room_path(room_id, "send", event_type, txn_id or f"t{next(_numbers)}")
+        return cast("str", (await self.put(path, content)).ok()["event_id"])
+
+    async def set_state(self, room_id: str, event_type: str, content: object, state_key: str = "") -> str:
+        """Set state; gives the event id."""
+        path = room_path(room_id, "state", event_type, state_key)
+        return cast("str", (await self.put(path, content)).ok()["event_id"])
+
+    async def sync(self, since: str | None = None, *, timeout: int = 0, **query: object) -> Any:
+        """One sync; the JSON of its answer. A `filter` may be given as a dict."""
+        if isinstance(query.get("filter"), dict):
+            query["filter"] = json.dumps(query["filter"])
+        if since is not None:
+            query["since"] = since
+        return (await self.get("/_matrix/client/v3/sync", timeout=timeout, **query)).ok()
+
+    async def messages_in(self, room_id: str) -> list[str]:
+        """The bodies of the messages in the room, oldest first, as `/messages` gives them."""
+        answer = (await self.get(room_path(room_id, "messages"), dir="f", limit=1000)).ok()
+        return [
+            event["content"]["body"]
+            for event in answer["chunk"]
+            if event["type"] == "m.room.message" and "body" in event["content"]
+        ]
+
+
+@attrs.frozen
+class TestServer:
+    """A server that runs, and the means to talk to it."""
+
+    __test__ = False
+
+    server: Server
+    base_url: str
+    specification: Specification | None
+    pool: HTTPConnectionPool
+    clock: Clock
+
+    def anonymous(self) -> Client:
+        """A client without a token."""
+        return Client(self.base_url, self.specification, self.pool)
+
+    async def user(self, localpart: str, *, admin: bool = False) -> Client:
+        """A new user with a device, by shared-secret registration."""
+        client = self.anonymous()
+        nonce = (await client.get("/_synapse/admin/v1/register")).ok()["nonce"]
+        role = "admin" if admin else "notadmin"
+        text = "\0".join([nonce, localpart, PASSWORD, role])
+        mac = hmac.new(SHARED_SECRET.encode(), text.encode(), hashlib.sha1).hexdigest()
+        body = {"nonce": nonce, "username": localpart, "password": PASSWORD, "admin": admin, "mac": mac}
+        made = (await client.post("/_synapse/admin/v1/register", body)).ok()
+        return attrs.evolve(
+            client,
+            user_id=made["user_id"],
+            device_id=made["device_id"],
+            access_token=made["access_token"],
+        )
+
+
+@asynccontextmanager
+async def running_server(
+    database: str,
+    folder: Path,
+    specification: Specification | None,
+    *,
+    clock: Clock | None = None,
+    **options: Any,
+) -> AsyncIterator[TestServer]:
+    """A server on a free port. `options` replace sections of the configuration."""
+    sections: dict[str, Any] = {
+        "rate_limits": RateLimits(enabled=False),
+        "registration": Registration(enabled=True, shared_secret=SHARED_SECRET),
+        **options,
+    }
+    config = Config(
+        server_name=SERVER_NAME,  # type: ignore[arg-type]
+        data_dir=folder,
+        database=database,
+        signing_key_path=folder / "signing.key",
+        listeners=(Listener(port=0),),
+        **sections,
+    )
+    clock = clock or SystemClock()
+    key = SigningKey.generate("test", seed=hashlib.sha256(b"the key of the tests").digest())
+    server = build(config, key, cast("Reactor", reactor), clock)
+    pool = HTTPConnectionPool(reactor, persistent=True)
+    pool.maxPersistentPerHost = 50
+    await server.start()
+    try:
+        yield TestServer(server, f"http://127.0.0.1:{server.ports[0]}", specification, pool, clock)
+    finally:
+        await cast("Deferred[None]", pool.closeCachedConnections())
+        await server.stop()
+
+
+def room_path(room_id: str, *parts: str) -> str:
+    """`/rooms/{roomId}/...`, percent-encoded."""
+    return path_of("rooms", room_id, *parts)
+
+
+def path_of(*parts: str, version: str = "v3") -> str:
+    """A path of the client-server API, each part percent-encoded."""
+    return f"/_matrix/client/{version}/" + "/".join(quote(part, safe="") for part in parts)
+
+
+class Databases:
+    """Empty databases with the current schema, made by copying one that has been migrated once."""
+
+    def __init__(self, folder: Path, postgres_url: str | None) -> None:
+        self._folder = folder
+        self._postgres_url = postgres_url
+        self._template: Path | None = None
+        self._postgres_template: str | None = None
+        self._made: list[str] = []
+
+    def sqlite(self, folder: Path) -> str:
+        """The URL of a new SQLite database in `folder`."""
+        if self._template is None:
+            self._template = self._folder / "template.db"
+            upgrade(Location.parse(f"sqlite:///{self._template}"))
+            with sqlite3.connect(self._template) as connection:
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        shutil.copy(self._template, folder / "homeserver.db")
+        return f"sqlite:///{folder / 'homeserver.db'}"
+
+    def postgresql(self) -> str:
+        """The URL of a new PostgreSQL database."""
+        assert self._postgres_url is not None
+        if self._postgres_template is None:
+            self._postgres_template = self._create(None)
+            upgrade(Location.parse(self._url_of(self._postgres_template)))
+        return self._url_of(self._create(self._postgres_template))
+
+    def drop_all(self) -> None:
+        """Drop the PostgreSQL databases that were made."""
+        if self._postgres_url is None:
+            return
+        with psycopg.connect(self._postgres_url, autocommit=True) as connection:
+            for name in reversed(self._made):
+                connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')  # type: ignore[arg-type]
+
+    def _create(self, template: str | None) -> str:
+        name = f"homeserver_test_{next(_numbers)}_{hashlib.sha256(str(self._folder).encode()).hexdigest()[:8]}"
+        with psycopg.connect(self._postgres_url or "", autocommit=True) as connection:
+            suffix = "" if template is None else f' TEMPLATE "{template}"'
+            connection.execute(f'CREATE DATABASE "{name}"{suffix}')  # type: ignore[arg-type]
+        self._made.append(name)
+        return name
+
+    def _url_of(self, name: str) -> str:
+        base, _, _ = (self._postgres_url or "").rpartition("/")
+        return f"{base}/{name}"
