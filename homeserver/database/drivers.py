@@ -11,6 +11,7 @@ import psycopg
 from psycopg import errors as pg_errors
 
 from homeserver.database.errors import DatabaseError, StorageUnavailable
+from homeserver.database.pq_cursor import PqCursor
 from homeserver.database.statements import Backend
 from homeserver.database.transactions import Cursor
 
@@ -22,7 +23,6 @@ class Connection(Protocol):
 
     def begin_read(self) -> None: ...
     def begin_write(self, *, durable: bool) -> None: ...
-    def settle(self) -> None: ...
     def commit(self) -> None: ...
     def rollback(self) -> None: ...
     def is_usable(self) -> bool: ...
@@ -57,9 +57,6 @@ class SqliteConnection:
             self._full = durable
         self.cursor.execute("BEGIN IMMEDIATE")
 
-    def settle(self) -> None:
-        """Results are there at once."""
-
     def commit(self) -> None:
         self.cursor.execute("COMMIT")
 
@@ -83,45 +80,23 @@ class PostgresConnection:
     """Reads are REPEATABLE READ, writes READ COMMITTED with row locks."""
 
     def __init__(self, url: str) -> None:
-        self._connection = psycopg.connect(url, autocommit=True, prepare_threshold=2, connect_timeout=10)
+        self._connection = psycopg.connect(url, autocommit=True, connect_timeout=10)
         self._connection.execute("SET statement_timeout = '60s'")
         self._connection.execute("SET idle_in_transaction_session_timeout = '60s'")
-        self._connection.prepared_max = 500
-        self.cursor: Any = self._connection.cursor()
-        self._pipelining: Any = None
-        self._pipeline: psycopg.Pipeline | None = None
+        self.cursor = PqCursor(self._connection)
 
     def begin_read(self) -> None:
-        self.cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        self.cursor.command(b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
 
     def begin_write(self, *, durable: bool) -> None:
-        # In a pipeline a statement whose result nobody waits for costs no round trip of its own.
-        self._pipelining = self._connection.pipeline()
-        self._pipeline = self._pipelining.__enter__()
-        self.cursor.execute("BEGIN")
-        if not durable:
-            self.cursor.execute("SET LOCAL synchronous_commit = off")
-
-    def settle(self) -> None:
-        """Wait for the results of what was sent, in a write."""
-        if self._pipeline is not None:
-            self._pipeline.sync()
+        self.cursor.command(b"BEGIN" if durable else b"BEGIN; SET LOCAL synchronous_commit = off")
 
     def commit(self) -> None:
-        self.cursor.execute("COMMIT")
-        self._end_pipeline()
+        self.cursor.command(b"COMMIT")
 
     def rollback(self) -> None:
-        with suppress(psycopg.Error):
-            # What failed has been reported already; the pipeline repeats it.
-            self._end_pipeline()
         if self._connection.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
-            self.cursor.execute("ROLLBACK")
-
-    def _end_pipeline(self) -> None:
-        pipelining, self._pipelining, self._pipeline = self._pipelining, None, None
-        if pipelining is not None:
-            pipelining.__exit__(None, None, None)
+            self.cursor.command(b"ROLLBACK")
 
     def is_usable(self) -> bool:
         return not self._connection.closed and not self._connection.broken

@@ -23,7 +23,7 @@ Backend = Literal["sqlite", "postgresql"]
 
 _DIALECTS: dict[Backend, Dialect] = {
     "sqlite": sqlite.dialect(paramstyle="named"),
-    "postgresql": PGDialect_psycopg(),
+    "postgresql": PGDialect_psycopg(paramstyle="numeric_dollar"),
 }
 
 
@@ -75,18 +75,22 @@ _LIST = _ListType()
 class Compiled:
     """The text of a statement for one database, with what its parameters need."""
 
-    __slots__ = ("defaults", "is_write", "lists", "sql")
+    __slots__ = ("defaults", "lists", "order", "sql")
 
-    def __init__(self, sql: str, defaults: dict[str, object], lists: tuple[str, ...], *, is_write: bool) -> None:
+    def __init__(
+        self, sql: str, defaults: dict[str, object], lists: tuple[str, ...], order: tuple[str, ...] | None
+    ) -> None:
         self.sql = sql
         self.defaults = defaults
         self.lists = lists
-        self.is_write = is_write
+        self.order = order
 
-    def parameters(self, given: dict[str, Any]) -> dict[str, Any]:
-        """The parameters as the driver wants them: constants of the statement added, lists encoded."""
+    def parameters(self, given: dict[str, Any]) -> Any:
+        """The parameters as the driver wants them: constants of the statement added, lists encoded, numbered ones in order."""
         if self.defaults:
             given = {**self.defaults, **given}
+        if self.order is not None:
+            return [given[name] for name in self.order]
         if self.lists:
             given = dict(given)
             for name in self.lists:
@@ -116,6 +120,8 @@ class Statement:
         compiled = self._construct.compile(dialect=_DIALECTS[backend], **options)
         assert isinstance(compiled, SQLCompiler)  # noqa: S101 - tells the type checker
         sql = str(compiled)
+        if "POSTCOMPILE" in sql:
+            raise TypeError(f"a list of constants needs or_() or in_list(), not in_(): {sql}")
         required = {bind.key for bind in compiled.binds.values() if bind.required}
         defaults = {
             name: value
@@ -125,8 +131,8 @@ class Statement:
         lists = tuple(
             name for name, bind in compiled.binds.items() if bind.type is _LIST and backend == "sqlite"
         )
-        is_write = compiled.isinsert or compiled.isupdate or compiled.isdelete
-        return Compiled(sql, defaults, lists, is_write=is_write)
+        order = tuple(compiled.positiontup) if compiled.positiontup is not None else None
+        return Compiled(sql, defaults, lists, order)
 
 
 def statement(construct: ClauseElement, columns: Sequence[str] | None = None) -> Statement:

@@ -1,6 +1,6 @@
 """What a transaction function is given."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 from homeserver.database.kinds import Kind, StreamRow
@@ -102,12 +102,9 @@ class WriteTransaction(ReadTransaction):
         backend: Backend,
         caches: Caches,
         numbers: NumberPool,
-        *,
-        settle: Callable[[], None] | None = None,
     ) -> None:
         super().__init__(cursor, backend, caches)
         self._numbers = numbers
-        self._settle = settle
         self.published: list[Published] = []
         self.remembered: list[tuple[Cache[Any, Any], Any, Any]] = []
         self.savepoint_wanted = False
@@ -121,14 +118,7 @@ class WriteTransaction(ReadTransaction):
         """Run an INSERT, UPDATE or DELETE; gives the number of rows it changed."""
         self._before_change()
         self._run(query, params)
-        if self._settle is not None:
-            self._settle()
         return self._cursor.rowcount
-
-    def queue(self, query: Statement, **params: Any) -> None:
-        """As `execute`, where nobody asks for the number of rows: on PostgreSQL it is sent along with what follows."""
-        self._before_change()
-        self._run(query, params)
 
     def execute_many(self, query: Statement, rows: Iterable[dict[str, Any]]) -> None:
         """Run the statement once for each row of parameters."""
@@ -164,9 +154,7 @@ class WriteTransaction(ReadTransaction):
             position += 1
             for query, params in row.statements:
                 compiled = query.compiled(self.backend)
-                parameters = compiled.parameters(params)
-                parameters["position"] = position
-                self._cursor.execute(compiled.sql, parameters)
+                self._cursor.execute(compiled.sql, compiled.parameters({**params, "position": position}))
         return position
 
     def remember(self, cache: Cache[Any, Any], key: Any, value: Any) -> None:

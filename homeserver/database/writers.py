@@ -194,10 +194,7 @@ class WriterThread(threading.Thread):
         self._numbers.add(end - count, count)
 
     def _open_transaction(self, connection: Connection) -> WriteTransaction:
-        settle = connection.settle if self._backend == "postgresql" else None
-        return WriteTransaction(
-            connection.cursor, self._backend, self._caches, self._numbers, settle=settle
-        )
+        return WriteTransaction(connection.cursor, self._backend, self._caches, self._numbers)
 
     def _usable(self) -> Connection:
         if self._connection is None or not self._connection.is_usable():

@@ -5,6 +5,7 @@ import secrets
 from typing import Final, Protocol
 
 import attrs
+import structlog
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 
@@ -17,6 +18,8 @@ from homeserver.runtime.clock import Clock
 
 SWEEP_SECONDS: Final = 1.0
 
+_log = structlog.get_logger(__name__)
+
 
 class Connection(Protocol):
     """What is to be known of a connection here; `deadline_ms` is by the monotonic clock."""
@@ -26,6 +29,10 @@ class Connection(Protocol):
     @property
     def is_idle(self) -> bool:
         """Whether no request is being received or answered."""
+        ...
+
+    def is_broken(self) -> bool:
+        """Whether the client has gone without anybody having been told."""
         ...
 
     def give_up(self) -> None:
@@ -81,10 +88,17 @@ class Connections:
             self._emptied.fire()
 
     def check_deadlines(self) -> None:
-        """Give up the connections whose deadline has passed."""
+        """Give up the connections whose deadline has passed, and cut those that are broken."""
         now_ms = self._clock.monotonic_ms()
-        for connection in [each for each in self._open if each.deadline_ms <= now_ms]:
-            connection.give_up()
+        for connection in list(self._open):
+            try:
+                if connection.deadline_ms <= now_ms:
+                    connection.give_up()
+                elif not connection.is_idle and connection.is_broken():
+                    connection.abort()
+            except Exception:  # noqa: BLE001 - as the comment below says
+                # It must not keep the others from being looked at, now and in the next second.
+                _log.exception("connection could not be closed")
 
     async def shut_down(self, patience_ms: int) -> None:
         """End all connections; returns when there are none.

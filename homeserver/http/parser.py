@@ -30,9 +30,9 @@ class Head:
     """
 
     method: str
-    target: bytes
-    headers: dict[bytes, bytes]
-    repeated: dict[bytes, list[bytes]] | None
+    target: bytes = attrs.field(repr=False)
+    headers: dict[bytes, bytes] = attrs.field(repr=False)
+    repeated: dict[bytes, list[bytes]] | None = attrs.field(repr=False)
     is_http_1_0: bool
     keep_alive: bool
     content_length: int | None

@@ -111,6 +111,10 @@ class HttpProtocol(Protocol):
         """Whether no request is being received or answered."""
         return self._request is None and self._parser.is_idle
 
+    def is_broken(self) -> bool:
+        """Whether the client has gone without Twisted having told."""
+        return self._writer.is_broken()
+
     def give_up(self) -> None:
         """The deadline has passed."""
         if self._is_closing or self._request is not None:

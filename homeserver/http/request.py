@@ -27,18 +27,18 @@ class Request:
     id: str
     method: str
     path: str
-    query: str
-    headers: dict[bytes, bytes]
+    query: str = attrs.field(repr=False)
+    headers: dict[bytes, bytes] = attrs.field(repr=False)
     client_ip: str
-    body: bytes
+    body: bytes = attrs.field(repr=False)
     received_ms: int
     server_closing: Signal
-    _repeated: dict[bytes, list[bytes]] | None = None
+    _repeated: dict[bytes, list[bytes]] | None = attrs.field(default=None, repr=False)
     requester: Requester | None = None
     is_disconnected: bool = False
     _disconnected: Signal | None = None
-    _parameters: dict[str, list[str]] | None = None
-    _json: JsonObject | None = None
+    _parameters: dict[str, list[str]] | None = attrs.field(default=None, repr=False)
+    _json: JsonObject | None = attrs.field(default=None, repr=False)
 
     @property
     def disconnected(self) -> Deferred[None]:

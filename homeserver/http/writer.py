@@ -5,6 +5,7 @@ rest of a small request. Here a response goes to the socket at once; only what t
 waits, and is handed on in pieces as the client reads.
 """
 
+import socket
 from collections.abc import Callable
 from typing import Final, Protocol, TypeAlias
 
@@ -27,6 +28,14 @@ class Writer(Protocol):
 
     def write(self, data: bytes) -> bool:
         """Send all of `data`; False if part of it must wait, in which case `on_written` follows later."""
+        ...
+
+    def is_broken(self) -> bool:
+        """Whether the connection has been reset.
+
+        Twisted tells by `connectionLost`, except with uvloop: there a reset that arrives together with data
+        ends all events of the socket, and nobody is told.
+        """
         ...
 
     def finish(self) -> None:
@@ -85,6 +94,9 @@ class _SocketWriter:
         self._transport.registerProducer(self, False)  # noqa: FBT003
         return False
 
+    def is_broken(self) -> bool:
+        return _is_reset(self._transport)
+
     def finish(self) -> None:
         self._transport.loseWriteConnection()
 
@@ -131,6 +143,9 @@ class _TlsWriter:
         self._is_waiting = not self._push()
         return not self._is_waiting
 
+    def is_broken(self) -> bool:
+        return _is_reset(self._transport.transport)
+
     def finish(self) -> None:
         """TLS has no such thing in Twisted: the client goes by the response's length."""
 
@@ -166,3 +181,10 @@ class _TlsWriter:
         """The connection is lost."""
         self._rest = _NOTHING
         self._is_paused = True
+
+
+def _is_reset(transport: object) -> bool:
+    if not isinstance(transport, Server) or not transport.connected:
+        return False
+    connection: socket.socket = transport.getHandle()
+    return False

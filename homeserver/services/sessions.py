@@ -193,8 +193,9 @@ def settle_refresh(
 
     The pair before it, and any others that were made for it, are void. Each device has one line of tokens.
     """
-    access_tokens.settle(tx, user_id, device_id, replaced_hash=replaced_hash, kept_hash=kept_hash)
+    # The row of the replaced refresh token first: of two pairs that are used at the same moment, one waits there.
     refresh_tokens.settle(tx, user_id, device_id, replaced_hash=replaced_hash, kept_hash=kept_hash)
+    access_tokens.settle(tx, user_id, device_id, replaced_hash=replaced_hash, kept_hash=kept_hash)
 
 
 def end_sessions(tx: WriteTransaction, user_id: UserID, device_ids: Collection[DeviceID]) -> None:

@@ -11,12 +11,12 @@ from homeserver.database.tables.accounts import access_tokens, users
 from homeserver.database.transactions import ReadTransaction, WriteTransaction
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen
 class Bearer:
     """What an access token stands for.
 
-    `expires_ts` is None if it does not expire. `refresh_hash` is the refresh token that came with it. `replaces_hash` is the refresh token that was exchanged for
-    it, until the access token has been used once.
+    `expires_ts` is None if it does not expire. `refresh_hash` is the refresh token that came with it,
+    `replaces_hash` the one that was exchanged for it, until the access token has been used once.
     """
 
     user_id: UserID
@@ -36,6 +36,7 @@ _OF_DEVICE = (_a.user_id == bindparam("the_user"), _a.device_id == bindparam("th
 
 BEARER = statement(
     select(
+        # In the order of Bearer's fields.
         _a.user_id,
         _a.device_id,
         _a.expires_ts,
@@ -74,28 +75,7 @@ def bearer_of(tx: ReadTransaction, token_hash: bytes) -> Bearer | None:
     row = tx.one(BEARER, token_hash=token_hash)
     if row is None:
         return None
-    (
-        user_id,
-        device_id,
-        expires_ts,
-        replaces_hash,
-        is_admin,
-        is_guest,
-        is_deactivated,
-        is_locked,
-        appservice_id,
-    ) = row
-    return Bearer(
-        user_id=user_id,
-        device_id=device_id,
-        expires_ts=expires_ts,
-        replaces_hash=replaces_hash,
-        is_admin=bool(is_admin),
-        is_guest=bool(is_guest),
-        is_deactivated=bool(is_deactivated),
-        is_locked=bool(is_locked),
-        appservice_id=appservice_id,
-    )
+    return Bearer(*row[:5], *(bool(flag) for flag in row[5:9]), row[9])
 
 
 def add(

@@ -29,7 +29,7 @@ def remember(
     tx: WriteTransaction, user_id: UserID, device_id: str, request: str, *, result: str, now_ts: int
 ) -> None:
     """The request is done; `result` answers its repetitions."""
-    tx.queue(
+    tx.execute(
         INSERT, user_id=user_id, device_id=device_id, request=request, result=result, created_ts=now_ts
     )
 

@@ -106,6 +106,30 @@ AT_OR_BEFORE = statement(
     .order_by(desc(_e.origin_server_ts), desc(_e.position))
     .limit(1)
 )
+NEAR_FORWARDS = statement(
+    select(*_COLUMNS)
+    .where(
+        _e.room_nid == bindparam("room_nid"),
+        _e.origin_server_ts >= bindparam("ts"),
+        _e.position > bindparam("after"),
+        _e.position <= bindparam("newest"),
+        _visible,
+    )
+    .order_by(_e.origin_server_ts, _e.position)
+    .limit(bindparam("most"))
+)
+NEAR_BACKWARDS = statement(
+    select(*_COLUMNS)
+    .where(
+        _e.room_nid == bindparam("room_nid"),
+        _e.origin_server_ts <= bindparam("ts"),
+        _e.position > bindparam("after"),
+        _e.position <= bindparam("newest"),
+        _visible,
+    )
+    .order_by(desc(_e.origin_server_ts), desc(_e.position))
+    .limit(bindparam("most"))
+)
 REDACT = statement(
     update(events)
     .where(_e.event_nid == bindparam("the_event"))
@@ -122,6 +146,21 @@ JOIN_AFTER = statement(
         _visible,
     )
     .limit(1)
+)
+_of_member = (
+    _e.room_nid == bindparam("room_nid"),
+    _e.state_key == bindparam("user_id"),
+    # As the index on membership events says it.
+    _e.membership.is_not(None),
+    _e.type == "m.room.member",
+    _e.position.is_not(None),
+    _visible,
+)
+JOINS = statement(
+    select(func.min(_e.position), func.max(_e.position)).where(*_of_member, _e.membership == "join")
+)
+MEMBERSHIP_AFTER = statement(
+    select(func.min(_e.position)).where(*_of_member, _e.position > bindparam("after"))
 )
 ROOTS = statement(
     select(_e.state_root).where(_e.room_nid == bindparam("room_nid"), _e.state_root.is_not(None)).distinct()
@@ -222,14 +261,47 @@ def closest(
     return None if row is None else (row[0], row[1])
 
 
+def near(
+    tx: ReadTransaction, room_nid: int, ts: int, *, forwards: bool, after: int, newest: int, most: int
+) -> list[StoredEvent]:
+    """Up to `most` accepted events from `ts` (milliseconds) on in that direction, nearest first.
+
+    Of those with `after < position <= newest`.
+    """
+    query = NEAR_FORWARDS if forwards else NEAR_BACKWARDS
+    return [
+        StoredEvent(*row)
+        for row in tx.all(query, room_nid=room_nid, ts=ts, after=after, newest=newest, most=most)
+    ]
+
+
 def redact(tx: WriteTransaction, event_nid: int, *, pdu: bytes, redaction_id: EventID) -> None:
     """Keep only the redacted form of the event."""
-    tx.queue(REDACT, the_event=event_nid, redacted_pdu=pdu, redaction_id=redaction_id)
+    tx.execute(REDACT, the_event=event_nid, redacted_pdu=pdu, redaction_id=redaction_id)
 
 
 def has_join_after(tx: ReadTransaction, room_nid: int, user_id: UserID, position: int) -> bool:
     """Whether the user joined the room by an event with a higher position."""
     return tx.one(JOIN_AFTER, room_nid=room_nid, user_id=user_id, after=position) is not None
+
+
+def joins_of(tx: ReadTransaction, room_nid: int, user_id: UserID) -> tuple[int, int] | None:
+    """Where the user's first and last join of the room stand; `None` if there is none."""
+    row = tx.one(JOINS, room_nid=room_nid, user_id=user_id)
+    return None if row is None or row[0] is None else (row[0], row[1])
+
+
+def departure_of(tx: ReadTransaction, room_nid: int, user_id: UserID) -> int | None:
+    """Where the event stands by which the user's last stay in the room ended.
+
+    `None` if the user has never been joined, or no event says that the user left. What came after the
+    departure, such as a ban or a rejected invite, does not count.
+    """
+    joins = joins_of(tx, room_nid, user_id)
+    if joins is None:
+        return None
+    departure: int | None = tx.value(MEMBERSHIP_AFTER, room_nid=room_nid, user_id=user_id, after=joins[1])
+    return departure
 
 
 def state_roots(tx: ReadTransaction, room_nid: int) -> list[int]:

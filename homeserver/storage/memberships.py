@@ -3,7 +3,7 @@
 from collections.abc import Collection
 
 import attrs
-from sqlalchemy import and_, bindparam, case, delete, func, not_, select, update
+from sqlalchemy import and_, bindparam, case, delete, func, not_, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from homeserver.core.identifiers import EventID, RoomID, UserID
@@ -168,7 +168,7 @@ SET = statement(
             "was_joined": case((_m.was_joined == 1, 1), else_=_new.excluded.was_joined),
             # What is done to somebody who has forgotten the room does not bring it back.
             "forgotten": case(
-                (_new.excluded.membership.in_(["join", "invite", "knock"]), 0), else_=_m.forgotten
+                (or_(*(_new.excluded.membership == active for active in ("join", "invite", "knock"))), 0), else_=_m.forgotten
             ),
         },
     ).values(
@@ -260,7 +260,7 @@ def rooms_with_guests(tx: ReadTransaction) -> list[RoomID]:
 
 
 def left_at(tx: ReadTransaction, room_nid: int, user_id: UserID) -> int | None:
-    """Where a user who had joined stopped being joined for the last time; what came after is not theirs to see.
+    """Where a user who had joined last stopped being so; what came after is not theirs to see.
 
     `None` if the user is joined, or the join is in no timeline that this server holds.
     """

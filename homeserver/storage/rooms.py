@@ -133,7 +133,7 @@ def add(
     tx: WriteTransaction, *, room_nid: int, room_id: RoomID, version: str, creator: UserID, created_ts: int
 ) -> Room:
     """A new room, empty until its create event is appended."""
-    tx.queue(
+    tx.execute(
         INSERT,
         room_nid=room_nid,
         room_id=room_id,

@@ -80,7 +80,7 @@ def make_key_nid(tx: WriteTransaction, key: StateKey) -> int:
     """The number of a state key, made if it is new."""
     nid = key_nid(tx, key)
     if nid is None:
-        tx.queue(INSERT_KEY, key_nid=tx.new_nid(), type=key[0], state_key=key[1])
+        tx.execute(INSERT_KEY, key_nid=tx.new_nid(), type=key[0], state_key=key[1])
         nid = key_nid(tx, key)
         assert nid is not None  # noqa: S101 - it was inserted, here or by another transaction
     return nid
@@ -154,7 +154,7 @@ def put(tx: WriteTransaction, room_nid: int, root: int, changes: Mapping[StateKe
     numbered = {make_key_nid(tx, key): event for key, event in changes.items()}
     new_root, nodes = state_trie.put(root, numbered, loader(tx), tx.new_nid)
     for nid, node in nodes.items():
-        tx.queue(INSERT_NODE, node_nid=nid, room_nid=room_nid, node=state_trie.encode(node))
+        tx.execute(INSERT_NODE, node_nid=nid, room_nid=room_nid, node=state_trie.encode(node))
         # Safe before the commit: a number that is rolled back is never used again.
         tx.caches.nodes.put(nid, node)
     return new_root

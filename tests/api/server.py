@@ -133,9 +133,7 @@ class Client:
         """Leave a room."""
         (await self.post(room_path(room_id, "leave"))).ok()
 
-    async def send(
-        self, room_id: str, text: str, *, txn_id: str | None = None, **content: object
-    ) -> str:
+    async def send(self, room_id: str, text: str, *, txn_id: str | None = None, **content: object) -> str:
         """Send a text message; gives its event id."""
         body = {"msgtype": "m.text", "body": text, **content}
         return await self.send_event(room_id, "m.room.message", body, txn_id=txn_id)
@@ -286,7 +284,9 @@ class Databases:
                 connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')  # type: ignore[arg-type]
 
     def _create(self, template: str | None) -> str:
-        name = f"homeserver_test_{next(_numbers)}_{hashlib.sha256(str(self._folder).encode()).hexdigest()[:8]}"
+        name = (
+            f"homeserver_test_{next(_numbers)}_{hashlib.sha256(str(self._folder).encode()).hexdigest()[:8]}"
+        )
         with psycopg.connect(self._postgres_url or "", autocommit=True) as connection:
             suffix = "" if template is None else f' TEMPLATE "{template}"'
             connection.execute(f'CREATE DATABASE "{name}"{suffix}')  # type: ignore[arg-type]

@@ -1,0 +1,31 @@
+"""Whom the users of this server can invite."""
+
+from typing import Final
+
+from homeserver.core.errors import Forbidden, InviteBlocked
+from homeserver.core.identifiers import ServerName, UserID, server_of
+from homeserver.core.json import decode_object
+from homeserver.database.transactions import ReadTransaction
+from homeserver.storage import account_data, users
+
+PERMISSION: Final = "m.invite_permission_config"
+
+
+def check_server(user_id: UserID, server_name: ServerName) -> None:
+    """Refuse to invite users of other servers. Errors: Forbidden."""
+    if server_of(user_id) != server_name:
+        raise Forbidden(f"{user_id} is on another server, and this server cannot invite from there yet")
+
+
+def check_accepts(tx: ReadTransaction, user_id: UserID) -> None:
+    """Whether this user of this server wants invitations.
+
+    To be asked only once it is sure that the inviter may invite: the answer is about the user.
+    Errors: InviteBlocked; Forbidden for a closed account. Spec: client-server API, "Invite permission".
+    """
+    user = users.find(tx, user_id)
+    if user is not None and user.is_deactivated:
+        raise Forbidden("The account of the invited user has been closed")
+    stored = account_data.of(tx, user_id, account_data.GLOBAL, PERMISSION)
+    if stored is not None and decode_object(stored).get("default_action") == "block":
+        raise InviteBlocked(f"{user_id} does not accept invitations")

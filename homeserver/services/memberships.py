@@ -1,0 +1,290 @@
+"""Joining, inviting, leaving, kicking, banning. Spec: client-server API, "Room membership"."""
+
+import attrs
+
+from homeserver.core.auth_events import member_of
+from homeserver.core.errors import BadJson, BadState, Forbidden, InvalidParam, NotFound, Unknown
+from homeserver.core.identifiers import EventID, RoomID, UserID, parse_room_alias, parse_room_id, parse_user_id
+from homeserver.core.json import JsonObject
+from homeserver.core.requester import Requester
+from homeserver.database.database import Database
+from homeserver.database.transactions import WriteTransaction
+from homeserver.rooms.append import Appender, current_content
+from homeserver.rooms.draft import Draft, Signer
+from homeserver.rooms.members import member_content
+from homeserver.rooms.membership_changes import MembershipChanges
+from homeserver.rooms.power import levels_in
+from homeserver.runtime.clock import Clock
+from homeserver.services.aliases import Aliases
+from homeserver.storage import memberships, room_purges, rooms
+
+PURGE_DELAY_MS = 10 * 60 * 1000
+"""From the moment when nobody remembers a room to its removal: whoever reads the stream is past it by then."""
+
+
+@attrs.frozen
+class Memberships:
+    """Changes who is in which room.
+
+    Every method that names a room that this server does not hold raises NotFound. `extra` is what else the
+    client wants in the content of the membership event, such as `reason`.
+    """
+
+    database: Database
+    clock: Clock
+    signer: Signer
+    aliases: Aliases
+
+    async def join(self, requester: Requester, room_id_or_alias: str, extra: JsonObject) -> RoomID:
+        """Join a room by its ID or by one of its aliases; nothing happens to who is joined already.
+
+        Errors: Forbidden if the user may not; GuestAccessForbidden, UserSuspended.
+        """
+        room_id = await self._room(room_id_or_alias)
+        await self.database.write(join, self.signer, requester, room_id, extra, now_ts=self.clock.now_ts())
+        return room_id
+
+    async def knock(self, requester: Requester, room_id_or_alias: str, extra: JsonObject) -> RoomID:
+        """Ask to be invited to a room; nothing happens to who has asked already.
+
+        Errors: Forbidden if one cannot knock there, or the user is in the room, invited or banned.
+        """
+        room_id = await self._room(room_id_or_alias)
+        await self.database.write(knock, self.signer, requester, room_id, extra, now_ts=self.clock.now_ts())
+        return room_id
+
+    async def invite(self, requester: Requester, room_id: RoomID, user_id: UserID, extra: JsonObject) -> None:
+        """Invite a user; nothing happens to who is invited already.
+
+        Errors: Forbidden if the requester may not, or the user is joined, banned, or on another server;
+        InviteBlocked.
+        """
+        await self.database.write(
+            invite, self.signer, requester, room_id, user_id, extra, now_ts=self.clock.now_ts()
+        )
+
+    async def leave(self, requester: Requester, room_id: RoomID, extra: JsonObject) -> None:
+        """Leave a room, reject an invite, or take back a knock; nothing happens to who has left already.
+
+        Errors: Forbidden for who has never been there, or is banned.
+        """
+        await self.database.write(leave, self.signer, requester, room_id, extra, now_ts=self.clock.now_ts())
+
+    async def kick(self, requester: Requester, room_id: RoomID, user_id: UserID, extra: JsonObject) -> None:
+        """Remove a user, or turn down an invite or knock. Errors: Forbidden."""
+        await self.database.write(
+            kick, self.signer, requester, room_id, user_id, extra, now_ts=self.clock.now_ts()
+        )
+
+    async def ban(self, requester: Requester, room_id: RoomID, user_id: UserID, extra: JsonObject) -> None:
+        """Remove a user for good. Errors: Forbidden."""
+        await self.database.write(
+            ban, self.signer, requester, room_id, user_id, extra, now_ts=self.clock.now_ts()
+        )
+
+    async def unban(self, requester: Requester, room_id: RoomID, user_id: UserID, extra: JsonObject) -> None:
+        """Lift a ban. Errors: Forbidden; BadState if the user is not banned."""
+        await self.database.write(
+            unban, self.signer, requester, room_id, user_id, extra, now_ts=self.clock.now_ts()
+        )
+
+    async def forget(self, requester: Requester, room_id: RoomID) -> None:
+        """Never see a room again that one has left; it is removed once all users of this server have done so.
+
+        Errors: Unknown if the user has not left the room, or was never there.
+        """
+        due_ts = self.clock.now_ts() + PURGE_DELAY_MS
+        await self.database.write(forget, requester.user_id, room_id, due_ts=due_ts)
+
+    async def joined_rooms(self, requester: Requester) -> list[RoomID]:
+        """The rooms that the requester is joined to."""
+        return await self.database.read(memberships.joined_room_ids, requester.user_id)
+
+    async def leave_all_rooms(self, user_id: UserID) -> None:
+        """Leave and forget everything, for an account that is closed; may be begun again where it was broken off."""
+        for room in await self.database.read(memberships.rooms_of, user_id):
+            if room.forgotten:
+                continue
+            now_ts = self.clock.now_ts()
+            await self.database.write(
+                depart, self.signer, user_id, room.room_id, now_ts=now_ts, due_ts=now_ts + PURGE_DELAY_MS
+            )
+
+    async def _room(self, room_id_or_alias: str) -> RoomID:
+        if room_id_or_alias.startswith("!"):
+            return parse_room_id(room_id_or_alias)
+        if room_id_or_alias.startswith("#"):
+            return (await self.aliases.resolve(parse_room_alias(room_id_or_alias))).room_id
+        raise InvalidParam("a room ID starts with !, and a room alias with #")
+
+
+def join(
+    tx: WriteTransaction,
+    signer: Signer,
+    requester: Requester,
+    room_id: RoomID,
+    extra: JsonObject,
+    *,
+    now_ts: int,
+) -> None:
+    """Join, unless joined. Errors: see `Memberships.join`."""
+    changes = MembershipChanges.lock(tx, signer, requester, room_id, now_ts=now_ts)
+    if changes.current(requester.user_id) != "join":
+        changes.set(requester.user_id, "join", extra)
+
+
+def knock(
+    tx: WriteTransaction,
+    signer: Signer,
+    requester: Requester,
+    room_id: RoomID,
+    extra: JsonObject,
+    *,
+    now_ts: int,
+) -> None:
+    """Knock, unless that has been done. Errors: see `Memberships.knock`."""
+    changes = MembershipChanges.lock(tx, signer, requester, room_id, now_ts=now_ts)
+    if changes.current(requester.user_id) != "knock":
+        changes.set(requester.user_id, "knock", extra)
+
+
+def invite(
+    tx: WriteTransaction,
+    signer: Signer,
+    requester: Requester,
+    room_id: RoomID,
+    user_id: UserID,
+    extra: JsonObject,
+    *,
+    now_ts: int,
+) -> None:
+    """Invite, unless invited. Errors: see `Memberships.invite`."""
+    changes = MembershipChanges.lock(tx, signer, requester, room_id, now_ts=now_ts)
+    if changes.current(user_id) == "invite":
+        # There is no event for the auth rules to judge.
+        levels = levels_in(changes.appender)
+        _check_joined(changes)
+        if not levels.user_level(requester.user_id) >= levels.invite:
+            raise Forbidden("You do not have the power to invite")
+        return
+    changes.set(user_id, "invite", extra)
+
+
+def leave(
+    tx: WriteTransaction,
+    signer: Signer,
+    requester: Requester,
+    room_id: RoomID,
+    extra: JsonObject,
+    *,
+    now_ts: int,
+) -> None:
+    """Leave, unless that has been done. Errors: see `Memberships.leave`."""
+    changes = MembershipChanges.lock(tx, signer, requester, room_id, now_ts=now_ts)
+    if changes.current(requester.user_id) != "leave":
+        changes.set(requester.user_id, "leave", extra)
+
+
+def kick(
+    tx: WriteTransaction,
+    signer: Signer,
+    requester: Requester,
+    room_id: RoomID,
+    user_id: UserID,
+    extra: JsonObject,
+    *,
+    now_ts: int,
+) -> None:
+    """Remove a user. Errors: Forbidden."""
+    changes = MembershipChanges.lock(tx, signer, requester, room_id, now_ts=now_ts)
+    _check_joined(changes)
+    if changes.current(user_id) not in ("join", "invite", "knock"):
+        raise Forbidden(f"{user_id} is not in the room")
+    changes.set(user_id, "leave", extra)
+
+
+def ban(
+    tx: WriteTransaction,
+    signer: Signer,
+    requester: Requester,
+    room_id: RoomID,
+    user_id: UserID,
+    extra: JsonObject,
+    *,
+    now_ts: int,
+) -> None:
+    """Ban a user. Errors: Forbidden."""
+    MembershipChanges.lock(tx, signer, requester, room_id, now_ts=now_ts).set(user_id, "ban", extra)
+
+
+def unban(
+    tx: WriteTransaction,
+    signer: Signer,
+    requester: Requester,
+    room_id: RoomID,
+    user_id: UserID,
+    extra: JsonObject,
+    *,
+    now_ts: int,
+) -> None:
+    """Lift a ban. Errors: Forbidden, BadState."""
+    changes = MembershipChanges.lock(tx, signer, requester, room_id, now_ts=now_ts)
+    _check_joined(changes)
+    if changes.current(user_id) != "ban":
+        raise BadState(f"{user_id} is not banned")
+    changes.set(user_id, "leave", extra)
+
+
+def set_member(
+    tx: WriteTransaction,
+    signer: Signer,
+    requester: Requester,
+    room_id: RoomID,
+    state_key: str,
+    content: JsonObject,
+    *,
+    now_ts: int,
+) -> EventID:
+    """Set a membership as a state event; gives the event's ID. Errors: as for the endpoint of that membership."""
+    membership = content.get("membership")
+    if not isinstance(membership, str):
+        raise BadJson("$.membership: a string is wanted")
+    user_id = parse_user_id(state_key)
+    changes = MembershipChanges.lock(tx, signer, requester, room_id, now_ts=now_ts)
+    return changes.set(user_id, membership, content).event_id
+
+
+def forget(tx: WriteTransaction, user_id: UserID, room_id: RoomID, *, due_ts: int) -> None:
+    """Forget a room that was left; it is removed at `due_ts` if that was the last user. Errors: Unknown."""
+    room = rooms.lock(tx, room_id)
+    if room is None:
+        # Removed already, or never held: there is nothing to be seen of it.
+        return
+    mine = memberships.of(tx, room.room_nid, user_id)
+    if mine is None or mine.membership not in ("leave", "ban"):
+        raise Unknown("You have not left this room" if mine else "You have never been in this room")
+    memberships.forget(tx, room.room_nid, user_id)
+    if not memberships.is_remembered(tx, room.room_nid):
+        room_purges.add(tx, room.room_nid, room_id, due_ts=due_ts)
+
+
+def depart(
+    tx: WriteTransaction, signer: Signer, user_id: UserID, room_id: RoomID, *, now_ts: int, due_ts: int
+) -> None:
+    """Leave the room if need be, or reject its invite, and forget it."""
+    try:
+        appender = Appender.lock(tx, room_id, signer, now_ts=now_ts)
+    except NotFound:
+        return
+    if current_content(appender, member_of(user_id)).get("membership") in ("join", "invite", "knock"):
+        content = member_content(tx, user_id, "leave")
+        appender.append(Draft(user_id, "m.room.member", content, state_key=user_id))
+        appender.publish()
+    memberships.forget(tx, appender.room.room_nid, user_id)
+    if not memberships.is_remembered(tx, appender.room.room_nid):
+        room_purges.add(tx, appender.room.room_nid, room_id, due_ts=due_ts)
+
+
+def _check_joined(changes: MembershipChanges) -> None:
+    if changes.current(changes.requester.user_id) != "join":
+        raise Forbidden("You are not joined to this room")

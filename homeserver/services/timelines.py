@@ -1,0 +1,223 @@
+"""Pages of a room's timeline. Spec: client-server API, "Getting events for a room"."""
+
+import enum
+
+import attrs
+
+from homeserver.core.filters import RoomEventFilter, RoomEventMatcher, parse_room_event_filter
+from homeserver.core.identifiers import RoomID, UserID
+from homeserver.core.requester import Requester
+from homeserver.core.splice import array, object_of
+from homeserver.database.database import Database
+from homeserver.database.transactions import ReadTransaction
+from homeserver.runtime.clock import Clock
+from homeserver.services.client_events import View, render
+from homeserver.services.room_access import NEWEST, Access, enter, newest_readable, seen
+from homeserver.services.sync.timeline import BEGINNING, wanted
+from homeserver.storage import events, state
+from homeserver.storage.events import StoredEvent
+
+DEFAULT_LIMIT = 10
+MAX_LIMIT = 1_000
+
+MOST_SCANNED = 1_000
+"""Events looked through for one page: where a filter or the visibility leaves few of them, a page has few."""
+
+EVERYTHING = RoomEventMatcher.of(RoomEventFilter())
+
+
+class Direction(enum.Enum):
+    """The order in which a timeline is read."""
+
+    BACKWARDS = "b"
+    """From the newest to the oldest."""
+
+    FORWARDS = "f"
+    """From the oldest to the newest."""
+
+
+@attrs.frozen(slots=True)
+class Page:
+    """Events in the order of the direction, each with the reader's membership at it.
+
+    `reached` is the position to go on from; if `is_exhausted`, nothing further is there now.
+    """
+
+    events: list[tuple[StoredEvent, str]]
+    reached: int
+    is_exhausted: bool
+
+
+@attrs.frozen(slots=True)
+class PageRequest:
+    """A page that a client asks for; `start` and `stop` are the positions of its tokens."""
+
+    room_id: RoomID
+    direction: Direction
+    start: int | None
+    stop: int | None
+    limit: int
+    matcher: RoomEventMatcher
+
+
+@attrs.frozen
+class Timelines:
+    """Reads the timelines of rooms."""
+
+    database: Database
+    clock: Clock
+
+    async def page(
+        self,
+        requester: Requester,
+        room_id: RoomID,
+        *,
+        direction: Direction,
+        start: int | None,
+        stop: int | None,
+        limit: int | None,
+        filter: str | None,
+    ) -> bytes:
+        """The body of a response with `start`, `chunk`, and perhaps `end` and `state`.
+
+        `start` and `stop` are positions; without `start` the page begins at the end of the timeline that the
+        direction leads away from. `filter` is the JSON of a RoomEventFilter.
+        Errors: Forbidden if the requester may not read the room; BadJson, NotJson, TooLarge.
+        """
+        matcher = matcher_of(filter)
+        request = PageRequest(room_id, direction, start, stop, limit_of(limit, matcher), matcher)
+        return await self.database.read(
+            read_messages, request, requester.user_id, requester.device_id, now_ts=self.clock.now_ts()
+        )
+
+
+def matcher_of(filter: str | None) -> RoomEventMatcher:
+    """The compiled form of the parameter `filter`. Errors: BadJson, NotJson, TooLarge."""
+    return RoomEventMatcher.of(parse_room_event_filter(filter.encode())) if filter else EVERYTHING
+
+
+def limit_of(limit: int | None, matcher: RoomEventMatcher) -> int:
+    """How many events to return: what the request and its filter say, the smaller one of both."""
+    given = [each for each in (limit, matcher.events.limit) if each is not None]
+    return max(0, min([*given, MAX_LIMIT])) if given else DEFAULT_LIMIT
+
+
+def read_messages(
+    tx: ReadTransaction, request: PageRequest, user_id: UserID, device_id: str | None, *, now_ts: int
+) -> bytes:
+    """As `Timelines.page`."""
+    access = enter(tx, user_id, request.room_id)
+    backwards = request.direction is Direction.BACKWARDS
+    start = request.start
+    if start is None:
+        start = tx.stream_row().position if backwards else _before_the_first(tx, access)
+    after, newest = (request.stop, start) if backwards else (start, request.stop)
+    page = read_page(
+        tx,
+        access,
+        request.matcher,
+        request.direction,
+        after=BEGINNING if after is None else after,
+        newest=NEWEST if newest is None else newest,
+        limit=request.limit,
+    )
+    view = View(access.room_id, access.version, user_id, device_id, now_ts, with_room_id=True)
+    body = {"start": _token(start), "chunk": array(render(tx, view, page.events))}
+    if not page.is_exhausted:
+        body["end"] = _token(page.reached)
+    elif page.events and request.stop is not None:
+        # The client's own end was reached, which is not the end of the room.
+        body["end"] = _token(request.stop)
+    if request.matcher.lazy_load_members and page.events:
+        body["state"] = array(_senders(tx, view, page, backwards=backwards))
+    return object_of(body)
+
+
+def read_page(
+    tx: ReadTransaction,
+    access: Access,
+    matcher: RoomEventMatcher,
+    direction: Direction,
+    *,
+    after: int,
+    newest: int,
+    limit: int,
+) -> Page:
+    """Up to `limit` events with `after < position <= newest` that the reader may see and the filter lets pass.
+
+    No more than `MOST_SCANNED` events are looked through, so that a page may be empty without being the last.
+    """
+    backwards = direction is Direction.BACKWARDS
+    newest = min(newest, newest_readable(tx, access))
+    nothing = Page([], newest if backwards else after, is_exhausted=True)
+    if after >= newest or not matcher.rooms.matches(access.room_id):
+        return nothing
+    if limit == 0:
+        return attrs.evolve(nothing, is_exhausted=False)
+    found: list[tuple[StoredEvent, str]] = []
+    scanned = 0
+    # One more than wanted tells whether there is more.
+    most = limit + 1
+    while True:
+        rows = events.page(
+            tx,
+            access.room_nid,
+            after=after,
+            newest=newest,
+            most=most,
+            order="newest first" if backwards else "oldest first",
+        )
+        passing = rows if matcher.matches_all else [event for event in rows if wanted(matcher, event)]
+        found += seen(tx, access, passing)
+        is_exhausted = len(rows) < most
+        if rows:
+            newest, after = _beyond(rows[-1], newest, after, backwards=backwards)
+        if len(found) > limit:
+            found = found[:limit]
+            newest, after = _beyond(found[-1][0], newest, after, backwards=backwards)
+            is_exhausted = False
+        scanned += len(rows)
+        if is_exhausted or len(found) >= limit or scanned >= MOST_SCANNED:
+            return Page(found, newest if backwards else after, is_exhausted)
+        most = max(most, MOST_SCANNED // 4)
+
+
+def _beyond(event: StoredEvent, newest: int, after: int, *, backwards: bool) -> tuple[int, int]:
+    """The bounds of what remains when everything up to this event has been read."""
+    position = position_of(event)
+    return (position - 1, after) if backwards else (newest, position)
+
+
+def position_of(event: StoredEvent) -> int:
+    """Where an event of the timeline stands."""
+    if event.position is None:
+        raise ValueError(f"{event.event_id} is not part of the timeline")
+    return event.position
+
+
+def _before_the_first(tx: ReadTransaction, access: Access) -> int:
+    """The position that the room's timeline begins after."""
+    first = events.page(
+        tx, access.room_nid, after=BEGINNING, newest=NEWEST, most=1, order="oldest first"
+    )
+    return position_of(first[0]) - 1 if first else BEGINNING
+
+
+def _senders(tx: ReadTransaction, view: View, page: Page, *, backwards: bool) -> list[bytes]:
+    """The membership events of the senders as of the page's first event.
+
+    That is where the client stands when it applies the page to what it knows of the room's state.
+    """
+    first = page.events[0][0]
+    if first.state_root is None:
+        return []
+    nids = state.members(tx, first.state_root, {event.sender for event, _ in page.events})
+    if backwards and first.type == "m.room.member" and first.state_key is not None:
+        # The page itself shows what that user's membership is at this end of it.
+        nids.pop(first.state_key, None)
+    stored = events.of_nids(tx, nids.values())
+    return render(tx, view, [(stored[nid], None) for _, nid in sorted(nids.items())])
+
+
+def _token(position: int) -> bytes:
+    return b'"s%d"' % position

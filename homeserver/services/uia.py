@@ -1,0 +1,262 @@
+"""User-Interactive Authentication: a request is done once its user has gone through the stages of a flow.
+
+Sessions are rows, since another replica may be asked for the next stage. A session belongs to one operation, user and
+request; what is secret in a request or in a stage is never stored, not even hashed plainly: the row holds a MAC whose
+key, the session id, only the client knows. Spec: client-server API, "User-Interactive Authentication API".
+"""
+
+import hashlib
+import hmac
+from collections.abc import Mapping, Sequence
+from typing import Final, Protocol, TypeAlias
+
+import attrs
+
+from homeserver.core.errors import BadJson, Forbidden, MatrixError
+from homeserver.core.identifiers import UserID
+from homeserver.core.json import JsonObject, JsonValue, canonical
+from homeserver.database.database import Database
+from homeserver.runtime.clock import Clock
+from homeserver.services.credentials import hash_of, new_token
+from homeserver.storage import uia_sessions
+
+LIFETIME_MS: Final = 3_600_000
+MAX_FAILURES: Final = 5
+"""Per session; guesses are limited per account as well, see `services.attempts`."""
+
+Flows: TypeAlias = Sequence[tuple[str, ...]]
+
+
+class StageFailed(Exception):  # noqa: N818 - a verdict, not a fault
+    """A stage was not passed, and may be tried again; `error` says why."""
+
+    def __init__(self, error: MatrixError) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+@attrs.frozen
+class Attempt:
+    """Who tries a stage: `user_id` is whose access token came with the request, None without."""
+
+    user_id: UserID | None
+    address: str
+
+
+class Stage(Protocol):
+    """A kind of authentication, such as `m.login.password`."""
+
+    @property
+    def params(self) -> JsonObject:
+        """What a client needs to know to do it."""
+        ...
+
+    async def attempt(self, auth: JsonObject, attempt: Attempt) -> JsonValue:
+        """Check what the client has sent; what is returned is kept for the operation, so it is no secret.
+
+        Errors: StageFailed; a MatrixError if the request as a whole is refused.
+        """
+        ...
+
+
+@attrs.frozen(kw_only=True)
+class Operation:
+    """What is to be done once it is authorised.
+
+    `name` says what and to what, such as `deleteDevice ABC`. `request` is the body without `auth`. With
+    `keeps_session` the session stays when it is complete, for the operation to remove.
+    """
+
+    name: str
+    user_id: UserID | None
+    request: JsonObject = attrs.field(repr=False)
+    flows: Flows
+    address: str
+    keeps_session: bool = False
+
+
+@attrs.frozen
+class Challenge:
+    """Not authorised yet: what the client is told. `error` is why the stage it tried was not passed."""
+
+    session: str = attrs.field(repr=False)
+    flows: Flows
+    params: JsonObject
+    completed: tuple[str, ...]
+    error: MatrixError | None = None
+
+
+@attrs.frozen
+class Proof:
+    """Authorised. `completed` maps the stages to what they left; `session` is None if it was done in one go."""
+
+    completed: Mapping[str, JsonValue]
+    session: str | None = attrs.field(repr=False)
+
+
+@attrs.frozen
+class _Open:
+    """A session under way: its id, and the stages that are done."""
+
+    session: str = attrs.field(repr=False)
+    completed: JsonObject
+
+    @property
+    def key(self) -> bytes:
+        """What it is stored under."""
+        return hash_of(self.session)
+
+
+@attrs.frozen
+class UserInteractiveAuth:
+    """Asks for the stages of a flow, and checks them. `stages` are by type, and hold all that flows may name."""
+
+    database: Database
+    clock: Clock
+    stages: Mapping[str, Stage]
+    lifetime_ms: int = LIFETIME_MS
+    max_failures: int = MAX_FAILURES
+
+    async def require(self, operation: Operation, auth: JsonObject | None) -> Challenge | Proof:
+        """Whether `operation` may be done now, given what the client has put under `auth`.
+
+        A proof is given once per session, unless the operation keeps it. Errors: Forbidden if the session is for
+        something else; BadJson; what stages raise.
+        """
+        if auth is None:
+            return await self._begin(operation, {})
+        session, stage = _text(auth, "session"), _text(auth, "type")
+        under_way = None
+        if session is not None:
+            under_way = await self._resume(operation, session)
+            if under_way is None:
+                gone = Forbidden("The session is not known, or has expired: begin again")
+                return await self._begin(operation, {}, error=gone)
+        done = {} if under_way is None else under_way.completed
+        if under_way is not None and _is_complete(operation.flows, done):
+            return await self._finish(operation, under_way)
+        # Without a type the client asks how far it is; a stage that is done is not done again.
+        if stage is None or stage in done:
+            return await self._challenge(operation, under_way)
+        if not _continues(operation.flows, done, stage):
+            error = Forbidden(f"{stage} is not the next stage of any flow")
+            return await self._challenge(operation, under_way, error)
+        return await self._attempt(operation, under_way, stage, auth)
+
+    async def _attempt(
+        self, operation: Operation, under_way: _Open | None, stage: str, auth: JsonObject
+    ) -> Challenge | Proof:
+        """Try the next stage; who sends it without a session has one only if it does not lead to the end."""
+        try:
+            left = await self.stages[stage].attempt(auth, Attempt(operation.user_id, operation.address))
+        except StageFailed as failure:
+            if under_way is None:
+                return await self._begin(operation, {}, error=failure.error, failures=1)
+            await self.database.write(
+                uia_sessions.fail, under_way.key, most=self.max_failures, now_ts=self.clock.now_ts()
+            )
+            return self._as_challenge(operation, under_way, failure.error)
+        if under_way is None:
+            done: JsonObject = {stage: left}
+            if _is_complete(operation.flows, done):
+                return Proof(done, None)
+            return await self._begin(operation, done)
+        return await self._advance(operation, under_way, stage, left)
+
+    async def _advance(
+        self, operation: Operation, under_way: _Open, stage: str, left: JsonValue
+    ) -> Challenge | Proof:
+        done = {**under_way.completed, stage: left}
+        is_kept = await self.database.write(
+            uia_sessions.complete, under_way.key, under_way.completed, stage, left, now_ts=self.clock.now_ts()
+        )
+        if not is_kept:
+            # Another request with this session was faster: what it has led to is what counts.
+            return await self.require(operation, {"session": under_way.session})
+        advanced = _Open(under_way.session, done)
+        if _is_complete(operation.flows, done):
+            return await self._finish(operation, advanced)
+        return self._as_challenge(operation, advanced)
+
+    async def _finish(self, operation: Operation, under_way: _Open) -> Challenge | Proof:
+        """Hand out the proof; of several requests at once, one gets it."""
+        if operation.keeps_session or await self.database.write(uia_sessions.remove, under_way.key):
+            return Proof(under_way.completed, under_way.session)
+        return await self._begin(operation, {})
+
+    async def _begin(
+        self,
+        operation: Operation,
+        completed: JsonObject,
+        *,
+        error: MatrixError | None = None,
+        failures: int = 0,
+    ) -> Challenge:
+        under_way = _Open(new_token(), completed)
+        now_ts = self.clock.now_ts()
+        await self.database.write(
+            uia_sessions.add,
+            under_way.key,
+            operation=operation.name,
+            user_id=operation.user_id,
+            request_mac=_mac(under_way.session, operation),
+            completed=completed,
+            failures=failures,
+            now_ts=now_ts,
+            expires_ts=now_ts + self.lifetime_ms,
+        )
+        return self._as_challenge(operation, under_way, error)
+
+    async def _resume(self, operation: Operation, session: str) -> _Open | None:
+        """The session, None if there is none (any more). Errors: Forbidden."""
+        found = await self.database.read(
+            uia_sessions.find, hash_of(session), now_ts=self.clock.now_ts()
+        )
+        if found is None:
+            return None
+        if (found.operation, found.user_id) != (operation.name, operation.user_id) or not (
+            hmac.compare_digest(found.request_mac, _mac(session, operation))
+        ):
+            raise Forbidden("The request is not the one that this session was begun for")
+        return _Open(session, found.completed)
+
+    async def _challenge(
+        self, operation: Operation, under_way: _Open | None, error: MatrixError | None = None
+    ) -> Challenge:
+        if under_way is None:
+            return await self._begin(operation, {}, error=error)
+        return self._as_challenge(operation, under_way, error)
+
+    def _as_challenge(
+        self, operation: Operation, under_way: _Open, error: MatrixError | None = None
+    ) -> Challenge:
+        names = dict.fromkeys(stage for flow in operation.flows for stage in flow)
+        params: JsonObject = {name: self.stages[name].params for name in names if self.stages[name].params}
+        return Challenge(under_way.session, operation.flows, params, tuple(under_way.completed), error)
+
+
+def _is_complete(flows: Flows, done: Mapping[str, JsonValue]) -> bool:
+    return tuple(done) in flows
+
+
+def _continues(flows: Flows, done: Mapping[str, JsonValue], stage: str) -> bool:
+    """Whether a flow has `stage` next. "The flow's stages must be completed in order." """
+    so_far = (*done, stage)
+    return any(flow[: len(so_far)] == so_far for flow in flows)
+
+
+def _mac(session: str, operation: Operation) -> bytes:
+    """Ties the session to the request, without telling anything about it to who has the row."""
+    return hmac.new(hash_key(session), canonical(operation.request), hashlib.sha256).digest()
+
+
+def hash_key(session: str) -> bytes:
+    """A key that is not the hash under which the session is stored."""
+    return hashlib.sha512(session.encode(errors="surrogatepass")).digest()
+
+
+def _text(auth: JsonObject, name: str) -> str | None:
+    value = auth.get(name)
+    if value is not None and not isinstance(value, str):
+        raise BadJson(f"`auth.{name}` must be a string")
+    return value
