@@ -7,7 +7,6 @@ from typing import Protocol, cast
 import attrs
 from twisted.internet.defer import DeferredList
 from twisted.internet.interfaces import IListeningPort, IReactorTCP, IReactorThreads, IReactorTime
-from twisted.python.threadpool import ThreadPool
 
 from homeserver.app.endpoints import endpoints
 from homeserver.app.loops import Upkeep, loops
@@ -30,6 +29,7 @@ from homeserver.runtime.bus import Bus, LocalBus
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.loops import Loops
 from homeserver.runtime.redis_bus import RedisBus
+from homeserver.runtime.worker_pool import WorkerPool
 
 CLOSING_MS = 3_000
 """How long running requests may take after the signal to stop."""
@@ -53,7 +53,7 @@ class Server:
     services: Services
     reactor: Reactor
     _loops: Loops
-    _pool: ThreadPool
+    _workers: WorkerPool
     _servers: list[tuple[Listener, HttpServer]]
     _certificate: RenewableCertificate | None
     _ports: list[IListeningPort] = attrs.field(factory=list, init=False)
@@ -65,7 +65,7 @@ class Server:
 
     async def start(self) -> None:
         """Open the database and the ports. Errors: DatabaseError, ListenError, RedisError."""
-        self._pool.start()
+        self._workers.start()
         self.database.start()
         await self.bus.start()
         await self.services.follower.start()
@@ -84,14 +84,14 @@ class Server:
         self.services.follower.stop()
         await self._loops.stop()
         await self.bus.stop()
+        self._workers.stop()
         self.database.stop()
-        self._pool.stop()
 
 
 def build(config: Config, key: SigningKey, reactor: Reactor, clock: Clock) -> Server:
     """Make a server from its configuration; nothing is opened yet. Errors: DatabaseError, CertificateError."""
     signer = Signer(config.server_name, key)
-    pool = ThreadPool(0, 2, "upkeep")
+    workers = WorkerPool(reactor)
     bus: Bus = LocalBus()
     if config.redis is not None:
         bus = RedisBus(
@@ -101,7 +101,7 @@ def build(config: Config, key: SigningKey, reactor: Reactor, clock: Clock) -> Se
             on_break=lambda: services.follower.lost_touch(),
         )
     database = Database(Location.parse(config.database), reactor, on_commit=bus.publish)
-    services = make_services(config, database, clock, reactor, signer)
+    services = make_services(config, database, clock, reactor, signer, workers)
     bus.subscribe(lambda _, topics: services.follower.hint(topics))
     rate_limiter = InMemoryRateLimiter(_rates(config.rate_limits), clock)
     certificate = None
@@ -113,8 +113,8 @@ def build(config: Config, key: SigningKey, reactor: Reactor, clock: Clock) -> Se
         bus,
         services,
         reactor,
-        Loops(reactor, loops(services, Upkeep(database, clock, reactor, pool))),
-        pool,
+        Loops(reactor, loops(services, Upkeep(database, clock))),
+        workers,
         [(listener, _server(config, services, listener, rate_limiter, clock, reactor)) for listener in config.listeners],
         certificate,
     )
@@ -131,7 +131,7 @@ def _server(
     router = Router(
         endpoints(config, services, listener.resources), body_limit=config.limits.max_request_bytes
     )
-    application = Application(router, services.authenticator, rate_limiter, clock)
+    application = Application(router, services.authentication, rate_limiter, clock)
     proxies = TrustedProxies.of(config.trusted_proxies) if listener.x_forwarded else None
     return HttpServer(application, clock, reactor, proxies=proxies)
 

@@ -1,9 +1,7 @@
 """What is done again and again, beside the requests."""
 
 import attrs
-from twisted.internet.interfaces import IReactorThreads
-from twisted.internet.threads import deferToThreadPool
-from twisted.python.threadpool import ThreadPool
+from twisted.internet.threads import deferToThread
 
 from homeserver.app.services import Services
 from homeserver.database.database import Database
@@ -20,8 +18,6 @@ class Upkeep:
 
     database: Database
     clock: Clock
-    reactor: IReactorThreads
-    pool: ThreadPool
 
     async def prune_transactions(self) -> None:
         """Forget transaction ids after 24 hours, as promised."""
@@ -31,7 +27,7 @@ class Upkeep:
 
     async def checkpoint(self) -> None:
         """Fold SQLite's write-ahead log into its file, beside the requests."""
-        await deferToThreadPool(self.reactor, self.pool, self.database.checkpoint)
+        await deferToThread(self.database.checkpoint)
 
 
 def loops(services: Services, upkeep: Upkeep) -> list[Loop]:
@@ -40,6 +36,7 @@ def loops(services: Services, upkeep: Upkeep) -> list[Loop]:
         Loop("typing", 1.0, services.typing.expire),
         Loop("typing-prune", 3600.0, services.typing.prune),
         Loop("presence", 5.0, services.presence.expire),
+        Loop("departures", 60.0, services.accounts.finish_departures),
         Loop("transactions", 600.0, upkeep.prune_transactions),
     ]
     if upkeep.database.backend == "sqlite":

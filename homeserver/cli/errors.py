@@ -1,4 +1,15 @@
 """How commands end that cannot do what they should."""
 
-EXIT_CONFIGURATION = 2
-"""Something outside the program is wrong: the command line, the configuration, the database."""
+from typing import IO, Any
+
+import click
+
+
+class Refusal(click.ClickException):
+    """One line on stderr and exit code 2: something outside the program is wrong, and the line says what to do."""
+
+    exit_code = 2
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Print the line."""
+        click.echo(f"homeserver: {self.message}", file=file, err=file is None)

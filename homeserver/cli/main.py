@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import attrs
 import click
 
-from homeserver.cli.errors import EXIT_CONFIGURATION
+from homeserver.cli.errors import Refusal
 from homeserver.config import ConfigError
 from homeserver.database.errors import DatabaseError
 
@@ -61,8 +61,7 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except (ConfigError, DatabaseError) as error:
-            click.echo(f"homeserver: {error}", err=True)
-            ctx.exit(EXIT_CONFIGURATION)
+            raise Refusal(str(error)) from error
 
 
 @click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

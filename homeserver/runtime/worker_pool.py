@@ -64,8 +64,9 @@ class _Job:
 class WorkerPool:
     """A few threads and a queue that does not grow beyond `queue_limit`.
 
-    Who comes when the queue is full is refused at once: so the wait of those who are in it stays short, however
-    many come. The threads give way to the reactor's (by a higher niceness, where threads have their own).
+    Who comes when the queue is full is refused at once: so the wait of those who are in it stays short,
+    however many come. The threads give way to the reactor's (by a higher niceness, where threads have their
+    own).
     """
 
     def __init__(self, loop: Loop, *, threads: int = 2, queue_limit: int = 64) -> None:
@@ -95,9 +96,7 @@ class WorkerPool:
         for thread in self._threads:
             thread.join()
 
-    def run(
-        self, f: Callable[Concatenate[P], T], /, *args: P.args, **kwargs: P.kwargs
-    ) -> Deferred[T]:
+    def run(self, f: Callable[Concatenate[P], T], /, *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
         """Run `f(...)` in a thread; to be called in the reactor's thread.
 
         If the Deferred is cancelled before the work has begun, it is not done. Errors: what `f` raises;

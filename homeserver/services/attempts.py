@@ -21,7 +21,7 @@ class Guessing(enum.Enum):
     """Passwords of one account, by anybody, there or not."""
 
     CONFIRMATION = enum.auto()
-    """Passwords of one account, by who has a session of it: counted apart, as neither may lock out the other."""
+    """Passwords of one account, by who has a session of it; apart, as neither may lock out the other."""
 
     ADDRESS = enum.auto()
     """Passwords of any accounts, from one address."""
@@ -48,7 +48,7 @@ class Attempts(Protocol):
 
 @attrs.frozen(eq=False)
 class InMemoryAttempts:
-    """Counts in this process; the longest inactive are forgotten first. A kind without a rate is not limited."""
+    """Counts in this process; the longest inactive are forgotten first. Kinds without a rate are free."""
 
     clock: Clock
     rates: Mapping[Guessing, RateLimit] = DEFAULT_RATES

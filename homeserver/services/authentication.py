@@ -34,11 +34,19 @@ class TokenRequest(Protocol):
     """What is asked of a request beside its token. `path` is as sent."""
 
     @property
-    def path(self) -> str: ...
+    def path(self) -> str:
+        """Without the query."""
+        ...
+
     @property
-    def client_ip(self) -> str: ...
+    def client_ip(self) -> str:
+        """Where it comes from."""
+        ...
+
     @property
-    def user_agent(self) -> str | None: ...
+    def user_agent(self) -> str | None:
+        """What the client calls itself, None if it does not."""
+        ...
 
 
 @attrs.frozen(eq=False)

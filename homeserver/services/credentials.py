@@ -1,7 +1,7 @@
 """Secrets that this server gives out, and how they are told from each other without being kept.
 
-All come from the operating system's random source. The database holds hashes only: each has 192 bits or more of
-chance in it, so a plain hash cannot be turned back.
+All come from the operating system's random source. The database holds hashes only: each secret has 192 bits
+or more of chance in it, so a plain hash cannot be turned back.
 """
 
 import hashlib

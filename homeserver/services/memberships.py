@@ -4,7 +4,14 @@ import attrs
 
 from homeserver.core.auth_events import member_of
 from homeserver.core.errors import BadJson, BadState, Forbidden, InvalidParam, NotFound, Unknown
-from homeserver.core.identifiers import EventID, RoomID, UserID, parse_room_alias, parse_room_id, parse_user_id
+from homeserver.core.identifiers import (
+    EventID,
+    RoomID,
+    UserID,
+    parse_room_alias,
+    parse_room_id,
+    parse_user_id,
+)
 from homeserver.core.json import JsonObject
 from homeserver.core.requester import Requester
 from homeserver.database.database import Database
@@ -19,7 +26,7 @@ from homeserver.services.aliases import Aliases
 from homeserver.storage import memberships, room_purges, rooms
 
 PURGE_DELAY_MS = 10 * 60 * 1000
-"""From the moment when nobody remembers a room to its removal: whoever reads the stream is past it by then."""
+"""From when nobody remembers a room to its removal: whoever reads the stream is past it by then."""
 
 
 @attrs.frozen
@@ -101,7 +108,7 @@ class Memberships:
         return await self.database.read(memberships.joined_room_ids, requester.user_id)
 
     async def leave_all_rooms(self, user_id: UserID) -> None:
-        """Leave and forget everything, for an account that is closed; may be begun again where it was broken off."""
+        """Leave and forget everything, for an account that is closed; if broken off, to be called again."""
         for room in await self.database.read(memberships.rooms_of, user_id):
             if room.forgotten:
                 continue
@@ -245,7 +252,10 @@ def set_member(
     *,
     now_ts: int,
 ) -> EventID:
-    """Set a membership as a state event; gives the event's ID. Errors: as for the endpoint of that membership."""
+    """Set a membership as a state event; gives the event's ID.
+
+    Errors: as for the endpoint of that membership.
+    """
     membership = content.get("membership")
     if not isinstance(membership, str):
         raise BadJson("$.membership: a string is wanted")

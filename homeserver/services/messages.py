@@ -11,6 +11,7 @@ from homeserver.database.transactions import WriteTransaction
 from homeserver.rooms.append import Appender
 from homeserver.rooms.draft import Draft, Signer
 from homeserver.runtime.clock import Clock
+from homeserver.services.presence import Presence
 from homeserver.storage import client_transactions
 
 
@@ -21,6 +22,7 @@ class Messages:
     database: Database
     clock: Clock
     signer: Signer
+    presence: Presence
 
     async def send(
         self, requester: Requester, room_id: RoomID, event_type: str, txn_id: str, content: JsonObject
@@ -34,21 +36,15 @@ class Messages:
         if event_type == "m.room.redaction":
             redacts = _target_of(content)
             content = {key: value for key, value in content.items() if key != "redacts"}
-        return await self.database.write(
-            send_once,
-            self.signer,
-            room_id,
-            Draft(
-                requester.user_id,
-                event_type,
-                content,
-                redacts=redacts,
-                device_id=_device_of(requester),
-                txn_id=txn_id,
-            ),
-            f"send/{room_id}/{event_type}/{txn_id}",
-            now_ts=self.clock.now_ts(),
+        draft = Draft(
+            requester.user_id,
+            event_type,
+            content,
+            redacts=redacts,
+            device_id=_device_of(requester),
+            txn_id=txn_id,
         )
+        return await self._send(requester, room_id, draft, f"send/{room_id}/{event_type}/{txn_id}")
 
     async def redact(
         self, requester: Requester, room_id: RoomID, event_id: EventID, txn_id: str, content: JsonObject
@@ -66,14 +62,14 @@ class Messages:
             device_id=_device_of(requester),
             txn_id=txn_id,
         )
-        return await self.database.write(
-            send_once,
-            self.signer,
-            room_id,
-            draft,
-            f"redact/{room_id}/{event_id}/{txn_id}",
-            now_ts=self.clock.now_ts(),
+        return await self._send(requester, room_id, draft, f"redact/{room_id}/{event_id}/{txn_id}")
+
+    async def _send(self, requester: Requester, room_id: RoomID, draft: Draft, request: str) -> EventID:
+        event_id = await self.database.write(
+            send_once, self.signer, room_id, draft, request, now_ts=self.clock.now_ts()
         )
+        await self.presence.active(requester)
+        return event_id
 
 
 def send_once(
@@ -81,15 +77,11 @@ def send_once(
 ) -> EventID:
     """Append the event, unless this device has already made this request."""
     device = draft.device_id or ""
+    # The lock comes first: another process may be doing the same request.
+    appender = Appender.lock(tx, room_id, signer, now_ts=now_ts)
     done = client_transactions.result_of(tx, draft.sender, device, request)
     if done is not None:
         return EventID(done)
-    appender = Appender.lock(tx, room_id, signer, now_ts=now_ts)
-    # Another process may have done the same request while the lock was waited for.
-    if tx.backend == "postgresql":
-        done = client_transactions.result_of(tx, draft.sender, device, request)
-        if done is not None:
-            return EventID(done)
     event = appender.append(draft)
     appender.publish()
     client_transactions.remember(tx, draft.sender, device, request, result=event.event_id, now_ts=now_ts)

@@ -21,8 +21,7 @@ MAX_COUNTED_NAME: Final = 255
 """Characters of a name that nobody can have, as far as attempts are counted by it."""
 
 ARGON2: Final = argon2.PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)
-"""Argon2id as OWASP recommends it for servers: 19 MiB and about 25 ms of one processor per password. The memory
-bounds how many can be checked at once, not what comes in: that waits, or is refused, see `WorkerPool`."""
+"""Argon2id as OWASP recommends it for servers: 19 MiB and about 25 ms of one processor per password."""
 
 
 @attrs.frozen
@@ -54,15 +53,19 @@ class Passwords:
     ) -> CheckedPassword | None:
         """Whether `password` opens the account that `name`, a user ID or localpart, means; None if not.
 
-        An account that is not there, or has no password, takes the same work and counts the same. `guessing` is
-        what the guess counts for, beside `address`. Errors: LimitExceeded.
+        An account that is not there, or has no password, takes the same work and counts the same. `guessing`
+        is what the guess counts for, beside `address`. Errors: LimitExceeded.
         """
         claimed = self.names.claimed(name)
         counted = name[:MAX_COUNTED_NAME] if claimed is None else folded(claimed)
         budgets = ((guessing, counted), (Guessing.ADDRESS, address))
         for kind, whom in budgets:
             await self.attempts.take(kind, whom)
-        found = None if claimed is None else await self.database.read(users.password_hash, claimed, folded(claimed))
+        found = (
+            None
+            if claimed is None
+            else await self.database.read(users.password_hash, claimed, folded(claimed))
+        )
         user_id, stored = (None, None) if found is None else found
         is_right, better_hash = await self.pool.run(verify, self.hasher, stored, password)
         if not is_right or user_id is None or stored is None:

@@ -1,158 +1,73 @@
-"""Who may read a room, and how much of it: the first question of everything that shows a room to a client.
+"""Who may read the state of a room, and as of when.
 
-Transaction functions. Spec: client-server API, "Room history visibility", "Room previews" and "Leaving rooms".
+Transaction functions, for everything that shows a room's state as such. Spec: client-server API, `rooms.yaml`
+and "Room previews".
 """
-
-import enum
-from collections.abc import Sequence
 
 import attrs
 
 from homeserver.core.errors import Forbidden
-from homeserver.core.history_visibility import JOINED, SHARED, WORLD_READABLE, history_visibility_of
+from homeserver.core.event import StateKey
 from homeserver.core.identifiers import RoomID, UserID
+from homeserver.core.json import JsonObject
 from homeserver.core.room_versions import RoomVersion, get_room_version
 from homeserver.database.transactions import ReadTransaction
-from homeserver.services.visibility import Reader, visible
 from homeserver.storage import events, memberships, rooms, state
-from homeserver.storage.events import StoredEvent
 from homeserver.storage.memberships import RoomOfUser
 
-NEWEST = 2**62
-"""After every position."""
-
-_VISIBILITY = ("m.room.history_visibility", "")
-
-
-class Standing(enum.Enum):
-    """How a user stands to a room that is to be read."""
-
-    MEMBER = enum.auto()
-    """Joined."""
-
-    FORMER = enum.auto()
-    """Was joined, and has neither come back nor forgotten the room."""
-
-    PEEKER = enum.auto()
-    """None of these, but at present everybody may read the room."""
-
-    OUTSIDER = enum.auto()
-    """None of these: what was world readable once may still be seen, event by event."""
+_VISIBILITY: StateKey = ("m.room.history_visibility", "")
 
 
 @attrs.frozen(slots=True)
-class Access:
-    """A user's way into one room.
+class ReadableState:
+    """A state that a user may read: the room's current one, or the one when the user left."""
 
-    `state_root` is the room's current state, `departure` the position of the event by which a former member
-    left.
+    room_nid: int
+    version: RoomVersion
+    root: int
+
+
+def readable_state(tx: ReadTransaction, user_id: UserID, room_id: RoomID) -> ReadableState:
+    """The state that the user may read.
+
+    Errors: Forbidden for who has never been in the room or has forgotten it, unless everybody may read it;
+    also if there is no such room, so that nobody learns which rooms there are.
     """
-
-    room_id: RoomID
-    reader: Reader
-    standing: Standing
-    state_root: int
-    departure: int = NEWEST
-
-    @property
-    def room_nid(self) -> int:
-        """The room's number."""
-        return self.reader.room_nid
-
-    @property
-    def version(self) -> RoomVersion:
-        """The room's version."""
-        return self.reader.version
-
-
-def access_to(tx: ReadTransaction, user_id: UserID, room_id: RoomID) -> Access | None:
-    """The user's way into the room; `None` if there is none at all, or no such room."""
     mine = memberships.room_of(tx, user_id, room_id)
-    if mine is None:
-        room = rooms.of(tx, room_id)
-        if room is None:
-            return None
+    if mine is not None and mine.membership == "join":
+        return ReadableState(mine.room_nid, get_room_version(mine.version), mine.state_root)
+    if mine is not None and mine.was_joined and not mine.forgotten:
+        return _state_at_leaving(tx, user_id, mine)
+    room = rooms.of(tx, room_id)
+    if room is not None:
         version = get_room_version(room.version)
-        reader = Reader(user_id, room.room_nid, version, None, 0, was_joined=False)
-        return _from_outside(tx, room_id, reader, room.state_root)
-    reader = _reader(user_id, mine)
-    if mine.membership == "join":
-        return Access(room_id, reader, Standing.MEMBER, mine.state_root)
-    if not mine.was_joined:
-        return _from_outside(tx, room_id, reader, mine.state_root)
-    if not mine.forgotten:
-        departure = events.departure_of(tx, mine.room_nid, user_id)
-        # A membership can also end without an event of its own, by state resolution.
-        return Access(
-            room_id,
-            reader,
-            Standing.FORMER,
-            mine.state_root,
-            mine.since_position if departure is None else departure,
-        )
-    access = _from_outside(tx, room_id, reader, mine.state_root)
-    return access if access.standing is Standing.PEEKER else None
+        if is_world_readable(tx, room.state_root, version):
+            return ReadableState(room.room_nid, version, room.state_root)
+    raise Forbidden("You are not in this room, and have not been")
 
 
-def enter(tx: ReadTransaction, user_id: UserID, room_id: RoomID) -> Access:
-    """The user's way into a room that is to be listed, searched or watched.
-
-    Errors: Forbidden, in the same words for a room that does not exist.
-    """
-    access = access_to(tx, user_id, room_id)
-    if access is None or access.standing is Standing.OUTSIDER:
+def check_may_look_in(tx: ReadTransaction, user_id: UserID, room_id: RoomID) -> None:
+    """Whether the user is joined to the room, or everybody may read it. Errors: Forbidden, as above."""
+    mine = memberships.room_of(tx, user_id, room_id)
+    if mine is not None and mine.membership == "join":
+        return
+    room = rooms.of(tx, room_id)
+    if room is None or not is_world_readable(tx, room.state_root, get_room_version(room.version)):
         raise Forbidden("You are not in this room")
-    return access
 
 
-def seen(tx: ReadTransaction, access: Access, stored: Sequence[StoredEvent]) -> list[tuple[StoredEvent, str]]:
-    """Those of the events that the user may see, each with the user's membership at it."""
-    found = visible(tx, access.reader, stored)
-    if access.standing is Standing.OUTSIDER:
-        # Whoever was invited must join to read what the invited may read.
-        return [(event, membership) for event, membership in found if membership != "invite"]
-    return found
+def is_world_readable(tx: ReadTransaction, root: int, version: RoomVersion) -> bool:
+    """Whether everybody may read a room that has this state."""
+    return content_at(tx, root, version, _VISIBILITY).get("history_visibility") == "world_readable"
 
 
-def readable_root(tx: ReadTransaction, access: Access) -> int:
-    """The state of the room as the user may know it: the current one, or that at the departure."""
-    if access.standing is Standing.FORMER:
-        return state.root_at(tx, access.room_nid, access.departure)
-    return access.state_root
+def content_at(tx: ReadTransaction, root: int, version: RoomVersion, key: StateKey) -> JsonObject:
+    """The content that a state has for `key`, empty if it has none: for decisions, not for clients."""
+    nid = state.get(tx, root, key)
+    return {} if nid is None else events.parsed(tx, [nid], version)[nid].content
 
 
-def newest_readable(tx: ReadTransaction, access: Access) -> int:
-    """A position after which the user can see nothing: spares looking through what was said since."""
-    if access.standing is not Standing.FORMER:
-        return NEWEST
-    then = state.get(tx, state.root_at(tx, access.room_nid, access.departure), _VISIBILITY)
-    if then != state.get(tx, access.state_root, _VISIBILITY):
-        return NEWEST
-    if _visibility(tx, access.version, then) in (SHARED, JOINED):
-        return access.departure
-    return NEWEST
-
-
-def _reader(user_id: UserID, mine: RoomOfUser) -> Reader:
-    return Reader(
-        user_id,
-        mine.room_nid,
-        get_room_version(mine.version),
-        mine.membership,
-        mine.since_position,
-        mine.was_joined,
-    )
-
-
-def _from_outside(tx: ReadTransaction, room_id: RoomID, reader: Reader, root: int) -> Access:
-    now = _visibility(tx, reader.version, state.get(tx, root, _VISIBILITY))
-    standing = Standing.PEEKER if now == WORLD_READABLE else Standing.OUTSIDER
-    return Access(room_id, reader, standing, root)
-
-
-def _visibility(tx: ReadTransaction, version: RoomVersion, event_nid: int | None) -> str:
-    """The history visibility that this event of the room's state sets; `None`: there is no such event."""
-    if event_nid is None:
-        return SHARED
-    event = events.parsed(tx, [event_nid], version)[event_nid]
-    return history_visibility_of(event.content.get("history_visibility"))
+def _state_at_leaving(tx: ReadTransaction, user_id: UserID, mine: RoomOfUser) -> ReadableState:
+    position = memberships.left_at(tx, mine.room_nid, user_id)
+    root = state.root_at(tx, mine.room_nid, mine.position if position is None else position)
+    return ReadableState(mine.room_nid, get_room_version(mine.version), root)

@@ -25,8 +25,8 @@ from homeserver.services.credentials import RefreshToken, hash_of, new_device_id
 from homeserver.storage import access_tokens, devices, refresh_tokens, users
 
 ACCESS_LIFETIME_MS: Final = 3_600_000
-"""How long an access token lives that can be refreshed. It can be taken back at any moment, since it is looked up at
-each request; so a shorter life would cost more than it protects."""
+"""How long an access token lives that can be refreshed. It can be taken back at any moment, since it is looked
+up at each request; so a shorter life would cost more than it protects."""
 
 MAX_DEVICE_ID_BYTES: Final = 255
 MAX_DISPLAY_NAME: Final = 256
@@ -73,7 +73,8 @@ class Sessions:
     ) -> SessionDraft:
         """Prepare a session; without `device_id` for a new device.
 
-        Errors: InvalidParam, TooLarge. Spec: client-server API, "Relationship between access tokens and devices".
+        Errors: InvalidParam, TooLarge. Spec: client-server API, "Relationship between access tokens and
+        devices".
         """
         if display_name is not None:
             check_display_name(display_name)
@@ -171,8 +172,8 @@ def exchange(
     """
     grant = refresh_tokens.grant_of(tx, spent.token_hash)
     if grant is None or grant.is_deactivated:
-        # A token of a login that is still there: it has been used before, and so has its successor. Who has lost
-        # that can log in again on the same device; who has been logged out cannot.
+        # If the login is still there, the token has been used before, and so has its successor. Who has lost
+        # that one may keep the device and log in again; who has been logged out may not.
         raise UnknownToken(
             "The refresh token is not known, or has been used",
             soft_logout=grant is None and refresh_tokens.has_family(tx, spent.family_hash),
@@ -189,11 +190,12 @@ def exchange(
 def settle_refresh(
     tx: WriteTransaction, user_id: UserID, device_id: DeviceID, replaced_hash: bytes, kept_hash: bytes
 ) -> None:
-    """Of the pairs that `replaced_hash` was exchanged for, one has been used: that of the refresh token `kept_hash`.
+    """Of the pairs that `replaced_hash` was exchanged for, one has been used, that of `kept_hash`.
 
-    The pair before it, and any others that were made for it, are void. Each device has one line of tokens.
+    Both are refresh tokens. The pair before it, and any others that were made for it, are void: each device has
+    one line of tokens.
     """
-    # The row of the replaced refresh token first: of two pairs that are used at the same moment, one waits there.
+    # The row of the replaced refresh token first: of two pairs used at the same moment, one waits there.
     refresh_tokens.settle(tx, user_id, device_id, replaced_hash=replaced_hash, kept_hash=kept_hash)
     access_tokens.settle(tx, user_id, device_id, replaced_hash=replaced_hash, kept_hash=kept_hash)
 

@@ -97,9 +97,9 @@ def matcher_of(filter: str | None) -> RoomEventMatcher:
 
 
 def limit_of(limit: int | None, matcher: RoomEventMatcher) -> int:
-    """How many events to return: what the request and its filter say, the smaller one of both."""
-    given = [each for each in (limit, matcher.events.limit) if each is not None]
-    return max(0, min([*given, MAX_LIMIT])) if given else DEFAULT_LIMIT
+    """How many events to return: what the request says, or else its filter."""
+    wanted_limit = matcher.events.limit if limit is None else limit
+    return DEFAULT_LIMIT if wanted_limit is None else max(0, min(wanted_limit, MAX_LIMIT))
 
 
 def read_messages(

@@ -1,8 +1,9 @@
 """User-Interactive Authentication: a request is done once its user has gone through the stages of a flow.
 
-Sessions are rows, since another replica may be asked for the next stage. A session belongs to one operation, user and
-request; what is secret in a request or in a stage is never stored, not even hashed plainly: the row holds a MAC whose
-key, the session id, only the client knows. Spec: client-server API, "User-Interactive Authentication API".
+Sessions are rows, since another replica may be asked for the next stage. A session belongs to one operation,
+user and request. What is secret in a request or in a stage is never stored, not even hashed plainly: the row
+holds a MAC whose key, the session id, only the client knows. Spec: client-server API, "User-Interactive
+Authentication API".
 """
 
 import hashlib
@@ -88,7 +89,7 @@ class Challenge:
 
 @attrs.frozen
 class Proof:
-    """Authorised. `completed` maps the stages to what they left; `session` is None if it was done in one go."""
+    """Authorised. `completed` maps stages to what they left; `session` is None if it was done in one go."""
 
     completed: Mapping[str, JsonValue]
     session: str | None = attrs.field(repr=False)
@@ -109,7 +110,7 @@ class _Open:
 
 @attrs.frozen
 class UserInteractiveAuth:
-    """Asks for the stages of a flow, and checks them. `stages` are by type, and hold all that flows may name."""
+    """Asks for the stages of a flow, and checks them. `stages` are by type, all that flows may name."""
 
     database: Database
     clock: Clock
@@ -120,8 +121,8 @@ class UserInteractiveAuth:
     async def require(self, operation: Operation, auth: JsonObject | None) -> Challenge | Proof:
         """Whether `operation` may be done now, given what the client has put under `auth`.
 
-        A proof is given once per session, unless the operation keeps it. Errors: Forbidden if the session is for
-        something else; BadJson; what stages raise.
+        A proof is given once per session, unless the operation keeps it. Errors: Forbidden if the session is
+        for something else; BadJson; what stages raise.
         """
         if auth is None:
             return await self._begin(operation, {})
@@ -209,9 +210,7 @@ class UserInteractiveAuth:
 
     async def _resume(self, operation: Operation, session: str) -> _Open | None:
         """The session, None if there is none (any more). Errors: Forbidden."""
-        found = await self.database.read(
-            uia_sessions.find, hash_of(session), now_ts=self.clock.now_ts()
-        )
+        found = await self.database.read(uia_sessions.find, hash_of(session), now_ts=self.clock.now_ts())
         if found is None:
             return None
         if (found.operation, found.user_id) != (operation.name, operation.user_id) or not (
@@ -240,17 +239,17 @@ def _is_complete(flows: Flows, done: Mapping[str, JsonValue]) -> bool:
 
 
 def _continues(flows: Flows, done: Mapping[str, JsonValue], stage: str) -> bool:
-    """Whether a flow has `stage` next. "The flow's stages must be completed in order." """
+    """Whether a flow has `stage` next: they must be completed in order."""
     so_far = (*done, stage)
     return any(flow[: len(so_far)] == so_far for flow in flows)
 
 
 def _mac(session: str, operation: Operation) -> bytes:
     """Ties the session to the request, without telling anything about it to who has the row."""
-    return hmac.new(hash_key(session), canonical(operation.request), hashlib.sha256).digest()
+    return hmac.new(_key_of(session), canonical(operation.request), hashlib.sha256).digest()
 
 
-def hash_key(session: str) -> bytes:
+def _key_of(session: str) -> bytes:
     """A key that is not the hash under which the session is stored."""
     return hashlib.sha512(session.encode(errors="surrogatepass")).digest()
 

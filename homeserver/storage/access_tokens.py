@@ -75,7 +75,9 @@ def bearer_of(tx: ReadTransaction, token_hash: bytes) -> Bearer | None:
     row = tx.one(BEARER, token_hash=token_hash)
     if row is None:
         return None
-    return Bearer(*row[:5], *(bool(flag) for flag in row[5:9]), row[9])
+    is_admin, is_guest, is_deactivated, is_locked = map(bool, row[5:9])
+    user_id, device_id, expires_ts, refresh_hash, replaces_hash = row[:5]
+    return Bearer(user_id, device_id, expires_ts, refresh_hash, replaces_hash, is_admin, is_guest, is_deactivated, is_locked, row[9])
 
 
 def add(

@@ -107,6 +107,12 @@ USERS = statement(
     .order_by(_m.position, _m.user_id)
     .limit(bindparam("most"))
 )
+MEMBER_EVENTS = statement(
+    select(_m.user_id, events.c.pdu)
+    .select_from(memberships.join(events, events.c.event_nid == _m.event_nid))
+    .where(_m.room_nid == bindparam("room_nid"), _m.membership == bindparam("membership"))
+    .order_by(_m.user_id)
+)
 LOCAL_USERS = statement(
     select(_m.user_id).where(
         _m.room_nid == bindparam("room_nid"), _m.membership == bindparam("membership"), _m.is_local == 1
@@ -232,6 +238,11 @@ def joined_room_ids(tx: ReadTransaction, user_id: UserID) -> list[RoomID]:
 def users(tx: ReadTransaction, room_nid: int, membership: str, *, most: int) -> list[UserID]:
     """Up to `most` users with this membership, longest-standing first."""
     return [row[0] for row in tx.all(USERS, room_nid=room_nid, membership=membership, most=most)]
+
+
+def member_events(tx: ReadTransaction, room_nid: int, membership: str) -> list[tuple[UserID, bytes]]:
+    """All users with this membership, each with the JSON of the membership event's PDU."""
+    return [(row[0], row[1]) for row in tx.all(MEMBER_EVENTS, room_nid=room_nid, membership=membership)]
 
 
 def local_users(tx: ReadTransaction, room_nid: int, membership: str) -> list[UserID]:

@@ -148,9 +148,7 @@ def fail(tx: WriteTransaction, session_hash: bytes, *, most: int, now_ts: int) -
 
 def remembered(tx: ReadTransaction, session_hash: bytes, *, operation: str, now_ts: int) -> Remembered | None:
     """What a registration's client sent before; None if there is no such session."""
-    return _remembered(
-        tx.one(REMEMBERED, the_session=session_hash, operation=operation, now_ts=now_ts)
-    )
+    return _remembered(tx.one(REMEMBERED, the_session=session_hash, operation=operation, now_ts=now_ts))
 
 
 def lock_remembered(

@@ -32,6 +32,9 @@ LOADS: dict[str, Callable[[Side], Awaitable[Samples]]] = {
 }
 ONCE = ("database",)
 WITHOUT_DATA = ("start",)
+RUN_PREFIX = "run-"
+ELSEWHERE = "folders-elsewhere"
+"""In a run's folder: a file with the folders that it has made in other places."""
 LOAD_TIMEOUT_S = 900.0
 EXPECTED = (ServerError, RequestError, DatabaseError, OSError, TimeoutError)
 
@@ -57,6 +60,15 @@ def only_run(cache: Path) -> Iterator[None]:
         except BlockingIOError:
             raise BusyError(f"another run uses {cache}; two at once would spoil both") from None
         yield
+
+
+def remove_leftovers(cache: Path) -> None:
+    """Remove the folders of runs that were killed; only to be called by the only run."""
+    for folder in cache.glob(f"{RUN_PREFIX}*"):
+        noted = folder / ELSEWHERE
+        for place in noted.read_text(encoding="utf-8").splitlines() if noted.exists() else []:
+            shutil.rmtree(place, ignore_errors=True)
+        shutil.rmtree(folder)
 
 
 def _software(options: Options) -> list[Software]:
@@ -89,15 +101,15 @@ class Comparison:
         options = self._options
         with self._stack:
             self._stack.enter_context(only_run(options.cache))
-            work = Path(
-                self._stack.enter_context(tempfile.TemporaryDirectory(prefix="run-", dir=options.cache))
-            )
+            remove_leftovers(options.cache)
+            work = Path(tempfile.mkdtemp(prefix=RUN_PREFIX, dir=options.cache))
+            self._stack.callback(shutil.rmtree, work)
             cache = PopulationCache(
                 options.cache, options.scale, postgresql=options.postgresql, rebuild=options.rebuild
             )
             for software in _software(options):
                 folder = work / software.name.lower()
-                side = Side(software, self._database(software.name.lower()), folder, cache, options.scale)
+                side = Side(software, self._database(folder), folder, cache, options.scale)
                 self._stack.callback(side.remove)
                 self._sides.append(side)
                 self._samples[software.name] = []
@@ -107,7 +119,7 @@ class Comparison:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def _database(self, name: str) -> Database:
+    def _database(self, folder: Path) -> Database:
         """Give a side its kind of database; without a URL each side has a cluster of its own."""
         options = self._options
         if not options.postgresql:
@@ -115,8 +127,10 @@ class Comparison:
         if options.postgres_url is not None:
             cluster = Cluster(options.postgres_url)
         else:
-            parent = Path(tempfile.mkdtemp(prefix=f"homeserver-bench-{name}-", dir=_folder_for_clusters()))
+            parent = Path(tempfile.mkdtemp(prefix="homeserver-bench-", dir=_folder_for_clusters()))
             self._stack.callback(shutil.rmtree, parent)
+            with (folder.parent / ELSEWHERE).open("a", encoding="utf-8") as noted:
+                noted.write(f"{parent}\n")
             parent.chmod(0o755)
             temporary = TemporaryCluster(parent / "cluster")
             self._stack.callback(temporary.stop)
@@ -160,13 +174,10 @@ class Comparison:
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
         story = f"{name}, {side.software.name}: {str(error) or type(error).__name__}"
-        for instance in side.instances():
-            try:
-                instance.check()
-            except ServerError as ended:
-                story += f"\n{ended}"
+        if not isinstance(error, ServerError):
+            story += "".join(f"\n{tale}" for instance in side.instances() if (tale := instance.last_words()))
         self._failures.append(story)
-        _say(f"FAILED: {story}")
+        _say(f"FAILED: {story.splitlines()[0]}")
         side.stop()
 
     def show(self) -> bool:

@@ -228,9 +228,14 @@ class Instance:
         tail = self._child.log_tail() if self._child is not None else ""
         return f"{self.software.name} {what}; the end of its log:\n{tail or '(empty)'}"
 
-    def log_tail(self) -> str:
-        """Give the last lines of the server's log."""
-        return self._child.log_tail(8) if self._child is not None else ""
+    def last_words(self) -> str:
+        """Say whether the server has ended, with the end of its log; nothing when it is stopped or has no log."""
+        try:
+            self.check()
+        except ServerError as ended:
+            return str(ended)
+        tail = self._child.log_tail() if self._child is not None else ""
+        return f"the end of {self.software.name}'s log:\n{tail}" if tail else ""
 
     @property
     def is_running(self) -> bool:

@@ -2,13 +2,13 @@
 
 import contextlib
 import socket
-import struct
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any, cast
 
 import attrs
 from twisted.internet import reactor as installed_reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IListeningPort, IReactorTCP, IReactorTime
 from twisted.internet.protocol import ClientFactory, Protocol, connectionDone
@@ -117,19 +117,9 @@ class RawClient(Protocol):
         assert self.transport is not None
         self.transport.write(data)
 
-    def send_now(self, data: bytes) -> None:
-        cast("Any", self.transport).getHandle().send(data)
-
     def close(self) -> None:
         assert self.transport is not None
         self.transport.loseConnection()
-
-    def reset(self) -> None:
-        """Cut the connection at once, with what was sent still on its way."""
-        handle = cast("Any", self.transport).getHandle()
-        handle.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        handle.shutdown(socket.SHUT_RD)
-        cast("Any", self.transport).abortConnection()
 
     def stop_reading(self) -> None:
         cast("Any", self.transport).pauseProducing()
@@ -200,6 +190,13 @@ class ServerUnderTest:
     port: IListeningPort
     clients: list[RawClient]
 
+    @property
+    def number(self) -> int:
+        """The port's number."""
+        address = self.port.getHost()
+        assert isinstance(address, IPv4Address)
+        return address.port
+
     async def connect(self) -> RawClient:
         """A client that the server has accepted."""
         before = len(self.server.connections)
@@ -214,9 +211,10 @@ class ServerUnderTest:
             def connectionMade(self) -> None:  # noqa: N802 - Twisted's name
                 connected.callback(self)
 
-        factory = ClientFactory.forProtocol(Client)
+        factory = ClientFactory()
+        factory.protocol = Client
         factory.noisy = False
-        REACTOR.connectTCP("127.0.0.1", self.port.getHost().port, factory)
+        REACTOR.connectTCP("127.0.0.1", self.number, factory)
         client = await connected
         self.clients.append(client)
         return client
@@ -266,7 +264,7 @@ async def serving(
     try:
         yield under_test
     finally:
-        await port.stopListening()
+        await maybeDeferred(port.stopListening)
         for client in under_test.clients:
             if not client.is_closed:
                 cast("Any", client.transport).abortConnection()

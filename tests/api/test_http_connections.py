@@ -1,6 +1,8 @@
 """Connections: patience, back-pressure, clients that go away, and the end of the server."""
 
 import contextlib
+import socket
+import struct
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -408,11 +410,11 @@ async def test_a_client_that_resets_the_connection_with_its_last_breath_is_notic
     """Also where data and reset arrive together, of which uvloop tells only the first."""
     async with slow_server() as (server, slow):
         for _ in range(50):
-            client = await server.connect_only()
+            client = socket.create_connection(("127.0.0.1", server.number))
             await until(server.connections)
-            # Past Twisted, so that both are there before the server looks.
-            client.send_now(data)
-            client.reset()
+            client.send(data)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.close()
             await turns(5)
             server.pass_time(LIMITS.head_ms)
             await until(lambda: not server.connections())

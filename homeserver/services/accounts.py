@@ -1,0 +1,131 @@
+"""Accounts as their owners and the operator manage them: make, change the password, close, list."""
+
+from typing import Final, Protocol
+
+import attrs
+
+from homeserver.core.errors import NotFound, UserInUse
+from homeserver.core.identifiers import DeviceID, UserID, localpart_of
+from homeserver.database.database import Database
+from homeserver.database.transactions import WriteTransaction
+from homeserver.runtime.clock import Clock
+from homeserver.services.passwords import Passwords
+from homeserver.services.sessions import end_all_sessions
+from homeserver.services.user_names import UserNames
+from homeserver.storage import login_tokens, uia_sessions, users
+from homeserver.storage.users import User
+
+DEPARTURES_AT_ONCE: Final = 20
+
+
+class Departures(Protocol):
+    """Takes users out of rooms."""
+
+    async def leave_all_rooms(self, user_id: UserID) -> None:
+        """Leave all rooms, and refuse all invites. May be called again after a failure."""
+        ...
+
+
+@attrs.frozen
+class Accounts:
+    """Manages accounts.
+
+    Without `departures` (as in a command beside the running server) deactivated users stay in their rooms
+    until a process that has them comes to `finish_departures`.
+    """
+
+    database: Database
+    clock: Clock
+    names: UserNames
+    passwords: Passwords
+    departures: Departures | None
+
+    async def create(self, name: str, password: str | None, *, is_admin: bool = False) -> UserID:
+        """Make an account for a localpart or user ID; without a password nobody can log in by one.
+
+        Errors: InvalidUsername, Exclusive, UserInUse, WeakPassword.
+        """
+        user_id = self.names.new_user_id_of(name)
+        password_hash = None if password is None else await self.passwords.hash(password)
+        is_free = await self.database.write(
+            users.create,
+            user_id,
+            password_hash=password_hash,
+            display_name=localpart_of(user_id),
+            is_admin=is_admin,
+            now_ts=self.clock.now_ts(),
+        )
+        if not is_free:
+            raise UserInUse
+        return user_id
+
+    async def set_password(
+        self, user_id: UserID, password: str, *, logout_devices: bool, keep: DeviceID | None = None
+    ) -> None:
+        """Change the password; with `logout_devices` all devices but `keep` are logged out and deleted.
+
+        Errors: WeakPassword; NotFound if there is no such active account.
+        """
+        password_hash = await self.passwords.hash(password)
+        await self.database.write(
+            set_password, user_id, password_hash, logout_devices=logout_devices, keep=keep
+        )
+
+    async def set_admin(self, user_id: UserID, *, is_admin: bool) -> None:
+        """Give or take an administrator's rights. Errors: NotFound if there is no such active account."""
+        if not await self.database.write(users.set_admin, user_id, is_admin=is_admin):
+            raise _not_found()
+
+    async def deactivate(self, user_id: UserID, *, erase: bool) -> None:
+        """Close the account for good: nobody can log in to it, nor take its name.
+
+        It leaves all rooms. With `erase` newcomers to its rooms see its events redacted, and what it kept on
+        this server is deleted. Errors: NotFound if there is no such account, or it is closed already.
+        """
+        await self.database.write(deactivate, user_id, erase=erase)
+        await self._depart(user_id)
+
+    async def finish_departures(self) -> None:
+        """Take deactivated users out of rooms that a crash has left them in. A loop's work."""
+        for user_id in await self.database.read(users.departing, limit=DEPARTURES_AT_ONCE):
+            await self._depart(user_id)
+
+    async def find(self, user_id: UserID) -> User | None:
+        """The account, None if there is none."""
+        return await self.database.read(users.find, user_id)
+
+    async def page(self, *, after: str = "", limit: int = 100, deactivated: bool = False) -> list[User]:
+        """Up to `limit` accounts in the order of their user IDs, beginning beyond `after`."""
+        return await self.database.read(users.page, after=after, limit=limit, deactivated=deactivated)
+
+    async def _depart(self, user_id: UserID) -> None:
+        if self.departures is not None:
+            await self.departures.leave_all_rooms(user_id)
+            await self.database.write(users.departed, user_id)
+
+
+def set_password(
+    tx: WriteTransaction, user_id: UserID, password_hash: str, *, logout_devices: bool, keep: DeviceID | None
+) -> None:
+    """Change the password. What was begun with the old one ends. Errors: NotFound."""
+    if not users.set_password_hash(tx, user_id, password_hash):
+        raise _not_found()
+    login_tokens.remove_of_user(tx, user_id)
+    uia_sessions.remove_of_user(tx, user_id)
+    if logout_devices:
+        end_all_sessions(tx, user_id, but=keep)
+
+
+def deactivate(tx: WriteTransaction, user_id: UserID, *, erase: bool) -> None:
+    """Close the account, and take away everything that could open it. Errors: NotFound."""
+    if not users.deactivate(tx, user_id):
+        raise _not_found()
+    login_tokens.remove_of_user(tx, user_id)
+    uia_sessions.remove_of_user(tx, user_id)
+    end_all_sessions(tx, user_id)
+    if erase:
+        users.erase(tx, user_id)
+
+
+def _not_found() -> NotFound:
+    return NotFound("There is no such active account")

@@ -1,0 +1,102 @@
+"""Single events of rooms, found by their id or by the time they were sent."""
+
+import attrs
+
+from homeserver.core.errors import NotFound
+from homeserver.core.identifiers import EventID, RoomID, UserID
+from homeserver.core.requester import Requester
+from homeserver.database.database import Database
+from homeserver.database.transactions import ReadTransaction
+from homeserver.runtime.clock import Clock
+from homeserver.services.client_events import View, render_one
+from homeserver.services.room_access import Access, access_to, enter, newest_readable, seen
+from homeserver.services.sync.timeline import BEGINNING
+from homeserver.storage import events, rooms
+from homeserver.storage.events import StoredEvent
+
+_FEW = 20
+_MOST = 1_000
+"""Events looked through for the nearest one that the user may see: mostly the first will do."""
+
+
+@attrs.frozen
+class RoomEvents:
+    """Finds events for those who may see them."""
+
+    database: Database
+    clock: Clock
+
+    async def get(self, requester: Requester, room_id: RoomID | None, event_id: EventID) -> bytes:
+        """The event as JSON; `room_id` is `None` if the client does not say it.
+
+        Errors: NotFound if there is no such event in the room, or the requester may not see it.
+        """
+        return await self.database.read(
+            read_event, room_id, event_id, requester.user_id, requester.device_id, now_ts=self.clock.now_ts()
+        )
+
+    async def nearest(
+        self, requester: Requester, room_id: RoomID, ts: int, *, forwards: bool
+    ) -> tuple[EventID, int]:
+        """The event sent at `ts` (milliseconds) or nearest to it in that direction, and when it was sent.
+
+        Errors: Forbidden if the requester may not read the room; NotFound if there is no such event.
+        Spec: client-server API, `timestamp_to_event`.
+        """
+        return await self.database.read(
+            read_nearest, room_id, requester.user_id, ts, forwards=forwards
+        )
+
+
+def read_event(
+    tx: ReadTransaction,
+    room_id: RoomID | None,
+    event_id: EventID,
+    user_id: UserID,
+    device_id: str | None,
+    *,
+    now_ts: int,
+) -> bytes:
+    """As `RoomEvents.get`."""
+    event = events.of(tx, event_id)
+    if event is not None and room_id is None:
+        room_id = rooms.ids_of(tx, [event.room_nid]).get(event.room_nid)
+    access = None if room_id is None else access_to(tx, user_id, room_id)
+    if event is None or access is None or event.room_nid != access.room_nid:
+        raise NotFound("There is no such event, or you may not see it")
+    found = seen(tx, access, [event])
+    if not found:
+        raise NotFound("There is no such event, or you may not see it")
+    view = View(access.room_id, access.version, user_id, device_id, now_ts, with_room_id=True)
+    return render_one(tx, view, *found[0])
+
+
+def read_nearest(
+    tx: ReadTransaction, room_id: RoomID, user_id: UserID, ts: int, *, forwards: bool
+) -> tuple[EventID, int]:
+    """As `RoomEvents.nearest`."""
+    access = enter(tx, user_id, room_id)
+    event = _nearest(tx, access, ts, BEGINNING, forwards=forwards)
+    if event is None and (joins := events.joins_of(tx, access.room_nid, user_id)) is not None:
+        # Of a long history before the first join there may be nothing to see.
+        event = _nearest(tx, access, ts, joins[0] - 1, forwards=forwards)
+    if event is None:
+        direction = "after" if forwards else "before"
+        raise NotFound(f"There is no event {direction} {ts} that you may see")
+    return event.event_id, event.origin_server_ts
+
+
+def _nearest(
+    tx: ReadTransaction, access: Access, ts: int, after: int, *, forwards: bool
+) -> StoredEvent | None:
+    newest = newest_readable(tx, access)
+    for most in (_FEW, _MOST):
+        near = events.near(
+            tx, access.room_nid, ts, forwards=forwards, after=after, newest=newest, most=most
+        )
+        found = seen(tx, access, near)
+        if found:
+            return found[0][0]
+        if len(near) < most:
+            break
+    return None
