@@ -115,7 +115,10 @@ def build(config: Config, key: SigningKey, reactor: Reactor, clock: Clock) -> Se
         reactor,
         Loops(reactor, loops(services, Upkeep(database, clock))),
         workers,
-        [(listener, _server(config, services, listener, rate_limiter, clock, reactor)) for listener in config.listeners],
+        [
+            (listener, _server(config, services, listener, rate_limiter, clock, reactor))
+            for listener in config.listeners
+        ],
         certificate,
     )
 

@@ -21,9 +21,7 @@ class Upkeep:
 
     async def prune_transactions(self) -> None:
         """Forget transaction ids after 24 hours, as promised."""
-        await self.database.write_soon(
-            client_transactions.prune, before_ts=self.clock.now_ts() - DAY_MS
-        )
+        await self.database.write_soon(client_transactions.prune, before_ts=self.clock.now_ts() - DAY_MS)
 
     async def checkpoint(self) -> None:
         """Fold SQLite's write-ahead log into its file, beside the requests."""

@@ -116,9 +116,7 @@ def make_services(
         profiles=Profiles(database, None, presence),
         push_rules=PushRules(database),
         receipts=Receipts(database, clock, presence),
-        registrations=Registrations(
-            database, clock, config.registration, names, passwords, sessions, uia
-        ),
+        registrations=Registrations(database, clock, config.registration, names, passwords, sessions, uia),
         room_creation=RoomCreation(database, clock, signer, config.default_room_version),
         sessions=sessions,
         shared_secret_registrations=SharedSecretRegistrations(

@@ -6,7 +6,7 @@ import click
 
 
 class Refusal(click.ClickException):
-    """One line on stderr and exit code 2: something outside the program is wrong, and the line says what to do."""
+    """One line on stderr and exit code 2: what outside the program is wrong, and what to do about it."""
 
     exit_code = 2
 

@@ -87,7 +87,10 @@ def deactivate(config_path: Path, name: str, *, erase: bool, yes: bool) -> None:
 @config_option
 @click.option("--deactivated", is_flag=True, help="Also those that are closed.")
 def list_(config_path: Path, *, deactivated: bool) -> None:
-    """List the accounts, one per line: the user ID, a tab, and what is special."""
+    """List the accounts.
+
+    One per line: the user ID, a tab, and what is special about it.
+    """
 
     async def all_of(accounts: Accounts) -> list[User]:
         found: list[User] = []

@@ -187,4 +187,4 @@ def _is_reset(transport: object) -> bool:
     if not isinstance(transport, Server) or not transport.connected:
         return False
     connection: socket.socket = transport.getHandle()
-    return False
+    return connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0

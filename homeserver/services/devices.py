@@ -14,6 +14,8 @@ from homeserver.services.sessions import check_device_id, check_display_name, en
 from homeserver.storage import devices
 from homeserver.storage.devices import Device
 
+__all__ = ["Device", "Devices", "update"]
+
 
 @attrs.frozen
 class Devices:

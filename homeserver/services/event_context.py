@@ -13,7 +13,7 @@ from homeserver.database.database import Database
 from homeserver.database.transactions import ReadTransaction
 from homeserver.runtime.clock import Clock
 from homeserver.services.client_events import View, render, render_one
-from homeserver.services.room_access import NEWEST, Access, Standing, access_to, seen
+from homeserver.services.history_access import NEWEST, Access, Standing, access_to, seen
 from homeserver.services.sync.timeline import BEGINNING, wanted
 from homeserver.services.timelines import Direction, Page, limit_of, matcher_of, position_of, read_page
 from homeserver.storage import events, state

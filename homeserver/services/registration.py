@@ -57,8 +57,8 @@ class Registered:
 class _NewAccount:
     """What the transaction that makes the account needs.
 
-    `guest_hash` is of the access token of a guest who becomes a full user, `uia_key` what the session is stored
-    under that this was authorised in.
+    `guest_hash` is of the access token of a guest who becomes a full user, `uia_key` what the session is
+    stored under that this was authorised in.
     """
 
     user_id: UserID
@@ -124,8 +124,9 @@ class Registrations:
         """An account for a user, once a flow has been gone through.
 
         A request that goes on with a session may leave out what was sent before. It may also say something
-        else, since nobody's account is at stake yet, and clients ask for the flows before their user has filled
-        in a form. A request that has succeeded may be repeated, and opens another session of that account.
+        else, since nobody's account is at stake yet, and clients ask for the flows before their user has
+        filled in a form. A request that has succeeded may be repeated, and opens another session of that
+        account.
 
         Errors: UserInUse, InvalidUsername, Exclusive; WeakPassword; MissingParam without a password;
         Forbidden; InvalidParam, TooLarge; LimitExceeded.
@@ -133,7 +134,7 @@ class Registrations:
         self._check_enabled()
         before = await self._remembered(request.uia_session)
         wanted = _with_remembered(request, before)
-        # What could be refused is refused before the user goes through the stages, as the specification demands.
+        # What could be refused is refused before the user goes through the stages: the text demands it.
         user_id = await self._user_id(wanted, before)
         draft = self.sessions.draft(
             device_id=wanted.device_id,
@@ -182,8 +183,8 @@ class Registrations:
             return before.registered_user_id
         if wanted.guest_access_token is not None:
             guest = await self.database.read(guest_of, hash_of(wanted.guest_access_token))
-            # "They are also required to specify the `username` parameter to the value of the local part of their
-            # username".
+            # "They are also required to specify the `username` parameter to the value of the local part of
+            # their username".
             if guest is None or wanted.username != localpart_of(guest):
                 raise _no_such_guest()
             return guest
@@ -214,7 +215,7 @@ class Registrations:
             )
 
     async def _password_hash(self, wanted: RegistrationRequest, before: Remembered | None) -> str | None:
-        """The new user's password, hashed; None if the account has been made already. Errors: MissingParam."""
+        """The new user's password, hashed; None if the account is there already. Errors: MissingParam."""
         if before is not None and before.registered_user_id is not None:
             return None
         if wanted.password is not None:

@@ -9,7 +9,7 @@ from homeserver.database.database import Database
 from homeserver.database.transactions import ReadTransaction
 from homeserver.runtime.clock import Clock
 from homeserver.services.client_events import View, render_one
-from homeserver.services.room_access import Access, access_to, enter, newest_readable, seen
+from homeserver.services.history_access import Access, access_to, enter, newest_readable, seen
 from homeserver.services.sync.timeline import BEGINNING
 from homeserver.storage import events, rooms
 from homeserver.storage.events import StoredEvent

@@ -25,8 +25,8 @@ from homeserver.services.credentials import RefreshToken, hash_of, new_device_id
 from homeserver.storage import access_tokens, devices, refresh_tokens, users
 
 ACCESS_LIFETIME_MS: Final = 3_600_000
-"""How long an access token lives that can be refreshed. It can be taken back at any moment, since it is looked
-up at each request; so a shorter life would cost more than it protects."""
+"""How long an access token lives that can be refreshed. It can be taken back at any moment, since it is
+read at each request; so a shorter life would cost more than it protects."""
 
 MAX_DEVICE_ID_BYTES: Final = 255
 MAX_DISPLAY_NAME: Final = 256
@@ -192,8 +192,8 @@ def settle_refresh(
 ) -> None:
     """Of the pairs that `replaced_hash` was exchanged for, one has been used, that of `kept_hash`.
 
-    Both are refresh tokens. The pair before it, and any others that were made for it, are void: each device has
-    one line of tokens.
+    Both are refresh tokens. The pair before it, and any others that were made for it, are void: each device
+    has one line of tokens.
     """
     # The row of the replaced refresh token first: of two pairs used at the same moment, one waits there.
     refresh_tokens.settle(tx, user_id, device_id, replaced_hash=replaced_hash, kept_hash=kept_hash)

@@ -12,7 +12,7 @@ from homeserver.database.database import Database
 from homeserver.database.transactions import ReadTransaction
 from homeserver.runtime.clock import Clock
 from homeserver.services.client_events import View, render
-from homeserver.services.room_access import NEWEST, Access, enter, newest_readable, seen
+from homeserver.services.history_access import NEWEST, Access, enter, newest_readable, seen
 from homeserver.services.sync.timeline import BEGINNING, wanted
 from homeserver.storage import events, state
 from homeserver.storage.events import StoredEvent

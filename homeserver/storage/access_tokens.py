@@ -77,7 +77,18 @@ def bearer_of(tx: ReadTransaction, token_hash: bytes) -> Bearer | None:
         return None
     is_admin, is_guest, is_deactivated, is_locked = map(bool, row[5:9])
     user_id, device_id, expires_ts, refresh_hash, replaces_hash = row[:5]
-    return Bearer(user_id, device_id, expires_ts, refresh_hash, replaces_hash, is_admin, is_guest, is_deactivated, is_locked, row[9])
+    return Bearer(
+        user_id,
+        device_id,
+        expires_ts,
+        refresh_hash,
+        replaces_hash,
+        is_admin,
+        is_guest,
+        is_deactivated,
+        is_locked,
+        row[9],
+    )
 
 
 def add(

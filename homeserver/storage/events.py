@@ -159,9 +159,6 @@ _of_member = (
 JOINS = statement(
     select(func.min(_e.position), func.max(_e.position)).where(*_of_member, _e.membership == "join")
 )
-MEMBERSHIP_AFTER = statement(
-    select(func.min(_e.position)).where(*_of_member, _e.position > bindparam("after"))
-)
 ROOTS = statement(
     select(_e.state_root).where(_e.room_nid == bindparam("room_nid"), _e.state_root.is_not(None)).distinct()
 )
@@ -289,19 +286,6 @@ def joins_of(tx: ReadTransaction, room_nid: int, user_id: UserID) -> tuple[int, 
     """Where the user's first and last join of the room stand; `None` if there is none."""
     row = tx.one(JOINS, room_nid=room_nid, user_id=user_id)
     return None if row is None or row[0] is None else (row[0], row[1])
-
-
-def departure_of(tx: ReadTransaction, room_nid: int, user_id: UserID) -> int | None:
-    """Where the event stands by which the user's last stay in the room ended.
-
-    `None` if the user has never been joined, or no event says that the user left. What came after the
-    departure, such as a ban or a rejected invite, does not count.
-    """
-    joins = joins_of(tx, room_nid, user_id)
-    if joins is None:
-        return None
-    departure: int | None = tx.value(MEMBERSHIP_AFTER, room_nid=room_nid, user_id=user_id, after=joins[1])
-    return departure
 
 
 def state_roots(tx: ReadTransaction, room_nid: int) -> list[int]:

@@ -1,0 +1,118 @@
+"""Client-server API, `login.yaml`: logging in."""
+
+import attrs
+import msgspec
+
+from homeserver.core.errors import MissingParam, Unknown
+from homeserver.core.identifiers import DeviceID, ServerName, UserID
+from homeserver.core.json import JsonObject
+from homeserver.http.addresses import rate_limited_address
+from homeserver.http.endpoints import Auth, Limit, endpoint
+from homeserver.http.request import Request
+from homeserver.services.logins import Logins
+from homeserver.services.sessions import Session, Sessions
+from homeserver.services.user_names import name_in
+
+PASSWORD = "m.login.password"  # noqa: S105 - the name of a kind of login
+TOKEN = "m.login.token"  # noqa: S105 - as above
+
+BODY_LIMIT = 65_536
+
+
+class LoginFlow(msgspec.Struct, omit_defaults=True):
+    """A kind of login."""
+
+    type: str
+    get_login_token: bool | None = None
+
+
+class LoginFlowsResponse(msgspec.Struct):
+    """The kinds of login."""
+
+    flows: list[LoginFlow]
+
+
+class LoginBody(msgspec.Struct):
+    """Who wants to log in, and how it is shown."""
+
+    type: str
+    identifier: JsonObject | None = None
+    user: str | None = None
+    medium: str | None = None
+    address: str | None = None
+    password: str | None = None
+    token: str | None = None
+    device_id: str | None = None
+    initial_device_display_name: str | None = None
+    refresh_token: bool | None = None
+
+
+class LoginResponse(msgspec.Struct, omit_defaults=True):
+    """The new session."""
+
+    user_id: UserID
+    access_token: str
+    device_id: DeviceID
+    home_server: ServerName
+    refresh_token: str | None = None
+    expires_in_ms: int | None = None
+    well_known: JsonObject | None = None
+
+
+@attrs.frozen
+class Login:
+    """Logging in. `public_base_url` is where clients had better go, None if they are right."""
+
+    logins: Logins
+    sessions: Sessions
+    server_name: ServerName
+    public_base_url: str | None
+
+    @endpoint("GET", "/_matrix/client/v3/login", auth=Auth.NONE)
+    async def get_login_flows(self) -> LoginFlowsResponse:
+        """The kinds of login there are."""
+        return LoginFlowsResponse([LoginFlow(PASSWORD), LoginFlow(TOKEN, get_login_token=True)])
+
+    @endpoint("POST", "/_matrix/client/v3/login", auth=Auth.NONE, limit=Limit.LOGIN, body_limit=BODY_LIMIT)
+    async def login(self, request: Request, body: LoginBody) -> LoginResponse:
+        """Log in."""
+        draft = self.sessions.draft(
+            device_id=body.device_id,
+            display_name=body.initial_device_display_name,
+            wants_refresh_token=bool(body.refresh_token),
+        )
+        if body.type == PASSWORD:
+            address = rate_limited_address(request.client_ip)
+            name, password = _name(body), _required(body.password, "password")
+            session = await self.logins.by_password(name, password, draft, address=address)
+        elif body.type == TOKEN:
+            session = await self.logins.by_token(_required(body.token, "token"), draft)
+        else:
+            raise Unknown("Bad login type")
+        return self._response(session)
+
+    def _response(self, session: Session) -> LoginResponse:
+        base_url = self.public_base_url
+        return LoginResponse(
+            session.user_id,
+            session.access_token,
+            session.device_id,
+            self.server_name,
+            session.refresh_token,
+            session.expires_in_ms,
+            None if base_url is None else {"m.homeserver": {"base_url": base_url}},
+        )
+
+
+def _name(body: LoginBody) -> str:
+    """Who is to be logged in, in any of the ways to say so."""
+    identifier = body.identifier
+    if identifier is None and body.user is None and body.medium is not None:
+        identifier = {"type": "m.id.thirdparty", "medium": body.medium, "address": body.address}
+    return name_in(identifier, body.user)
+
+
+def _required(value: str | None, name: str) -> str:
+    if value is None:
+        raise MissingParam(f"`{name}` is missing")
+    return value

@@ -1,0 +1,34 @@
+"""Client-server API, `refresh.yaml`: a new access token for an old one."""
+
+import attrs
+import msgspec
+
+from homeserver.http.endpoints import Auth, Limit, endpoint
+from homeserver.services.sessions import Sessions
+
+
+class RefreshBody(msgspec.Struct):
+    """The refresh token."""
+
+    refresh_token: str
+
+
+class RefreshResponse(msgspec.Struct, omit_defaults=True):
+    """The new pair."""
+
+    access_token: str
+    refresh_token: str | None = None
+    expires_in_ms: int | None = None
+
+
+@attrs.frozen
+class Refresh:
+    """Refreshing tokens."""
+
+    sessions: Sessions
+
+    @endpoint("POST", "/_matrix/client/v3/refresh", auth=Auth.NONE, limit=Limit.LOGIN)
+    async def refresh(self, body: RefreshBody) -> RefreshResponse:
+        """Exchange a refresh token for a new pair of tokens."""
+        session = await self.sessions.refresh(body.refresh_token)
+        return RefreshResponse(session.access_token, session.refresh_token, session.expires_in_ms)

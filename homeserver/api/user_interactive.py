@@ -1,0 +1,36 @@
+"""What endpoints with User-Interactive Authentication share: the 401 response that asks for a stage."""
+
+from homeserver.core.json import JsonObject, JsonValue, encode
+from homeserver.core.requester import Requester
+from homeserver.http.addresses import rate_limited_address
+from homeserver.http.request import Request
+from homeserver.http.response import JSON_HEADERS, Response
+from homeserver.services.uia import Challenge, Flows, Operation
+
+PASSWORD_FLOWS: Flows = (("m.login.password",),)
+
+
+def operation(name: str, requester: Requester | None, request: Request, flows: Flows) -> Operation:
+    """What is to be authorised: `name` says what and to what, and the request's body belongs to it."""
+    return Operation(
+        name=name,
+        user_id=None if requester is None else requester.user_id,
+        request={key: value for key, value in request.json().items() if key != "auth"},
+        flows=flows,
+        address=rate_limited_address(request.client_ip),
+    )
+
+
+def challenge_response(challenge: Challenge) -> Response:
+    """The response that asks for the next stage; `errcode` and `error` are there if the last one failed.
+
+    Spec: client-server API, "User-interactive API in the REST API".
+    """
+    stages: list[JsonValue] = [{"stages": list(flow)} for flow in challenge.flows]
+    document: JsonObject = {"flows": stages, "params": challenge.params, "session": challenge.session}
+    if challenge.completed:
+        document["completed"] = list(challenge.completed)
+    if challenge.error is not None:
+        document["errcode"] = challenge.error.errcode
+        document["error"] = challenge.error.message
+    return Response(401, JSON_HEADERS, encode(document))

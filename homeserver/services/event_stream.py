@@ -1,0 +1,186 @@
+"""The stream of new events: clients listened to it before there was `/sync`, and still watch rooms from outside so.
+
+Spec: client-server API, "Room previews" and `old_sync`.
+"""
+
+from collections.abc import Iterable
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
+from homeserver.core.identifiers import RoomID, UserID
+from homeserver.core.requester import Requester
+from homeserver.core.room_versions import get_room_version
+from homeserver.core.splice import array, object_of
+from homeserver.core.topics import room_topic, user_topic
+from homeserver.database.database import Database
+from homeserver.database.transactions import ReadTransaction
+from homeserver.runtime.clock import Clock
+from homeserver.services.client_events import View, render
+from homeserver.services.history_access import access_to, enter
+from homeserver.services.sync.service import MAX_TIMEOUT_MS
+from homeserver.services.sync.waiters import Waiters
+from homeserver.services.timelines import EVERYTHING, Direction, Page, position_of, read_page
+from homeserver.storage import events, memberships
+from homeserver.storage.events import StoredEvent
+from homeserver.storage.memberships import RoomOfUser
+
+LIMIT = 100
+"""The most events of one answer."""
+
+
+@attrs.frozen(slots=True)
+class Listening:
+    """Who listens, from which position on (`None`: from now), to one room or (`None`) to all of the user's."""
+
+    user_id: UserID
+    device_id: str | None
+    since: int | None
+    room_id: RoomID | None
+
+
+@attrs.frozen(slots=True)
+class NewEvents:
+    """Rendered events after `start`, up to `end`; `upto` is the stream's position, `topics` tell of more."""
+
+    start: int
+    end: int
+    upto: int
+    events: list[bytes]
+    topics: frozenset[str]
+
+
+@attrs.frozen
+class EventStream:
+    """Answers who listens for events."""
+
+    database: Database
+    clock: Clock
+    reactor: IReactorTime
+    waiters: Waiters
+
+    async def listen(
+        self, requester: Requester, *, room_id: RoomID | None, since: int | None, timeout_ms: int
+    ) -> bytes:
+        """The body of a response: the events after the position `since`, as soon as there are any.
+
+        Waits up to `timeout_ms` for them. With `room_id` it is about this room, which everybody may read or
+        the requester is in; else about all rooms that the requester is in, or is invited to.
+        Errors: Forbidden if the requester may not read the room.
+        """
+        deadline_ms = self.clock.monotonic_ms() + min(timeout_ms, MAX_TIMEOUT_MS)
+        listening = Listening(requester.user_id, requester.device_id, since, room_id)
+        start = since
+        topics: frozenset[str] = frozenset()
+        while True:
+            # Whoever waits before looking misses nothing that is published after the look.
+            waiter = self.waiters.add(topics)
+            try:
+                new = await self.database.read(read_new, listening, now_ts=self.clock.now_ts())
+                start = new.start if start is None else start
+                left_ms = deadline_ms - self.clock.monotonic_ms()
+                if new.events or (new.end >= new.upto and (left_ms <= 0 or self.waiters.closing)):
+                    return _body(start, new)
+                listening = attrs.evolve(listening, since=new.end)
+                if new.end >= new.upto and topics >= new.topics:
+                    await self._woken(waiter.woken, left_ms)
+                topics = new.topics
+            finally:
+                self.waiters.remove(waiter)
+
+    async def _woken(self, woken: Deferred[None], timeout_ms: int) -> None:
+        """Until something was published, or the time is up."""
+        call = self.reactor.callLater(timeout_ms / 1000, _fire, woken)
+        try:
+            await woken
+        finally:
+            if call.active():
+                call.cancel()
+
+
+def read_new(tx: ReadTransaction, listening: Listening, *, now_ts: int) -> NewEvents:
+    """What there is to hear. Errors: Forbidden."""
+    upto = tx.stream_row().position
+    since = upto if listening.since is None else listening.since
+    topics = {user_topic(listening.user_id)}
+    if listening.room_id is not None:
+        access = enter(tx, listening.user_id, listening.room_id)
+        topics.add(room_topic(listening.room_id))
+        view = _view(listening, access.room_id, access.version.identifier, now_ts)
+        heard = [(view, _page(tx, listening.user_id, listening.room_id, since, upto))]
+    else:
+        mine = memberships.rooms_of(tx, listening.user_id)
+        topics.update(room_topic(room.room_id) for room in mine if room.membership == "join")
+        heard = [
+            (_view(listening, room.room_id, room.version, now_ts), _of_room(tx, listening, room, since, upto))
+            for room in mine
+            if room.last_position > since
+        ]
+    end, chunk = _in_order(tx, heard, max(since, upto))
+    return NewEvents(since, end, upto, chunk, frozenset(topics))
+
+
+def _of_room(tx: ReadTransaction, listening: Listening, room: RoomOfUser, since: int, upto: int) -> Page:
+    """What is new in one of the user's rooms; of one that the user was only invited to, the membership."""
+    if room.membership == "join" or (room.was_joined and room.membership != "invite"):
+        return _page(tx, listening.user_id, room.room_id, since, upto)
+    found: list[tuple[StoredEvent, str]] = []
+    if room.position > since and not room.forgotten:
+        member = events.of_nids(tx, [room.event_nid]).values()
+        found = [(event, room.membership) for event in member if event.position is not None]
+    return Page(found, upto, is_exhausted=True)
+
+
+def _page(tx: ReadTransaction, user_id: UserID, room_id: RoomID, since: int, upto: int) -> Page:
+    access = access_to(tx, user_id, room_id)
+    if access is None:
+        return Page([], upto, is_exhausted=True)
+    return read_page(tx, access, EVERYTHING, Direction.FORWARDS, after=since, newest=upto, limit=LIMIT)
+
+
+def _in_order(
+    tx: ReadTransaction, heard: Iterable[tuple[View, Page]], upto: int
+) -> tuple[int, list[bytes]]:
+    """The first events of all rooms together, and the position that they reach."""
+    heard = list(heard)
+    end = min((page.reached for _, page in heard if not page.is_exhausted), default=upto)
+    found = sorted(
+        (
+            (position_of(event), index, event, membership)
+            for index, (_, page) in enumerate(heard)
+            for event, membership in page.events
+            if position_of(event) <= end
+        ),
+        key=lambda each: each[:2],
+    )
+    if len(found) > LIMIT:
+        found = found[:LIMIT]
+        end = found[-1][0]
+    return end, [
+        rendered
+        for _, index, event, membership in found
+        for rendered in render(tx, heard[index][0], [(event, membership)])
+    ]
+
+
+def _view(listening: Listening, room_id: RoomID, version: str, now_ts: int) -> View:
+    return View(
+        room_id,
+        get_room_version(version),
+        listening.user_id,
+        listening.device_id,
+        now_ts,
+        with_room_id=True,
+    )
+
+
+def _body(start: int, new: NewEvents) -> bytes:
+    return object_of(
+        {"start": b'"s%d"' % start, "end": b'"s%d"' % new.end, "chunk": array(new.events)}
+    )
+
+
+def _fire(woken: Deferred[None]) -> None:
+    if not woken.called:
+        woken.callback(None)
