@@ -2,8 +2,8 @@
 
 The reactor is Twisted's asyncio reactor on uvloop. It is started once, and turns only while something
 asynchronous is awaited: a test, or the set-up or tear-down of an `async def` fixture (what follows its
-`yield`). So nothing happens behind a test's back, and synchronous tests need no reactor. `@given` may stand on
-an `async def` test. What Twisted logs as a failure during a test, such as an unawaited error, fails
+`yield`). So nothing happens behind a test's back, and synchronous tests need no reactor. `@given` may stand
+on an `async def` test. What Twisted logs as a failure during a test, such as an unawaited error, fails
 the test.
 """
 
@@ -19,6 +19,8 @@ from twisted.internet import asyncioreactor
 from twisted.internet.defer import Deferred
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from zope.interface import implementer
+
+pytest_plugins = ["tests.fixtures"]
 
 LOOP = uvloop.new_event_loop()
 asyncio.set_event_loop(LOOP)

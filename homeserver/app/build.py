@@ -1,7 +1,8 @@
 """The composition root: a server is made here from its configuration, and nowhere else."""
 
+import importlib
 import secrets
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Protocol, cast
 
 import attrs
@@ -28,7 +29,6 @@ from homeserver.rooms.draft import Signer
 from homeserver.runtime.bus import Bus, LocalBus
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.loops import Loops
-from homeserver.runtime.redis_bus import RedisBus
 from homeserver.runtime.worker_pool import WorkerPool
 
 CLOSING_MS = 3_000
@@ -64,7 +64,7 @@ class Server:
         return [port.getHost().port for port in self._ports]
 
     async def start(self) -> None:
-        """Open the database and the ports. Errors: DatabaseError, ListenError, RedisError."""
+        """Open the database and the ports. Errors: DatabaseError, ListenError, BusError."""
         self._workers.start()
         self.database.start()
         await self.bus.start()
@@ -92,14 +92,7 @@ def build(config: Config, key: SigningKey, reactor: Reactor, clock: Clock) -> Se
     """Make a server from its configuration; nothing is opened yet. Errors: DatabaseError, CertificateError."""
     signer = Signer(config.server_name, key)
     workers = WorkerPool(reactor)
-    bus: Bus = LocalBus()
-    if config.redis is not None:
-        bus = RedisBus(
-            config.redis,
-            f"homeserver:{config.server_name}",
-            secrets.token_hex(8),
-            on_break=lambda: services.follower.lost_touch(),
-        )
+    bus = _bus(config, lambda: services.follower.lost_touch())
     database = Database(Location.parse(config.database), reactor, on_commit=bus.publish)
     services = make_services(config, database, clock, reactor, signer, workers)
     bus.subscribe(lambda _, topics: services.follower.hint(topics))
@@ -121,6 +114,17 @@ def build(config: Config, key: SigningKey, reactor: Reactor, clock: Clock) -> Se
         ],
         certificate,
     )
+
+
+def _bus(config: Config, on_break: Callable[[], None]) -> Bus:
+    """The bus that the configuration asks for. What only several processes need weighs on nobody else's memory."""
+    if config.redis is None:
+        return LocalBus()
+    module = importlib.import_module("homeserver.runtime.redis_bus")
+    bus: Bus = module.RedisBus(
+        config.redis, f"homeserver:{config.server_name}", secrets.token_hex(8), on_break=on_break
+    )
+    return bus
 
 
 def _server(

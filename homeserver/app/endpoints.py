@@ -6,13 +6,27 @@ from homeserver.api.admin.health import Health
 from homeserver.api.admin.register import Register
 from homeserver.api.client.account_data import AccountData
 from homeserver.api.client.account_deactivation import AccountDeactivation
+from homeserver.api.client.banning import Banning
 from homeserver.api.client.capabilities import Capabilities
+from homeserver.api.client.create_room import CreateRoom
 from homeserver.api.client.device_management import DeviceManagement
+from homeserver.api.client.directory import Directory
+from homeserver.api.client.event_context import EventContext
 from homeserver.api.client.filter import Filter
+from homeserver.api.client.inviting import Inviting
+from homeserver.api.client.joining import Joining
+from homeserver.api.client.kicking import Kicking
+from homeserver.api.client.knocking import Knocking
+from homeserver.api.client.leaving import Leaving
+from homeserver.api.client.list_joined_rooms import ListJoinedRooms
+from homeserver.api.client.list_public_rooms import ListPublicRooms
 from homeserver.api.client.login import Login
 from homeserver.api.client.login_token import LoginToken
 from homeserver.api.client.logout import Logout
+from homeserver.api.client.message_pagination import MessagePagination
+from homeserver.api.client.old_sync import OldSync
 from homeserver.api.client.password_management import PasswordManagement
+from homeserver.api.client.peeking_events import PeekingEvents
 from homeserver.api.client.presence import Presence
 from homeserver.api.client.profile import Profile
 from homeserver.api.client.pushrules import Pushrules
@@ -22,7 +36,11 @@ from homeserver.api.client.redaction import Redaction
 from homeserver.api.client.refresh import Refresh
 from homeserver.api.client.registration import Registration
 from homeserver.api.client.registration_tokens import RegistrationTokens
+from homeserver.api.client.room_event_by_timestamp import RoomEventByTimestamp
+from homeserver.api.client.room_initial_sync import RoomInitialSync
 from homeserver.api.client.room_send import RoomSend
+from homeserver.api.client.room_state import RoomState
+from homeserver.api.client.rooms import Rooms
 from homeserver.api.client.support import Support
 from homeserver.api.client.sync import Sync
 from homeserver.api.client.tags import Tags
@@ -50,8 +68,23 @@ def _client(config: Config, services: Services) -> list[object]:
     return [
         AccountData(services.account_data),
         AccountDeactivation(services.accounts, services.uia),
+        Banning(services.memberships),
+        CreateRoom(services.room_creation),
         DeviceManagement(services.devices, services.uia),
         Login(services.logins, services.sessions, config.server_name, config.public_base_url),
+        Inviting(services.memberships),
+        Joining(services.memberships),
+        Kicking(services.memberships),
+        Knocking(services.memberships),
+        Leaving(services.memberships),
+        ListJoinedRooms(services.memberships),
+        ListPublicRooms(services.public_rooms),
+        MessagePagination(services.timelines),
+        OldSync(services.room_snapshots, services.room_events),
+        PeekingEvents(services.event_stream),
+        RoomEventByTimestamp(services.room_events),
+        RoomInitialSync(services.room_snapshots),
+        Rooms(services.room_events, services.room_members),
         LoginToken(services.logins, services.uia),
         Logout(services.sessions),
         PasswordManagement(services.accounts, services.uia),
@@ -66,6 +99,8 @@ def _client(config: Config, services: Services) -> list[object]:
             get_login_token=True,
             moderation=False,
         ),
+        Directory(services.aliases),
+        EventContext(services.event_contexts),
         Filter(services.filters),
         Presence(services.presence),
         Profile(services.profiles),
@@ -74,6 +109,7 @@ def _client(config: Config, services: Services) -> list[object]:
         Receipts(services.receipts),
         Redaction(services.messages),
         Register(services.shared_secret_registrations, config.server_name),
+        RoomState(services.room_state),
         RoomSend(services.messages),
         Support(config.support),
         Sync(services.sync, services.sync_filters, services.presence),

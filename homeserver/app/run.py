@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import cast
 
 import structlog
-from redis.exceptions import RedisError
 from twisted.internet.defer import Deferred
 
 from homeserver.app.build import Reactor, Server, build
@@ -15,6 +14,7 @@ from homeserver.core.signing import SigningKey
 from homeserver.database.errors import DatabaseError
 from homeserver.http.listen import ListenError
 from homeserver.http.tls import CertificateError
+from homeserver.runtime.bus import BusError
 from homeserver.runtime.clock import SystemClock
 from homeserver.runtime.reactor import install
 
@@ -65,10 +65,8 @@ def run(config: Config, key: SigningKey, on_ready: Callable[[list[int]], None]) 
 
 
 def _start_error(error: BaseException) -> BaseException:
-    if isinstance(error, DatabaseError | ListenError | CertificateError):
+    if isinstance(error, DatabaseError | ListenError | CertificateError | BusError):
         return StartError(str(error))
-    if isinstance(error, RedisError | OSError):
-        return StartError(f"redis: {error}: is the server running, and is the address right?")
     return error
 
 

@@ -14,18 +14,28 @@ from homeserver.services.aliases import Aliases
 from homeserver.services.attempts import InMemoryAttempts
 from homeserver.services.authentication import Authentication
 from homeserver.services.devices import Devices
+from homeserver.services.event_context import EventContexts
+from homeserver.services.event_stream import EventStream
 from homeserver.services.filters import Filters
+from homeserver.services.guest_access import GuestAccess
 from homeserver.services.health import Health
 from homeserver.services.logins import Logins
+from homeserver.services.member_profiles import MemberProfiles
 from homeserver.services.memberships import Memberships
 from homeserver.services.messages import Messages
 from homeserver.services.passwords import Passwords
 from homeserver.services.presence import Presence
 from homeserver.services.profiles import Profiles
+from homeserver.services.public_rooms import PublicRooms
 from homeserver.services.push_rules import PushRules
 from homeserver.services.receipts import Receipts
 from homeserver.services.registration import Registrations
 from homeserver.services.room_creation import RoomCreation
+from homeserver.services.room_events import RoomEvents
+from homeserver.services.room_members import RoomMembers
+from homeserver.services.room_purge import RoomPurge
+from homeserver.services.room_snapshots import RoomSnapshots
+from homeserver.services.room_state import RoomState
 from homeserver.services.sessions import Sessions
 from homeserver.services.shared_secret_registration import SharedSecretRegistrations
 from homeserver.services.sync.filters import SyncFilters
@@ -36,6 +46,7 @@ from homeserver.services.sync.remembered import Remembered
 from homeserver.services.sync.service import Sync
 from homeserver.services.sync.waiters import Waiters
 from homeserver.services.tags import Tags
+from homeserver.services.timelines import Timelines
 from homeserver.services.typing import Typing
 from homeserver.services.uia import UserInteractiveAuth
 from homeserver.services.uia_stages import DummyStage, PasswordStage, RegistrationTokenStage
@@ -51,23 +62,34 @@ class Services:
     aliases: Aliases
     authentication: Authentication
     devices: Devices
+    event_contexts: EventContexts
+    event_stream: EventStream
     filters: Filters
     follower: Follower
+    guest_access: GuestAccess
     health: Health
     logins: Logins
     memberships: Memberships
     messages: Messages
+    member_profiles: MemberProfiles
     presence: Presence
     profiles: Profiles
+    public_rooms: PublicRooms
     push_rules: PushRules
     receipts: Receipts
     registrations: Registrations
     room_creation: RoomCreation
+    room_events: RoomEvents
+    room_members: RoomMembers
+    room_purge: RoomPurge
+    room_snapshots: RoomSnapshots
+    room_state: RoomState
     sessions: Sessions
     shared_secret_registrations: SharedSecretRegistrations
     sync: Sync
     sync_filters: SyncFilters
     tags: Tags
+    timelines: Timelines
     typing: Typing
     uia: UserInteractiveAuth
     waiters: Waiters
@@ -95,6 +117,8 @@ def make_services(
         },
     )
     aliases = Aliases(database, clock, signer)
+    guest_access = GuestAccess(database, clock, signer)
+    member_profiles = MemberProfiles(database, clock, signer)
     memberships = Memberships(database, clock, signer, aliases)
     presence = Presence(database, clock)
     waiters = Waiters()
@@ -106,18 +130,28 @@ def make_services(
         aliases=aliases,
         authentication=Authentication(database, clock),
         devices=Devices(database, clock),
+        event_contexts=EventContexts(database, clock),
+        event_stream=EventStream(database, clock, reactor, waiters),
         filters=Filters(database),
         follower=follower,
+        guest_access=guest_access,
         health=Health(database),
         logins=Logins(database, clock, passwords),
+        member_profiles=member_profiles,
         memberships=memberships,
         messages=Messages(database, clock, signer, presence),
         presence=presence,
-        profiles=Profiles(database, None, presence),
+        profiles=Profiles(database, member_profiles, presence),
+        public_rooms=PublicRooms(database, clock, signer),
         push_rules=PushRules(database),
         receipts=Receipts(database, clock, presence),
         registrations=Registrations(database, clock, config.registration, names, passwords, sessions, uia),
         room_creation=RoomCreation(database, clock, signer, config.default_room_version),
+        room_events=RoomEvents(database, clock),
+        room_members=RoomMembers(database, clock),
+        room_purge=RoomPurge(database, clock),
+        room_snapshots=RoomSnapshots(database, clock),
+        room_state=RoomState(database, clock, signer, guest_access),
         sessions=sessions,
         shared_secret_registrations=SharedSecretRegistrations(
             database, clock, config.registration.shared_secret, names, passwords, sessions
@@ -133,6 +167,7 @@ def make_services(
         ),
         sync_filters=SyncFilters(database),
         tags=Tags(database),
+        timelines=Timelines(database, clock),
         typing=Typing(database, clock, presence),
         uia=uia,
         waiters=waiters,

@@ -1,13 +1,14 @@
 """Reading and writing: transaction functions go in, Deferreds come out."""
 
+import time
 from collections.abc import Callable, Collection
-from typing import Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 from twisted.internet.defer import Deferred
 
-from homeserver.database.drivers import Location, SqliteConnection
-from homeserver.database.errors import DatabaseError
-from homeserver.database.jobs import Job, Jobs
+from homeserver.database.checkpoints import LogLength, checkpoint
+from homeserver.database.drivers import Location
+from homeserver.database.jobs import Job, Jobs, Loop
 from homeserver.database.numbers import NumberPool
 from homeserver.database.readers import ReaderThread
 from homeserver.database.transactions import Caches, ReadTransaction, WriteTransaction
@@ -17,19 +18,14 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Loop(Protocol):
-    """The reactor, as far as the database needs it."""
-
-    def callFromThread(self, f: Callable[..., object], /) -> object:  # noqa: N802 - Twisted's name
-        """Call `f` in the reactor's thread, soon."""
-        ...
-
-
 class Database:
     """The database of one server process.
 
     `on_commit(position, topics)` is called in the reactor thread after each commit that published rows.
     """
+
+    STOP_S = 5.0
+    """How long transactions that are running or waiting may take when the server stops."""
 
     def __init__(
         self,
@@ -44,29 +40,35 @@ class Database:
         self.backend = location.backend
         self.caches = Caches()
         self._numbers = NumberPool()
-        self._reads: Jobs = Jobs(loop)
-        self._writes: Jobs = Jobs(loop)
+        self._log_length = LogLength()
         # SQLite has one writer by nature; there, waiting functions share a commit instead.
-        count = 1 if self.backend == "sqlite" else writers
+        writers = 1 if self.backend == "sqlite" else writers
+        self._reads = Jobs(loop, readers)
+        self._writes = Jobs(loop, writers)
         self._threads: list[ReaderThread | WriterThread] = [
             WriterThread(
-                location, self._writes, self.caches, self._numbers, loop, on_commit, leap=index == 0
+                location, self._writes, self.caches, self._numbers, loop, on_commit, self._log_length
             )
-            for index in range(count)
+            for _ in range(writers)
         ]
         self._threads += [ReaderThread(location, self._reads, self.caches) for _ in range(readers)]
 
     def start(self) -> None:
         """Open the connections. Errors: `DatabaseError` if that fails."""
-        for thread in self._threads:
-            thread.open()
+        try:
+            for thread in self._threads:
+                thread.open()
+        except BaseException:
+            for thread in self._threads:
+                thread.close()
+            raise
         for thread in self._threads:
             thread.start()
 
     def read(
         self, f: Callable[Concatenate[ReadTransaction, P], T], /, *args: P.args, **kwargs: P.kwargs
     ) -> Deferred[T]:
-        """Run `f(tx, ...)` on one snapshot in a database thread.
+        """Run `f(tx, ...)` on one snapshot in a database thread; not at all if it is cancelled before its turn.
 
         Errors: what `f` raises; `StorageUnavailable`.
         """
@@ -77,6 +79,7 @@ class Database:
     ) -> Deferred[T]:
         """Run `f(tx, ...)` and commit; the result comes when it is on the disk. `f` may be run twice.
 
+        It is done even if the Deferred is cancelled.
         Errors: what `f` raises (nothing of it is kept then); `StorageUnavailable`.
         """
         return self._writes.add(Job(f, args, kwargs, durable=True))
@@ -88,21 +91,23 @@ class Database:
         return self._writes.add(Job(f, args, kwargs, durable=False))
 
     def checkpoint(self) -> None:
-        """Fold SQLite's write-ahead log into its file; blocks, so call it in a thread. Nothing on PostgreSQL."""
-        if self.backend != "sqlite":
-            return
-        connection = self.location.connector(read_only=False)()
-        if not isinstance(connection, SqliteConnection):
-            raise DatabaseError("database: a checkpoint needs SQLite")
-        try:
-            connection.checkpoint()
-        finally:
-            connection.close()
+        """Fold SQLite's write-ahead log into its file; blocks, so call it in a thread. Nothing on PostgreSQL.
+
+        Errors: `StorageUnavailable`, `DatabaseError`.
+        """
+        if self.backend == "sqlite":
+            checkpoint(self.location, self._log_length)
 
     def stop(self) -> None:
-        """Finish what waits, then close the connections; blocks until done."""
-        self._writes.close(sum(isinstance(thread, WriterThread) for thread in self._threads))
-        self._reads.close(sum(isinstance(thread, ReaderThread) for thread in self._threads))
+        """Finish what waits, then close the connections; blocks until done.
+
+        What a database that does not answer holds up for longer than `STOP_S` is given up: correctness needs no orderly end.
+        """
+        self._writes.close()
+        self._reads.close()
+        deadline = time.monotonic() + self.STOP_S
         for thread in self._threads:
             if thread.is_alive():
-                thread.join()
+                thread.join(max(0.0, deadline - time.monotonic()))
+        self._writes.abandon()
+        self._reads.abandon()

@@ -4,22 +4,35 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 from urllib.parse import urlsplit
 
 import psycopg
-from psycopg import errors as pg_errors
+from psycopg.pq import TransactionStatus
 
-from homeserver.database.errors import DatabaseError, StorageUnavailable
+from homeserver.database.errors import DatabaseError
 from homeserver.database.pq_cursor import PqCursor
 from homeserver.database.statements import Backend
 from homeserver.database.transactions import Cursor
 
+CONNECT_TIMEOUT_S = 5
+
+BUSY_TIMEOUT_S = 30
+"""How long SQLite waits for a command that writes beside the server."""
+
+_KEEPALIVES = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 20_000}
+"""A server that has vanished from the network is noticed within half a minute, not after hours."""
+
 
 class Connection(Protocol):
-    """A held connection of one thread, and its transaction verbs."""
+    """A held connection of one thread, and its transaction verbs. Their errors: the driver's."""
 
     cursor: Cursor
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a transaction is open that can be committed; a failed statement may have ended it."""
+        ...
 
     def begin_read(self) -> None: ...
     def begin_write(self, *, durable: bool) -> None: ...
@@ -33,13 +46,15 @@ class SqliteConnection:
     """WAL; a commit is on the disk when it returns, unless all of it may be lost (typing, presence)."""
 
     def __init__(self, path: str, *, read_only: bool) -> None:
-        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
+        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT_S)
         self.cursor = self._connection.cursor()
         run = self.cursor.execute
         if not read_only:
             run("PRAGMA journal_mode = WAL")
             # Checkpoints are made beside the requests, see `Database.checkpoint`.
             run("PRAGMA wal_autocheckpoint = 0")
+            # After a burst the log's file does not stay large for ever.
+            run(f"PRAGMA journal_size_limit = {64 * 1024 * 1024}")
         else:
             run("PRAGMA query_only = ON")
         run("PRAGMA synchronous = FULL")
@@ -47,6 +62,10 @@ class SqliteConnection:
         run("PRAGMA temp_store = MEMORY")
         run("PRAGMA cache_size = -8192")
         self._full = True
+
+    @property
+    def in_transaction(self) -> bool:
+        return self._connection.in_transaction
 
     def begin_read(self) -> None:
         self.cursor.execute("BEGIN")
@@ -67,10 +86,20 @@ class SqliteConnection:
     def is_usable(self) -> bool:
         return True
 
-    def checkpoint(self) -> None:
-        """Move what readers no longer need from the write-ahead log to the database file."""
+    def checkpoint(self) -> int:
+        """Move what readers no longer need from the write-ahead log to the file; gives the log's length in pages."""
         self.cursor.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        return int(self.cursor.fetchall()[0][1])
+
+    def restart_log(self) -> None:
+        """Move all of the log to the file, and let the next write begin the log anew.
+
+        If a reader stands in the way for longer than a moment, this is left to the next time.
+        """
+        self.cursor.execute("PRAGMA busy_timeout = 200")
+        self.cursor.execute("PRAGMA wal_checkpoint(RESTART)")
         self.cursor.fetchall()
+        self.cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_S * 1000}")
 
     def close(self) -> None:
         self._connection.close()
@@ -79,11 +108,22 @@ class SqliteConnection:
 class PostgresConnection:
     """Reads are REPEATABLE READ, writes READ COMMITTED with row locks."""
 
-    def __init__(self, url: str) -> None:
-        self._connection = psycopg.connect(url, autocommit=True, connect_timeout=10)
+    def __init__(self, url: str, *, read_only: bool) -> None:
+        given = psycopg.conninfo.conninfo_to_dict(url)
+        defaults = {key: value for key, value in _KEEPALIVES.items() if key not in given}
+        self._connection = psycopg.connect(
+            url, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S, **defaults
+        )
+        # A process that hangs between two statements of a write holds up all others, who wait for the stream's row.
+        idle_s = 60 if read_only else 10
         self._connection.execute("SET statement_timeout = '60s'")
-        self._connection.execute("SET idle_in_transaction_session_timeout = '60s'")
+        self._connection.execute(f"SET idle_in_transaction_session_timeout = '{idle_s}s'")
+        self._pgconn = self._connection.pgconn
         self.cursor = PqCursor(self._connection)
+
+    @property
+    def in_transaction(self) -> bool:
+        return self._pgconn.transaction_status == TransactionStatus.INTRANS
 
     def begin_read(self) -> None:
         self.cursor.command(b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
@@ -95,22 +135,15 @@ class PostgresConnection:
         self.cursor.command(b"COMMIT")
 
     def rollback(self) -> None:
-        if self._connection.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
+        if self._pgconn.transaction_status != TransactionStatus.IDLE:
             self.cursor.command(b"ROLLBACK")
 
     def is_usable(self) -> bool:
-        return not self._connection.closed and not self._connection.broken
+        return not self._connection.closed
 
     def close(self) -> None:
         with suppress(psycopg.Error):
             self._connection.close()
-
-
-RETRYABLE = (pg_errors.SerializationFailure, pg_errors.DeadlockDetected)
-"""Errors after which the whole transaction is simply run again."""
-
-UNAVAILABLE = (sqlite3.OperationalError, psycopg.OperationalError)
-"""Errors of the machine (disk full, connection lost, locked), not of the statement's logic."""
 
 
 class Location:
@@ -142,21 +175,18 @@ class Location:
             try:
                 if self.backend == "sqlite":
                     return SqliteConnection(self.target, read_only=read_only)
-                return PostgresConnection(self.target)
+                return PostgresConnection(self.target, read_only=read_only)
             except (sqlite3.Error, psycopg.Error) as error:
-                reason = " ".join(str(error).split())
-                remedy = (
-                    f"is the folder {Path(self.target).parent} there and writable?"
-                    if self.backend == "sqlite"
-                    else "is the server running, and are user, password and database name right?"
-                )
-                raise DatabaseError(f"database: cannot open {self.shown}: {reason}; {remedy}") from error
+                raise self.cannot_open(error) from error
 
         return connect
 
-
-def unavailable(error: BaseException) -> StorageUnavailable | None:
-    """The error as a temporary one, or `None` if it is a bug."""
-    if isinstance(error, UNAVAILABLE):
-        return StorageUnavailable(" ".join(str(error).split()))
-    return None
+    def cannot_open(self, error: Exception) -> DatabaseError:
+        """The driver's error as one that names the remedy."""
+        reason = " ".join(str(error).split())
+        remedy = (
+            f"is the folder {Path(self.target).parent} there and writable?"
+            if self.backend == "sqlite"
+            else "is the server running, and are user, password and database name right?"
+        )
+        return DatabaseError(f"database: cannot open {self.shown}: {reason}; {remedy}")

@@ -10,3 +10,7 @@ class StorageUnavailable(Exception):  # noqa: N818 - it is a state of affairs, n
 
     The request is answered 503 with `Retry-After`; repeating it is safe, since transaction ids are rows.
     """
+
+
+class TransactionEnded(Exception):  # noqa: N818 - it names what has happened
+    """A transaction function went on after a statement had failed: its transaction could not be committed. A bug."""

@@ -11,8 +11,12 @@ from twisted.python.failure import Failure
 from homeserver.database.errors import StorageUnavailable
 
 
-class _Loop(Protocol):
-    def callFromThread(self, f: Callable[..., object], /) -> object: ...  # noqa: N802
+class Loop(Protocol):
+    """The reactor, as far as the database needs it."""
+
+    def callFromThread(self, f: Callable[..., object], /) -> object:  # noqa: N802 - Twisted's name
+        """Call `f` in the reactor's thread, soon."""
+        ...
 
 
 class Job:
@@ -31,6 +35,11 @@ class Job:
         self.result: Any = None
         self.error: BaseException | None = None
 
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether nobody waits for the outcome any more; may be asked in any thread."""
+        return self.deferred.called
+
     def settle(self) -> None:
         """Give the outcome to the caller; in the reactor's thread."""
         if self.deferred.called:  # the caller went away
@@ -42,7 +51,7 @@ class Job:
 
 
 def _ignore_cancellation(_: Deferred[Any]) -> None:
-    """A transaction that has been queued is run; the Deferred itself becomes cancelled."""
+    """A write that has been queued is done; the Deferred itself becomes cancelled."""
 
 
 class Jobs:
@@ -51,8 +60,12 @@ class Jobs:
     Outcomes of many jobs travel in one wake-up of the reactor, which is what a thread hop mostly costs.
     """
 
-    def __init__(self, loop: _Loop) -> None:
+    MOST_WAITING = 20_000
+    """With more than that waiting the database is far behind: who comes now is told so at once."""
+
+    def __init__(self, loop: Loop, threads: int) -> None:
         self._loop = loop
+        self._threads = threads
         self._waiting: deque[Job] = deque()
         self._condition = threading.Condition()
         self._closing = False
@@ -62,21 +75,26 @@ class Jobs:
     def add(self, job: Job) -> Deferred[Any]:
         """Queue a job; in the reactor's thread."""
         with self._condition:
-            if self._closing:
-                job.error = StorageUnavailable("the server is shutting down")
-                job.settle()
-                return job.deferred
-            self._waiting.append(job)
-            self._condition.notify()
+            if self._closing or len(self._waiting) >= self.MOST_WAITING:
+                reason = "the server is shutting down" if self._closing else "too many transactions wait"
+                job.error = StorageUnavailable(reason)
+            else:
+                self._waiting.append(job)
+                self._condition.notify()
+        if job.error is not None:
+            job.settle()
         return job.deferred
 
     def take(self, most: int) -> list[Job]:
-        """Wait for jobs and take up to `most`; an empty list means that the queue has been closed."""
+        """Wait for jobs and take up to `most`, but leave the other threads their share.
+
+        An empty list means that the queue has been closed.
+        """
         with self._condition:
             while not self._waiting and not self._closing:
                 self._condition.wait()
-            count = min(most, len(self._waiting))
-            return [self._waiting.popleft() for _ in range(count)]
+            share = -(-len(self._waiting) // self._threads)
+            return [self._waiting.popleft() for _ in range(min(most, share))]
 
     def finish(self, jobs: list[Job]) -> None:
         """Send the outcomes to the reactor; in a database thread."""
@@ -85,12 +103,19 @@ class Jobs:
             self._woken = True
             self._loop.callFromThread(self._settle)
 
-    def close(self, threads: int) -> None:
+    def close(self) -> None:
         """Take no more jobs; threads end when the waiting ones are done."""
-        del threads
         with self._condition:
             self._closing = True
             self._condition.notify_all()
+
+    def abandon(self) -> None:
+        """Refuse the jobs that still wait: there is no time for them. In the reactor's thread."""
+        with self._condition:
+            jobs, self._waiting = list(self._waiting), deque()
+        for job in jobs:
+            job.error = StorageUnavailable("the server is shutting down")
+            job.settle()
 
     def _settle(self) -> None:
         self._woken = False

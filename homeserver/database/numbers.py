@@ -15,6 +15,7 @@ class NumberPool:
 
     BLOCK = 10_000
     LOW = 500
+    MOST = 10_000_000
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -38,7 +39,7 @@ class NumberPool:
         with self._lock:
             if self._next >= self._end:
                 if not self._spare:
-                    self._wanted *= 2
+                    self._wanted = min(self._wanted * 2, self.MOST)
                     raise NumbersRanOut
                 self._next, self._end = self._spare.pop()
             number = self._next
@@ -48,5 +49,8 @@ class NumberPool:
     def add(self, first: int, count: int) -> None:
         """A committed lease of the numbers `first` to `first + count - 1`."""
         with self._lock:
+            ran_out = self._next >= self._end and not self._spare
             self._spare.append((first, first + count))
-            self._wanted = max(self.BLOCK, self._wanted // 2)
+            if not ran_out:
+                # What needed so many has been done: it need not be so many next time.
+                self._wanted = max(self.BLOCK, self._wanted // 2)

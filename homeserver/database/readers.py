@@ -1,10 +1,13 @@
 """Threads that run read transactions."""
 
 import threading
+import time
 
-from homeserver.database.drivers import Connection, Location, unavailable
-from homeserver.database.errors import DatabaseError, StorageUnavailable
+from homeserver.database.drivers import Location
+from homeserver.database.failures import unavailable
 from homeserver.database.jobs import Job, Jobs
+from homeserver.database.leaps import reading_reconnector
+from homeserver.database.links import Link
 from homeserver.database.transactions import Caches, ReadTransaction
 
 
@@ -14,47 +17,62 @@ class ReaderThread(threading.Thread):
     MOST = 8
     """Functions taken at once: enough to share a wake-up of the reactor, few enough to share the work."""
 
+    PATIENCE_S = 0.002
+    """How long outcomes wait for the other functions that were taken with theirs."""
+
     def __init__(self, location: Location, jobs: Jobs, caches: Caches) -> None:
         super().__init__(name="database-reader", daemon=True)
-        self._connect = location.connector(read_only=True)
+        self._link = Link(location.connector(read_only=True), reading_reconnector(location))
         self._backend = location.backend
         self._jobs = jobs
         self._caches = caches
-        self._connection: Connection | None = None
 
     def open(self) -> None:
         """Connect. Errors: `DatabaseError`."""
-        self._connection = self._connect()
+        self._link.get()
+
+    def close(self) -> None:
+        """Disconnect; for a thread that has not been started."""
+        self._link.close()
 
     def run(self) -> None:
         """Work until the queue is closed."""
         while jobs := self._jobs.take(self.MOST):
-            for job in jobs:
+            self._run_together(jobs)
+        self._link.close()
+
+    def _run_together(self, jobs: list[Job]) -> None:
+        """Run the functions one after the other, and send their outcomes together where that delays none."""
+        done: list[Job] = []
+        started = time.monotonic()
+        for job in jobs:
+            # Nobody waits for what was cancelled, and a read has no other effect.
+            if not job.is_cancelled:
                 self._run(job)
-            self._jobs.finish(jobs)
-        if self._connection is not None:
-            self._connection.close()
+                done.append(job)
+            if done and time.monotonic() - started > self.PATIENCE_S:
+                self._jobs.finish(done)
+                done, started = [], time.monotonic()
+        if done:
+            self._jobs.finish(done)
 
     def _run(self, job: Job) -> None:
+        """Run the function; once more if the connection turns out to be broken."""
         for attempt in (1, 2):
             job.error = None
             try:
-                connection = self._usable()
-                connection.begin_read()
-                try:
-                    tx = ReadTransaction(connection.cursor, self._backend, self._caches)
-                    job.result = job.function(tx, *job.args, **job.kwargs)
-                finally:
-                    connection.rollback()
-            except DatabaseError as error:
-                job.error = StorageUnavailable(str(error))
+                self._transaction(job)
             except BaseException as error:  # noqa: BLE001 - it is handed to the caller, whatever it is
                 job.error = unavailable(error) or error
-                if attempt == 1 and self._connection is not None and not self._connection.is_usable():
+                if attempt == 1 and self._link.is_lost:
                     continue
             return
 
-    def _usable(self) -> Connection:
-        if self._connection is None or not self._connection.is_usable():
-            self._connection = self._connect()
-        return self._connection
+    def _transaction(self, job: Job) -> None:
+        connection = self._link.get()
+        connection.begin_read()
+        try:
+            tx = ReadTransaction(connection.cursor, self._backend, self._caches)
+            job.result = job.function(tx, *job.args, **job.kwargs)
+        finally:
+            self._link.roll_back()

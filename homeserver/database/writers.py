@@ -2,23 +2,24 @@
 
 import threading
 from collections.abc import Callable, Collection
-from typing import Any, Protocol
+from typing import Any
 
 from sqlalchemy import bindparam, update
 
-from homeserver.database.drivers import RETRYABLE, Connection, Location, unavailable
-from homeserver.database.errors import DatabaseError, StorageUnavailable
-from homeserver.database.jobs import Job, Jobs
+from homeserver.database.checkpoints import LogLength
+from homeserver.database.drivers import Connection, Location
+from homeserver.database.errors import StorageUnavailable, TransactionEnded
+from homeserver.database.failures import RETRYABLE, unavailable
+from homeserver.database.jobs import Job, Jobs, Loop
 from homeserver.database.kinds import Kind
+from homeserver.database.leaps import MOST_AT_RISK, writing_connector
+from homeserver.database.links import Link
 from homeserver.database.numbers import NumberPool, NumbersRanOut
 from homeserver.database.statements import Statement, statement
 from homeserver.database.tables.stream import counters, stream
-from homeserver.runtime.caches import Cache
 from homeserver.database.transactions import Caches, Published, WriteTransaction
+from homeserver.runtime.caches import Cache
 
-LEAP = 10_000
-
-LEAP_AHEAD = statement(update(stream).values(position=stream.c.position + LEAP))
 LEASE = statement(
     update(counters)
     .where(counters.c.name == "nid")
@@ -26,9 +27,15 @@ LEASE = statement(
     .returning(counters.c.next)
 )
 
+Remembered = list[tuple[Cache[Any, Any], Any, Any]]
 
-class _Loop(Protocol):
-    def callFromThread(self, f: Callable[..., object], /) -> object: ...  # noqa: N802
+
+class _LostBeforeCommit(Exception):  # noqa: N818 - a signal between two methods
+    """The connection broke while nothing of the transaction could have been kept."""
+
+
+_AGAIN = (NumbersRanOut, _LostBeforeCommit, *RETRYABLE)
+"""After these the transaction is run again; it has had no effect."""
 
 
 class WriterThread(threading.Thread):
@@ -39,19 +46,21 @@ class WriterThread(threading.Thread):
     transaction holds one function, and the stream's row is locked from the end of the function to the commit.
     """
 
+    ATTEMPTS = 8
+
     def __init__(
         self,
         location: Location,
         jobs: Jobs,
         caches: Caches,
         numbers: NumberPool,
-        loop: _Loop,
+        loop: Loop,
         on_commit: Callable[[int, Collection[str]], None],
-        *,
-        leap: bool,
+        log_length: LogLength,
     ) -> None:
         super().__init__(name="database-writer", daemon=True)
-        self._connect = location.connector(read_only=False)
+        connect = writing_connector(location)
+        self._link = Link(connect, connect)
         self._backend = location.backend
         self._most = 64 if self._backend == "sqlite" else 1
         self._jobs = jobs
@@ -59,96 +68,99 @@ class WriterThread(threading.Thread):
         self._numbers = numbers
         self._loop = loop
         self._on_commit = on_commit
-        self._leap = leap
-        self._connection: Connection | None = None
+        self._log_length = log_length
+        self._at_risk = 0
         self._take_positions: dict[tuple[Kind, ...], Statement] = {}
 
     def open(self) -> None:
-        """Connect, and leap the stream: what a power cut took back is never given out again."""
-        connection = self._connection = self._connect()
-        if self._leap:
-            connection.begin_write(durable=True)
-            self._open_transaction(connection).execute(LEAP_AHEAD)
-            connection.commit()
+        """Connect. Errors: `DatabaseError`."""
+        self._link.get()
+
+    def close(self) -> None:
+        """Disconnect; for a thread that has not been started."""
+        self._link.close()
 
     def run(self) -> None:
         """Work until the queue is closed."""
         while jobs := self._jobs.take(self._most):
             self._run_together(jobs)
             self._jobs.finish(jobs)
-        if self._connection is not None:
-            self._connection.close()
+            self._log_length.shorten(self._link)
+        self._link.close()
 
     def _run_together(self, jobs: list[Job]) -> None:
         """Run the jobs in one transaction; if that cannot be committed as a whole, each by itself."""
-        try:
-            self._transaction(jobs)
-        except NumbersRanOut:
-            self._alone(jobs)
-        except RETRYABLE:
-            self._alone(jobs)
-        except DatabaseError as error:
-            _fail(jobs, StorageUnavailable(str(error)))
-        except BaseException as error:  # noqa: BLE001 - it is handed to the callers, whatever it is
-            if len(jobs) == 1:
-                _fail(jobs, unavailable(error) or error)
-            elif (lost := unavailable(error)) is not None:
-                _fail(jobs, lost)
+        if len(jobs) > 1:
+            try:
+                self._transaction(jobs)
+            except BaseException as error:  # noqa: BLE001 - each job shows it again, if it is its own
+                if not isinstance(error, _AGAIN) and (reason := unavailable(error)) is not None:
+                    # Whatever a job found out was found in changes that are gone: all are to be repeated.
+                    for job in jobs:
+                        job.error = StorageUnavailable(str(reason))
+                    return
             else:
-                self._alone(jobs)
-
-    def _alone(self, jobs: list[Job]) -> None:
+                return
         for job in jobs:
-            for _attempt in range(8):
-                try:
-                    self._transaction([job])
-                except (NumbersRanOut, *RETRYABLE) as error:
-                    job.error = StorageUnavailable(f"the transaction could not be completed: {error}")
-                    continue
-                except DatabaseError as error:
-                    job.error = StorageUnavailable(str(error))
-                except BaseException as error:  # noqa: BLE001 - it is handed to the caller, whatever it is
-                    job.error = unavailable(error) or error
-                break
+            self._run_alone(job)
+
+    def _run_alone(self, job: Job) -> None:
+        for _ in range(self.ATTEMPTS):
+            try:
+                self._transaction([job])
+            except _AGAIN as error:
+                job.error = StorageUnavailable(f"the transaction could not be completed: {error}")
+                continue
+            except BaseException as error:  # noqa: BLE001 - it is handed to the caller, whatever it is
+                job.error = unavailable(error) or error
+            return
 
     def _transaction(self, jobs: list[Job]) -> None:
-        connection = self._usable()
-        if self._numbers.is_low:
-            self._lease(connection)
+        """Run the jobs and commit. Errors of one job among others stay with it."""
         topics: set[str] = set()
-        remembered: list[tuple[Cache[Any, Any], Any, Any]] = []
-        position = 0
-        connection.begin_write(durable=any(job.durable for job in jobs))
+        remembered: Remembered = []
+        first, last = 0, 0
+        durable = self._at_risk > MOST_AT_RISK or any(job.durable for job in jobs)
+        connection = self._link.get()
         try:
+            if self._numbers.is_low:
+                self._lease(connection)
+            connection.begin_write(durable=durable)
             for job in jobs:
-                if published := self._run_function(connection, job, remembered, alone=len(jobs) == 1):
-                    position = published[0]
-                    topics.update(published[1])
-            connection.commit()
-        except BaseException:
-            if connection.is_usable():
-                connection.rollback()
+                if told := self._run_function(connection, job, remembered, alone=len(jobs) == 1):
+                    position, count, of_job = told
+                    first, last = first or position - count, position
+                    topics |= of_job
+        except BaseException as error:
+            self._link.roll_back()
+            if self._link.is_lost and unavailable(error) is not None:
+                raise _LostBeforeCommit(str(error)) from error
             raise
+        self._commit(connection)
+        self._at_risk = 0 if durable else self._at_risk + last - first
         for cache, key, value in remembered:
             cache.put(key, value)
         if topics:
-            last = position
             self._loop.callFromThread(lambda: self._on_commit(last, topics))
 
+    def _commit(self, connection: Connection) -> None:
+        """Commit. If the connection breaks now, nobody knows whether it was done: that is not tried again here."""
+        try:
+            connection.commit()
+        except BaseException:
+            self._link.roll_back()
+            raise
+
     def _run_function(
-        self,
-        connection: Connection,
-        job: Job,
-        remembered: list[tuple[Cache[Any, Any], Any, Any]],
-        *,
-        alone: bool,
-    ) -> tuple[int, set[str]] | None:
+        self, connection: Connection, job: Job, remembered: Remembered, *, alone: bool
+    ) -> tuple[int, int, set[str]] | None:
+        """Run one function; gives the last position that it took, how many, and the topics that are told."""
         tx = self._open_transaction(connection)
         tx.savepoint_wanted = not alone
         job.error = None
         try:
             job.result = job.function(tx, *job.args, **job.kwargs)
-        except (NumbersRanOut, *RETRYABLE):
+        except _AGAIN:
             raise
         except Exception as error:
             if alone or unavailable(error) is not None:
@@ -159,11 +171,13 @@ class WriterThread(threading.Thread):
                 connection.cursor.execute("RELEASE function")
             job.error = error
             return None
+        if not connection.in_transaction:
+            raise TransactionEnded(f"{job.function} went on after a failed statement")
         remembered += tx.remembered
         told = None
         if tx.published:
             last = tx.flush(self._positions(tx, tx.published))
-            told = last, {topic for row in tx.published for topic in row.topics}
+            told = last, len(tx.published), {topic for row in tx.published for topic in row.topics}
         if tx.changed and not alone:
             connection.cursor.execute("RELEASE function")
         return told
@@ -175,17 +189,13 @@ class WriterThread(threading.Thread):
         kinds = tuple(kind for kind in Kind if kind in last_of)
         query = self._take_positions.get(kinds)
         if query is None:
-            values = {kind.value: stream.c.position + bindparam(f"n_{kind.value}") for kind in kinds}
-            query = self._take_positions[kinds] = statement(
-                update(stream)
-                .values(position=stream.c.position + bindparam("n_all"), **values)
-                .returning(stream.c.position)
-            )
+            query = self._take_positions[kinds] = take_positions(kinds)
         offsets = {f"n_{kind.value}": last_of[kind] for kind in kinds}
         row = tx.returning(query, n_all=count, **offsets)[0]
         return int(row[0]) - count
 
     def _lease(self, connection: Connection) -> None:
+        """Lease numbers, in a transaction of its own."""
         count = self._numbers.wanted
         connection.begin_write(durable=True)
         tx = self._open_transaction(connection)
@@ -196,12 +206,12 @@ class WriterThread(threading.Thread):
     def _open_transaction(self, connection: Connection) -> WriteTransaction:
         return WriteTransaction(connection.cursor, self._backend, self._caches, self._numbers)
 
-    def _usable(self) -> Connection:
-        if self._connection is None or not self._connection.is_usable():
-            self._connection = self._connect()
-        return self._connection
 
-
-def _fail(jobs: list[Job], error: BaseException) -> None:
-    for job in jobs:
-        job.error = error
+def take_positions(kinds: Collection[Kind]) -> Statement:
+    """Moves the stream on by `n_all`, and notes the last position of each of the kinds, `n_<kind>` from before."""
+    values = {kind.value: stream.c.position + bindparam(f"n_{kind.value}") for kind in kinds}
+    return statement(
+        update(stream)
+        .values(position=stream.c.position + bindparam("n_all"), **values)
+        .returning(stream.c.position)
+    )

@@ -2,7 +2,7 @@
 
 import ipaddress
 from collections.abc import Iterable, Sequence
-from typing import Final, TypeAlias
+from typing import Final, Self, TypeAlias
 
 import attrs
 
@@ -34,6 +34,11 @@ class TrustedProxies:
     """Reverse proxies whose `X-Forwarded-For` is believed; anyone else may write there what they like."""
 
     networks: Sequence[Network] = LOOPBACK
+
+    @classmethod
+    def of(cls, networks: Iterable[str]) -> Self:
+        """From addresses or networks as text, such as `10.0.0.1` and `10.0.0.0/24`. Errors: ValueError."""
+        return cls(tuple(ipaddress.ip_network(network) for network in networks))
 
     def client_address(self, peer: str, forwarded_for: Iterable[bytes]) -> str:
         """The client's address, given the peer's and all values of `X-Forwarded-For`.

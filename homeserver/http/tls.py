@@ -1,9 +1,17 @@
 """Certificates of listeners, renewed without a restart."""
 
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 import structlog
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from OpenSSL import SSL
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from twisted.internet.ssl import CertificateOptions, TLSVersion
@@ -13,6 +21,8 @@ from zope.interface import implementer
 from homeserver.runtime.clock import Clock
 
 CHECK_EVERY_MS: Final = 5_000
+
+_UsableKey: TypeAlias = RSAPrivateKey | EllipticCurvePrivateKey | Ed25519PrivateKey | Ed448PrivateKey
 
 _log = structlog.get_logger(__name__)
 
@@ -74,28 +84,43 @@ class RenewableCertificate:
         return tuple(states)
 
     def _load(self) -> SSL.Context:
-        for path in (self._certificate, self._private_key):
-            try:
-                path.read_bytes()
-            except OSError as error:
-                raise CertificateError(_unreadable(path, error)) from error
-        options = CertificateOptions(raiseMinimumTo=TLSVersion.TLSv1_2, acceptableProtocols=[b"http/1.1"])
-        context: SSL.Context = options.getContext()
-        # Without this OpenSSL would ask the terminal for the passphrase of an encrypted key.
-        context.set_passwd_cb(lambda *_: b"")
         try:
-            context.use_certificate_chain_file(str(self._certificate))
-        except SSL.Error as error:
+            chain = x509.load_pem_x509_certificates(_read(self._certificate))
+        except ValueError as error:
             raise CertificateError(f"{self._certificate}: holds no certificate chain in PEM form") from error
         try:
-            context.use_privatekey_file(str(self._private_key))
-            context.check_privatekey()
-        except SSL.Error as error:
+            key = load_pem_private_key(_read(self._private_key), password=None)
+        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
             raise CertificateError(
-                f"{self._private_key}: holds no key in PEM form without a passphrase that fits "
-                f"{self._certificate}: put the key there that the certificate was made for"
+                f"{self._private_key}: holds no key in PEM form that can be read without a passphrase"
+            ) from error
+        options = CertificateOptions(raiseMinimumTo=TLSVersion.TLSv1_2, acceptableProtocols=[b"http/1.1"])
+        context: SSL.Context = options.getContext()
+        try:
+            context.use_certificate(chain[0])
+            for certificate in chain[1:]:
+                context.add_extra_chain_cert(certificate)
+            context.use_privatekey(_usable(key))
+            context.check_privatekey()
+        except (SSL.Error, TypeError) as error:
+            raise CertificateError(
+                f"{self._private_key}: does not fit {self._certificate}: put the key there that the first "
+                "certificate in that file was made for"
             ) from error
         return context
+
+
+def _usable(key: PrivateKeyTypes) -> _UsableKey:
+    if not isinstance(key, _UsableKey):
+        raise TypeError("TLS has no use for such a key")
+    return key
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise CertificateError(_unreadable(path, error)) from error
 
 
 def _unreadable(path: Path, error: OSError) -> str:

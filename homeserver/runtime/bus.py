@@ -7,6 +7,10 @@ Listener = Callable[[int, Collection[str]], None]
 """Called in the reactor thread with the position of the newest row and the topics that it and its siblings were told to."""
 
 
+class BusError(Exception):
+    """The bus cannot be reached when the server starts; the message says why and what to do."""
+
+
 class Bus(Protocol):
     """Joins the processes of one server."""
 
@@ -19,7 +23,7 @@ class Bus(Protocol):
         ...
 
     async def start(self) -> None:
-        """Connect, where there is something to connect to."""
+        """Connect, where there is something to connect to. Errors: BusError."""
         ...
 
     async def stop(self) -> None:

@@ -9,7 +9,7 @@ from redis import asyncio as aioredis
 from redis.exceptions import RedisError
 from twisted.internet.defer import Deferred
 
-from homeserver.runtime.bus import Listener
+from homeserver.runtime.bus import BusError, Listener
 
 _log = structlog.get_logger(__name__)
 _decoder = msgspec.json.Decoder(tuple[str, int, list[str]])
@@ -46,9 +46,12 @@ class RedisBus:
         self._listeners.append(listener)
 
     async def start(self) -> None:
-        """Check that Redis answers, then listen in the background. Errors: `RedisError`, `OSError`."""
+        """Check that Redis answers, then listen in the background. Errors: BusError."""
         loop = asyncio.get_event_loop()
-        await Deferred.fromFuture(asyncio.ensure_future(self._ping(), loop=loop))
+        try:
+            await Deferred.fromFuture(asyncio.ensure_future(self._ping(), loop=loop))
+        except (RedisError, OSError) as error:
+            raise BusError(f"redis: {error}: is the server running, and is the address right?") from error
         for work in (self._listen, self._send):
             task = loop.create_task(work())
             self._tasks.add(task)

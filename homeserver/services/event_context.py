@@ -40,7 +40,13 @@ class EventContexts:
     clock: Clock
 
     async def around(
-        self, requester: Requester, room_id: RoomID, event_id: EventID, *, limit: int | None, filter: str | None
+        self,
+        requester: Requester,
+        room_id: RoomID,
+        event_id: EventID,
+        *,
+        limit: int | None,
+        filter: str | None,
     ) -> bytes:
         """The body of a response: the event, what stood before and after it, and the state at the last event.
 
@@ -93,9 +99,7 @@ def read_context(
     )
 
 
-def _find(
-    tx: ReadTransaction, request: ContextRequest, user_id: UserID
-) -> tuple[Access, StoredEvent, str]:
+def _find(tx: ReadTransaction, request: ContextRequest, user_id: UserID) -> tuple[Access, StoredEvent, str]:
     """The event, and the requester's membership at it. Errors: Forbidden, NotFound."""
     access = access_to(tx, user_id, request.room_id)
     if access is None:

@@ -1,4 +1,4 @@
-"""The stream of new events: clients listened to it before there was `/sync`, and still watch rooms from outside so.
+"""The stream of new events: what clients read before `/sync`, and still read to watch a room from outside.
 
 Spec: client-server API, "Room previews" and `old_sync`.
 """
@@ -18,7 +18,7 @@ from homeserver.database.database import Database
 from homeserver.database.transactions import ReadTransaction
 from homeserver.runtime.clock import Clock
 from homeserver.services.client_events import View, render
-from homeserver.services.history_access import access_to, enter
+from homeserver.services.history_access import Access, access_to, enter
 from homeserver.services.sync.service import MAX_TIMEOUT_MS
 from homeserver.services.sync.waiters import Waiters
 from homeserver.services.timelines import EVERYTHING, Direction, Page, position_of, read_page
@@ -29,10 +29,13 @@ from homeserver.storage.memberships import RoomOfUser
 LIMIT = 100
 """The most events of one answer."""
 
+MOST_READ = 2_000
+"""About how many events are read for it, from all rooms of a client that has been away."""
+
 
 @attrs.frozen(slots=True)
 class Listening:
-    """Who listens, from which position on (`None`: from now), to one room or (`None`) to all of the user's."""
+    """Who listens, from which position on (`None`: now), to one room or (`None`) to all of the user's."""
 
     user_id: UserID
     device_id: str | None
@@ -108,23 +111,31 @@ def read_new(tx: ReadTransaction, listening: Listening, *, now_ts: int) -> NewEv
         access = enter(tx, listening.user_id, listening.room_id)
         topics.add(room_topic(listening.room_id))
         view = _view(listening, access.room_id, access.version.identifier, now_ts)
-        heard = [(view, _page(tx, listening.user_id, listening.room_id, since, upto))]
+        heard = [(view, _page(tx, access, since, upto, limit=LIMIT))]
     else:
         mine = memberships.rooms_of(tx, listening.user_id)
         topics.update(room_topic(room.room_id) for room in mine if room.membership == "join")
+        news = [room for room in mine if room.last_position > since]
+        limit = max(1, min(LIMIT, MOST_READ // max(1, len(news))))
         heard = [
-            (_view(listening, room.room_id, room.version, now_ts), _of_room(tx, listening, room, since, upto))
-            for room in mine
-            if room.last_position > since
+            (
+                _view(listening, room.room_id, room.version, now_ts),
+                _of_room(tx, listening.user_id, room, since, upto, limit=limit),
+            )
+            for room in news
         ]
     end, chunk = _in_order(tx, heard, max(since, upto))
     return NewEvents(since, end, upto, chunk, frozenset(topics))
 
 
-def _of_room(tx: ReadTransaction, listening: Listening, room: RoomOfUser, since: int, upto: int) -> Page:
+def _of_room(
+    tx: ReadTransaction, user_id: UserID, room: RoomOfUser, since: int, upto: int, *, limit: int
+) -> Page:
     """What is new in one of the user's rooms; of one that the user was only invited to, the membership."""
     if room.membership == "join" or (room.was_joined and room.membership != "invite"):
-        return _page(tx, listening.user_id, room.room_id, since, upto)
+        access = access_to(tx, user_id, room.room_id)
+        if access is not None:
+            return _page(tx, access, since, upto, limit=limit)
     found: list[tuple[StoredEvent, str]] = []
     if room.position > since and not room.forgotten:
         member = events.of_nids(tx, [room.event_nid]).values()
@@ -132,16 +143,11 @@ def _of_room(tx: ReadTransaction, listening: Listening, room: RoomOfUser, since:
     return Page(found, upto, is_exhausted=True)
 
 
-def _page(tx: ReadTransaction, user_id: UserID, room_id: RoomID, since: int, upto: int) -> Page:
-    access = access_to(tx, user_id, room_id)
-    if access is None:
-        return Page([], upto, is_exhausted=True)
-    return read_page(tx, access, EVERYTHING, Direction.FORWARDS, after=since, newest=upto, limit=LIMIT)
+def _page(tx: ReadTransaction, access: Access, since: int, upto: int, *, limit: int) -> Page:
+    return read_page(tx, access, EVERYTHING, Direction.FORWARDS, after=since, newest=upto, limit=limit)
 
 
-def _in_order(
-    tx: ReadTransaction, heard: Iterable[tuple[View, Page]], upto: int
-) -> tuple[int, list[bytes]]:
+def _in_order(tx: ReadTransaction, heard: Iterable[tuple[View, Page]], upto: int) -> tuple[int, list[bytes]]:
     """The first events of all rooms together, and the position that they reach."""
     heard = list(heard)
     end = min((page.reached for _, page in heard if not page.is_exhausted), default=upto)
@@ -176,9 +182,7 @@ def _view(listening: Listening, room_id: RoomID, version: str, now_ts: int) -> V
 
 
 def _body(start: int, new: NewEvents) -> bytes:
-    return object_of(
-        {"start": b'"s%d"' % start, "end": b'"s%d"' % new.end, "chunk": array(new.events)}
-    )
+    return object_of({"start": b'"s%d"' % start, "end": b'"s%d"' % new.end, "chunk": array(new.events)})
 
 
 def _fire(woken: Deferred[None]) -> None:

@@ -1,6 +1,6 @@
 """Who may read a room's history, and up to where: the first question of everything that shows it to a client.
 
-Transaction functions. Spec: client-server API, "Room history visibility", "Room previews" and "Leaving rooms".
+Transaction functions. Spec: client-server API, "Room history visibility", "Room previews", "Leaving rooms".
 """
 
 import enum

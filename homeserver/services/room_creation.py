@@ -6,18 +6,26 @@ from typing import Final
 
 import attrs
 
-from homeserver.core.errors import Forbidden, InvalidParam, InvalidRoomState, RoomInUse
-from homeserver.core.identifiers import RoomAlias, RoomID, UserID, parse_room_alias, server_of
+from homeserver.core.errors import Forbidden, InvalidParam, InvalidRoomState, RoomInUse, ThreepidDenied
+from homeserver.core.identifiers import RoomAlias, RoomID, UserID
 from homeserver.core.json import JsonObject, JsonValue
 from homeserver.core.requester import Requester
 from homeserver.core.room_versions import RoomVersion, get_room_version
 from homeserver.database.database import Database
-from homeserver.database.transactions import WriteTransaction
+from homeserver.database.transactions import ReadTransaction, WriteTransaction
+from homeserver.rooms import invitations
 from homeserver.rooms.append import Appender
 from homeserver.rooms.draft import Draft, Signer
 from homeserver.rooms.members import member_content
+from homeserver.rooms.membership_changes import check_not_suspended
 from homeserver.runtime.clock import Clock
+from homeserver.services.aliases import new_alias
+from homeserver.services.state_checks import check_state_content
 from homeserver.storage import aliases, rooms
+
+MAX_INVITES: Final = 100
+MAX_INITIAL_STATE: Final = 200
+"""The whole room is made in one transaction, during which others wait."""
 
 PRESETS: Final[Mapping[str, Mapping[str, str]]] = {
     "private_chat": {"join_rule": "invite", "guest_access": "can_join"},
@@ -46,6 +54,7 @@ class NewRoom:
     name: str | None = None
     topic: str | None = None
     invite: tuple[UserID, ...] = ()
+    invites_third_parties: bool = False
     room_version: str | None = None
     creation_content: JsonObject = attrs.field(factory=dict)
     initial_state: tuple[StateDraft, ...] = ()
@@ -65,37 +74,32 @@ class RoomCreation:
     async def create(self, requester: Requester, wanted: NewRoom) -> RoomID:
         """Create the room with all its first events, or nothing of it.
 
-        Errors: UnsupportedRoomVersion, RoomInUse, InvalidParam; InvalidRoomState if the wanted events do not make a room;
-        Forbidden if a user cannot be invited.
+        Errors: UnsupportedRoomVersion, RoomInUse, InvalidParam, BadJson, BadAlias, TooLarge; InvalidRoomState
+        if the wanted events do not make a room; Forbidden, InviteBlocked, ThreepidDenied if somebody cannot
+        be invited; UserSuspended.
         """
         version = get_room_version(wanted.room_version or self.default_room_version)
         alias = None
         if wanted.alias_localpart is not None:
-            alias = self._alias(wanted.alias_localpart)
+            alias = new_alias(wanted.alias_localpart, self.signer.server_name)
+        _check_size(wanted)
+        if wanted.invites_third_parties:
+            raise ThreepidDenied("This server cannot invite by e-mail address or telephone number yet")
         for user_id in wanted.invite:
-            if server_of(user_id) != self.signer.server_name:
-                raise Forbidden(f"{user_id} is on another server, which this server cannot invite from yet")
+            invitations.check_server(user_id, self.signer.server_name)
         room_id = None
         if not version.room_id_is_create_hash:
             room_id = RoomID(f"!{secrets.token_urlsafe(18)}:{self.signer.server_name}")
-        try:
-            return await self.database.write(
-                create_room,
-                requester.user_id,
-                wanted,
-                version,
-                room_id,
-                alias,
-                self.signer,
-                now_ts=self.clock.now_ts(),
-            )
-        except Forbidden as error:
-            raise InvalidRoomState(f"The room cannot be made as asked: {error.message}") from error
-
-    def _alias(self, localpart: str) -> RoomAlias:
-        if not localpart or any(char in localpart for char in ":#") or any(map(str.isspace, localpart)):
-            raise InvalidParam("room_alias_name is the part between # and :, without blanks")
-        return parse_room_alias(f"#{localpart}:{self.signer.server_name}")
+        return await self.database.write(
+            create_room,
+            requester.user_id,
+            wanted,
+            version,
+            room_id,
+            alias,
+            self.signer,
+            now_ts=self.clock.now_ts(),
+        )
 
 
 def create_room(
@@ -109,19 +113,25 @@ def create_room(
     *,
     now_ts: int,
 ) -> RoomID:
-    """Make the room's first events in the specification's order."""
+    """Make the room's first events in the specification's order. Errors: see `RoomCreation.create`."""
+    check_not_suspended(tx, creator)
+    for user_id in wanted.invite:
+        invitations.check_accepts(tx, user_id)
     create = Draft(creator, "m.room.create", _create_content(creator, wanted, version), state_key="")
-    appender = Appender.found(tx, version.identifier, room_id, create, signer, now_ts=now_ts)
-    room_id = appender.room.room_id
-    if alias is not None and not aliases.add(tx, alias, room_id, creator, now_ts=now_ts):
-        raise RoomInUse(f"The alias {alias} is taken")
-    for state in _first_state(tx, creator, wanted, version, alias):
-        appender.append(Draft(creator, state.type, state.content, state_key=state.state_key))
-    for user_id in dict.fromkeys(wanted.invite):
-        content = member_content(tx, user_id, "invite")
-        if wanted.is_direct:
-            content["is_direct"] = True
-        appender.append(Draft(creator, "m.room.member", content, state_key=user_id))
+    try:
+        appender = Appender.found(tx, version.identifier, room_id, create, signer, now_ts=now_ts)
+        room_id = appender.room.room_id
+        if alias is not None and not aliases.add(tx, alias, room_id, creator, now_ts=now_ts):
+            raise RoomInUse(f"The alias {alias} is taken")
+        for state in _first_state(tx, creator, wanted, version, alias):
+            appender.append(Draft(creator, state.type, state.content, state_key=state.state_key))
+        for state in _wanted_state(wanted):
+            check_state_content(tx, appender, signer, state.type, state.state_key, state.content)
+            appender.append(Draft(creator, state.type, state.content, state_key=state.state_key))
+        for state in _invites(tx, wanted):
+            appender.append(Draft(creator, state.type, state.content, state_key=state.state_key))
+    except Forbidden as error:
+        raise InvalidRoomState(f"The room cannot be made as asked: {error.message}") from error
     appender.publish()
     if wanted.is_public:
         rooms.set_public(tx, room_id, public=True)
@@ -130,27 +140,25 @@ def create_room(
 
 def _create_content(creator: UserID, wanted: NewRoom, version: RoomVersion) -> JsonObject:
     content = {
-        key: value
-        for key, value in wanted.creation_content.items()
-        if key not in ("creator", "room_version")
+        key: value for key, value in wanted.creation_content.items() if key not in ("creator", "room_version")
     }
     content["room_version"] = version.identifier
     if not version.implicit_room_creator:
         content["creator"] = creator
     if version.privileged_creators and _preset(wanted) == "trusted_private_chat":
         stated = content.get("additional_creators", [])
-        if not isinstance(stated, list):
+        if not isinstance(stated, list) or not all(isinstance(user_id, str) for user_id in stated):
             raise InvalidParam("creation_content.additional_creators must be a list of user IDs")
-        additional: list[JsonValue] = list(dict.fromkeys([*map(str, stated), *wanted.invite]))
+        additional: list[JsonValue] = list(dict.fromkeys([*stated, *wanted.invite]))
         if additional:
             content["additional_creators"] = additional
     return content
 
 
 def _first_state(
-    tx: WriteTransaction, creator: UserID, wanted: NewRoom, version: RoomVersion, alias: RoomAlias | None
+    tx: ReadTransaction, creator: UserID, wanted: NewRoom, version: RoomVersion, alias: RoomAlias | None
 ) -> Iterable[StateDraft]:
-    """The events between the create event and the invites."""
+    """The events between the create event and those that the creator lists."""
     yield StateDraft("m.room.member", creator, member_content(tx, creator, "join"))
     yield StateDraft("m.room.power_levels", "", _power_levels(creator, wanted, version))
     if alias is not None:
@@ -164,11 +172,17 @@ def _first_state(
     ):
         if (f"m.room.{name}", "") not in stated:
             yield StateDraft(f"m.room.{name}", "", dict(value))
+
+
+def _wanted_state(wanted: NewRoom) -> Iterable[StateDraft]:
+    """The events that the creator lists, and those for name and topic."""
     overridden = {
         ("m.room.name", ""): wanted.name is not None,
         ("m.room.topic", ""): wanted.topic is not None,
     }
     for state in wanted.initial_state:
+        if state.type in ("m.room.create", "m.room.member"):
+            raise InvalidRoomState(f"initial_state cannot have {state.type}: the server makes those events")
         if not overridden.get((state.type, state.state_key), False):
             yield state
     if wanted.name is not None:
@@ -176,6 +190,14 @@ def _first_state(
     if wanted.topic is not None:
         text: JsonObject = {"m.text": [{"body": wanted.topic}]}
         yield StateDraft("m.room.topic", "", {"topic": wanted.topic, "m.topic": text})
+
+
+def _invites(tx: ReadTransaction, wanted: NewRoom) -> Iterable[StateDraft]:
+    for user_id in dict.fromkeys(wanted.invite):
+        content = member_content(tx, user_id, "invite")
+        if wanted.is_direct:
+            content["is_direct"] = True
+        yield StateDraft("m.room.member", user_id, content)
 
 
 def _power_levels(creator: UserID, wanted: NewRoom, version: RoomVersion) -> JsonObject:
@@ -193,8 +215,7 @@ def _power_levels(creator: UserID, wanted: NewRoom, version: RoomVersion) -> Jso
             "m.room.history_visibility": 100,
             "m.room.canonical_alias": 50,
             "m.room.avatar": 50,
-            # Above the reach of everyone but the creators, where those have a power of their own.
-            "m.room.tombstone": 150 if version.privileged_creators else 100,
+            "m.room.tombstone": 100,
             "m.room.server_acl": 100,
             "m.room.encryption": 100,
         },
@@ -204,10 +225,30 @@ def _power_levels(creator: UserID, wanted: NewRoom, version: RoomVersion) -> Jso
         "kick": 50,
         "redact": 50,
         "invite": 0,
-        "historical": 100,
     }
     content.update(wanted.power_level_content_override)
+    if version.privileged_creators:
+        _guard_tombstones(content, wanted.power_level_content_override)
     return content
+
+
+def _guard_tombstones(content: JsonObject, override: JsonObject) -> None:
+    """Keep upgrades to the creators, where those have a power of their own, unless the client says otherwise.
+
+    "the power level for sending m.room.tombstone events MUST explicitly be higher than state_default"
+    """
+    stated = override.get("events")
+    events, state_default = content["events"], content["state_default"]
+    if isinstance(events, dict) and not (isinstance(stated, dict) and "m.room.tombstone" in stated):
+        level = max(150, state_default + 1) if isinstance(state_default, int) else 150
+        content["events"] = {**events, "m.room.tombstone": level}
+
+
+def _check_size(wanted: NewRoom) -> None:
+    if len(wanted.invite) > MAX_INVITES:
+        raise InvalidParam(f"invite has at most {MAX_INVITES} users: others can be invited afterwards")
+    if len(wanted.initial_state) > MAX_INITIAL_STATE:
+        raise InvalidParam(f"initial_state has at most {MAX_INITIAL_STATE} events")
 
 
 def _preset(wanted: NewRoom) -> str:

@@ -1,5 +1,7 @@
 """Single events of rooms, found by their id or by the time they were sent."""
 
+from collections.abc import Iterator
+
 import attrs
 
 from homeserver.core.errors import NotFound
@@ -9,7 +11,15 @@ from homeserver.database.database import Database
 from homeserver.database.transactions import ReadTransaction
 from homeserver.runtime.clock import Clock
 from homeserver.services.client_events import View, render_one
-from homeserver.services.history_access import Access, access_to, enter, newest_readable, seen
+from homeserver.services.history_access import (
+    NEWEST,
+    Access,
+    Standing,
+    access_to,
+    enter,
+    newest_readable,
+    seen,
+)
 from homeserver.services.sync.timeline import BEGINNING
 from homeserver.storage import events, rooms
 from homeserver.storage.events import StoredEvent
@@ -43,9 +53,7 @@ class RoomEvents:
         Errors: Forbidden if the requester may not read the room; NotFound if there is no such event.
         Spec: client-server API, `timestamp_to_event`.
         """
-        return await self.database.read(
-            read_nearest, room_id, requester.user_id, ts, forwards=forwards
-        )
+        return await self.database.read(read_nearest, room_id, requester.user_id, ts, forwards=forwards)
 
 
 def read_event(
@@ -76,27 +84,45 @@ def read_nearest(
 ) -> tuple[EventID, int]:
     """As `RoomEvents.nearest`."""
     access = enter(tx, user_id, room_id)
-    event = _nearest(tx, access, ts, BEGINNING, forwards=forwards)
-    if event is None and (joins := events.joins_of(tx, access.room_nid, user_id)) is not None:
-        # Of a long history before the first join there may be nothing to see.
-        event = _nearest(tx, access, ts, joins[0] - 1, forwards=forwards)
+    event = _nearest(tx, access, ts, forwards=forwards)
     if event is None:
         direction = "after" if forwards else "before"
         raise NotFound(f"There is no event {direction} {ts} that you may see")
     return event.event_id, event.origin_server_ts
 
 
-def _nearest(
-    tx: ReadTransaction, access: Access, ts: int, after: int, *, forwards: bool
-) -> StoredEvent | None:
-    newest = newest_readable(tx, access)
+def _nearest(tx: ReadTransaction, access: Access, ts: int, *, forwards: bool) -> StoredEvent | None:
     for most in (_FEW, _MOST):
-        near = events.near(
-            tx, access.room_nid, ts, forwards=forwards, after=after, newest=newest, most=most
-        )
+        near = events.near(tx, access.room_nid, ts, forwards=forwards, most=most)
         found = seen(tx, access, near)
         if found:
             return found[0][0]
         if len(near) < most:
-            break
-    return None
+            return None
+    # A long part of the history that the user may not see lies there: what is next to it?
+    beside = [
+        event
+        for page in _beside_the_unseen(tx, access, forwards=forwards)
+        for event, _ in seen(tx, access, page)
+        if (event.origin_server_ts >= ts if forwards else event.origin_server_ts <= ts)
+    ]
+    nearest = min if forwards else max
+    return nearest(beside, key=lambda event: (event.origin_server_ts, event.position), default=None)
+
+
+def _beside_the_unseen(tx: ReadTransaction, access: Access, *, forwards: bool) -> Iterator[list[StoredEvent]]:
+    """Where what the user may see begins (looking forwards) or ends."""
+    if not forwards:
+        newest = newest_readable(tx, access)
+        yield events.page(
+            tx, access.room_nid, after=BEGINNING, newest=newest, most=_MOST, order="newest first"
+        )
+        return
+    joins = events.joins_of(tx, access.room_nid, access.reader.user_id)
+    begins = set() if joins is None else {joins[0]}
+    if access.standing is Standing.MEMBER:
+        begins.add(access.reader.since_position)
+    for begin in begins:
+        yield events.page(
+            tx, access.room_nid, after=begin - 1, newest=NEWEST, most=_MOST, order="oldest first"
+        )

@@ -24,9 +24,9 @@ MEMBER: Final = "m.room.member"
 
 @attrs.frozen(slots=True)
 class MembersRequest:
-    """Which members a client asks for: as of the position `at` (`None`: now), with one membership or without one.
+    """Which members a client asks for: as of the position `at` (`None`: now), and with which membership.
 
-    With both, who has the one or has not the other.
+    Given both `membership` and `not_membership`, whoever has the one or has not the other.
     """
 
     room_id: RoomID
@@ -117,12 +117,8 @@ def _root_at(tx: ReadTransaction, access: Access, at: int) -> int:
     Errors: Forbidden for everybody else.
     """
     at = min(at, access.departure)
-    last = events.page(
-        tx, access.room_nid, after=BEGINNING, newest=at, most=1, order="newest first"
-    )
-    following = events.page(
-        tx, access.room_nid, after=at, newest=NEWEST, most=1, order="oldest first"
-    )
+    last = events.page(tx, access.room_nid, after=BEGINNING, newest=at, most=1, order="newest first")
+    following = events.page(tx, access.room_nid, after=at, newest=NEWEST, most=1, order="oldest first")
     if not seen(tx, access, [*last, *following]):
         raise Forbidden("You may not see the room as it was then")
     root = state.root_at(tx, access.room_nid, at)

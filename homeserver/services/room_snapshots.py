@@ -1,4 +1,4 @@
-"""Rooms as they are now, with their newest messages: what `/sync` has replaced but for a look into a room from outside.
+"""Rooms as they are now, with their newest messages: a look into a room, and what there was before `/sync`.
 
 Spec: client-server API, `room_initial_sync` and `old_sync`.
 """
@@ -146,9 +146,7 @@ def read_room_of(
 
 def _snapshot(tx: ReadTransaction, access: Access, view: View, *, upto: int, limit: int) -> bytes:
     newest = min(upto, access.departure)
-    page = read_page(
-        tx, access, EVERYTHING, Direction.BACKWARDS, after=BEGINNING, newest=newest, limit=limit
-    )
+    page = read_page(tx, access, EVERYTHING, Direction.BACKWARDS, after=BEGINNING, newest=newest, limit=limit)
     messages = {
         "end": b'"s%d"' % newest,
         "chunk": array(render(tx, view, page.events[::-1])),

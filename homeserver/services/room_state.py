@@ -16,8 +16,8 @@ from homeserver.rooms.membership_changes import GUEST_ACCESS, check_not_suspende
 from homeserver.runtime.clock import Clock
 from homeserver.services.client_events import View, content_of, render, render_one
 from homeserver.services.guest_access import GuestAccess
+from homeserver.services.history_access import Access, enter, readable_root
 from homeserver.services.memberships import set_member
-from homeserver.services.room_access import ReadableState, readable_state
 from homeserver.services.state_checks import check_state_content
 from homeserver.storage import events, state
 
@@ -89,32 +89,27 @@ def set_state(
 
 def whole_state(tx: ReadTransaction, requester: Requester, room_id: RoomID, *, now_ts: int) -> bytes:
     """The state that the requester may see. Errors: Forbidden."""
-    readable = readable_state(tx, requester.user_id, room_id)
-    stored = events.of_nids(tx, state.event_nids(tx, readable.root))
+    access = enter(tx, requester.user_id, room_id)
+    stored = events.of_nids(tx, state.event_nids(tx, readable_root(tx, access)))
     shown = [(stored[nid], None) for nid in sorted(stored)]
-    return array(render(tx, _view(requester, room_id, readable, now_ts), shown))
+    return array(render(tx, _view(requester, access, now_ts), shown))
 
 
 def one_state_event(
     tx: ReadTransaction, requester: Requester, room_id: RoomID, key: StateKey, *, as_event: bool, now_ts: int
 ) -> bytes:
     """One event of that state. Errors: Forbidden, NotFound."""
-    readable = readable_state(tx, requester.user_id, room_id)
-    nid = state.get(tx, readable.root, key)
+    access = enter(tx, requester.user_id, room_id)
+    nid = state.get(tx, readable_root(tx, access), key)
     if nid is None:
         raise NotFound("The room has no such state")
     event = events.of_nids(tx, [nid])[nid]
     if not as_event:
         return content_of(event)
-    return render_one(tx, _view(requester, room_id, readable, now_ts), event, None)
+    return render_one(tx, _view(requester, access, now_ts), event, None)
 
 
-def _view(requester: Requester, room_id: RoomID, readable: ReadableState, now_ts: int) -> View:
+def _view(requester: Requester, access: Access, now_ts: int) -> View:
     return View(
-        room_id,
-        readable.version,
-        requester.user_id,
-        requester.device_id,
-        now_ts,
-        with_room_id=True,
+        access.room_id, access.version, requester.user_id, requester.device_id, now_ts, with_room_id=True
     )

@@ -143,7 +143,7 @@ def read_page(
     newest: int,
     limit: int,
 ) -> Page:
-    """Up to `limit` events with `after < position <= newest` that the reader may see and the filter lets pass.
+    """Up to `limit` events with `after < position <= newest` that the reader sees and the filter lets pass.
 
     No more than `MOST_SCANNED` events are looked through, so that a page may be empty without being the last.
     """
@@ -197,9 +197,7 @@ def position_of(event: StoredEvent) -> int:
 
 def _before_the_first(tx: ReadTransaction, access: Access) -> int:
     """The position that the room's timeline begins after."""
-    first = events.page(
-        tx, access.room_nid, after=BEGINNING, newest=NEWEST, most=1, order="oldest first"
-    )
+    first = events.page(tx, access.room_nid, after=BEGINNING, newest=NEWEST, most=1, order="oldest first")
     return position_of(first[0]) - 1 if first else BEGINNING
 
 

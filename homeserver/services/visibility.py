@@ -17,6 +17,8 @@ from homeserver.storage import events, memberships, rooms, state
 from homeserver.storage.events import StoredEvent
 
 _VISIBILITY = ("m.room.history_visibility", "")
+_BEGINNING = -(2**62)
+"""Before every position."""
 
 
 @attrs.frozen(slots=True)
@@ -125,6 +127,7 @@ class _JoinedLater:
     def __init__(self, tx: ReadTransaction, reader: Reader) -> None:
         self._tx = tx
         self._reader = reader
+        self._last_join: int | None = None
 
     def than(self, event: StoredEvent) -> bool:
         reader = self._reader
@@ -132,7 +135,11 @@ class _JoinedLater:
             return False
         if reader.membership == "join":
             return True
-        return events.has_join_after(self._tx, reader.room_nid, reader.user_id, event.position)
+        if self._last_join is None:
+            # Asked once, for all events of a page.
+            joins = events.joins_of(self._tx, reader.room_nid, reader.user_id)
+            self._last_join = _BEGINNING if joins is None else joins[1]
+        return self._last_join > event.position
 
 
 def _content(event: StoredEvent) -> JsonObject:

@@ -111,8 +111,7 @@ NEAR_FORWARDS = statement(
     .where(
         _e.room_nid == bindparam("room_nid"),
         _e.origin_server_ts >= bindparam("ts"),
-        _e.position > bindparam("after"),
-        _e.position <= bindparam("newest"),
+        _e.position.is_not(None),
         _visible,
     )
     .order_by(_e.origin_server_ts, _e.position)
@@ -123,8 +122,7 @@ NEAR_BACKWARDS = statement(
     .where(
         _e.room_nid == bindparam("room_nid"),
         _e.origin_server_ts <= bindparam("ts"),
-        _e.position > bindparam("after"),
-        _e.position <= bindparam("newest"),
+        _e.position.is_not(None),
         _visible,
     )
     .order_by(desc(_e.origin_server_ts), desc(_e.position))
@@ -259,17 +257,11 @@ def closest(
 
 
 def near(
-    tx: ReadTransaction, room_nid: int, ts: int, *, forwards: bool, after: int, newest: int, most: int
+    tx: ReadTransaction, room_nid: int, ts: int, *, forwards: bool, most: int
 ) -> list[StoredEvent]:
-    """Up to `most` accepted events from `ts` (milliseconds) on in that direction, nearest first.
-
-    Of those with `after < position <= newest`.
-    """
+    """Up to `most` accepted events of the timeline from `ts` (milliseconds) on in one direction, nearest first."""
     query = NEAR_FORWARDS if forwards else NEAR_BACKWARDS
-    return [
-        StoredEvent(*row)
-        for row in tx.all(query, room_nid=room_nid, ts=ts, after=after, newest=newest, most=most)
-    ]
+    return [StoredEvent(*row) for row in tx.all(query, room_nid=room_nid, ts=ts, most=most)]
 
 
 def redact(tx: WriteTransaction, event_nid: int, *, pdu: bytes, redaction_id: EventID) -> None:

@@ -13,6 +13,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IListeningPort, IReactorTCP, IReactorTime
 from twisted.internet.protocol import ClientFactory, Protocol, connectionDone
 from twisted.internet.task import deferLater
+from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 
 from homeserver.core.errors import UnknownToken
@@ -141,8 +142,10 @@ class RawClient(Protocol):
         """Wait until the server has closed the connection."""
         while not self.is_closed:
             # With uvloop, a reset that arrives together with data is not told.
-            handle = cast("Any", self.transport).getHandle()
-            if handle.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            transport: Any = self.transport
+            if isinstance(transport, TLSMemoryBIOProtocol):
+                transport = transport.transport
+            if transport.connected and transport.getHandle().getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
                 cast("Any", self.transport).abortConnection()
             await deferLater(REACTOR, 0.001)
 

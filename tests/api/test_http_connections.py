@@ -567,7 +567,7 @@ class WhoAmI:
     ("proxies", "headers", "ip"),
     [
         (None, ["X-Forwarded-For: 1.2.3.4"], "127.0.0.1"),
-        (TrustedProxies(()), ["X-Forwarded-For: 1.2.3.4"], "127.0.0.1"),
+        (TrustedProxies.of(["10.0.0.0/24"]), ["X-Forwarded-For: 1.2.3.4"], "127.0.0.1"),
         (TrustedProxies(), [], "127.0.0.1"),
         (TrustedProxies(), ["X-Forwarded-For: 1.2.3.4"], "1.2.3.4"),
         (TrustedProxies(), ["X-Forwarded-For: 6.6.6.6, 1.2.3.4"], "1.2.3.4"),
@@ -578,6 +578,7 @@ class WhoAmI:
         (TrustedProxies(), ["X-Forwarded-For: ::ffff:1.2.3.4"], "1.2.3.4"),
         (TrustedProxies(), ["X-Forwarded-For: 1.2.3.4, garbage"], "127.0.0.1"),
         (TrustedProxies(), ["X-Forwarded-For: ,"], "127.0.0.1"),
+        (TrustedProxies.of(["127.0.0.1", "1.2.0.0/16"]), ["X-Forwarded-For: 5.6.7.8, 1.2.3.4"], "5.6.7.8"),
     ],
 )
 async def test_a_forwarded_address_is_believed_from_a_trusted_proxy_only(

@@ -12,8 +12,6 @@ from tests.api.server import PASSWORD, TestServer
 
 T = TypeVar("T")
 
-pytest_plugins = ["tests.api.conftest"]
-
 
 def on_the_loop(work: Awaitable[T]) -> Deferred[T]:
     """Await asyncio's way inside a test that runs Twisted's way: both are one loop."""

@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 import structlog
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from homeserver.core.identifiers import UserID
 from homeserver.database.database import Database
@@ -42,7 +42,7 @@ class Follower:
         self._again = False
         self._hinted: set[str] = set()
         self._stopped = False
-        self._tick: object | None = None
+        self._tick: IDelayedCall | None = None
 
     async def start(self) -> None:
         """Begin at the stream's present end."""
@@ -52,6 +52,8 @@ class Follower:
     def stop(self) -> None:
         """Follow no more."""
         self._stopped = True
+        if self._tick is not None and self._tick.active():
+            self._tick.cancel()
 
     def hint(self, topics: Collection[str] = ()) -> None:
         """Something was published, by this process or another, and told to these topics."""

@@ -1,0 +1,77 @@
+"""The leap: positions that were shown, then lost with the power, are never given out again.
+
+Writes that need not wait for the disk (typing, presence) take positions that clients get to see at once. Should the
+database's machine lose its power, the stream's row is back at a lower position, and what is published next would be taken
+for something that clients have seen. So every connection that is opened moves the stream on by more than can be lost,
+before it takes a position.
+"""
+
+import sqlite3
+from collections.abc import Callable
+
+import psycopg
+from sqlalchemy import update
+
+from homeserver.database.drivers import Connection, Location
+from homeserver.database.failures import unavailable
+from homeserver.database.statements import Backend, statement
+from homeserver.database.tables.stream import stream
+
+LEAP = 10_000
+
+MOST_AT_RISK = LEAP // 4
+"""Positions that one thread may give out before a commit has to wait for the disk; a batch may add some thousands."""
+
+LEAP_AHEAD = statement(update(stream).values(position=stream.c.position + LEAP))
+
+
+def leap(connection: Connection, backend: Backend) -> None:
+    """Move the stream on, durably. Errors: the driver's."""
+    compiled = LEAP_AHEAD.compiled(backend)
+    connection.begin_write(durable=True)
+    try:
+        connection.cursor.execute(compiled.sql, compiled.parameters({}))
+        connection.commit()
+    except BaseException:
+        if connection.is_usable():
+            connection.rollback()
+        raise
+
+
+def writing_connector(location: Location) -> Callable[[], Connection]:
+    """Opens a connection that may take positions. Its errors: `DatabaseError`."""
+    connect = location.connector(read_only=False)
+
+    def open_and_leap() -> Connection:
+        connection = connect()
+        try:
+            leap(connection, location.backend)
+        except (sqlite3.Error, psycopg.Error) as error:
+            connection.close()
+            raise location.cannot_open(error) from error
+        return connection
+
+    return open_and_leap
+
+
+def reading_reconnector(location: Location) -> Callable[[], Connection]:
+    """Opens a connection for reads in place of one that broke. Its errors: `DatabaseError`.
+
+    PostgreSQL may have lost positions meanwhile, and no writer may have come back to it yet: no reader should see the stream
+    go backwards.
+    """
+    connect = location.connector(read_only=True)
+
+    def reopen() -> Connection:
+        connection = connect()
+        if location.backend == "postgresql":
+            try:
+                leap(connection, location.backend)
+            except psycopg.Error as error:
+                # Where nothing can be written (a standby, a full disk) no position is given out either.
+                if unavailable(error) is None or not connection.is_usable():
+                    connection.close()
+                    raise location.cannot_open(error) from error
+        return connection
+
+    return reopen

@@ -1,0 +1,150 @@
+"""The services of accounts on a real database; passwords are hashed in real threads, but lightly."""
+
+from collections.abc import Iterator
+from typing import cast
+
+import argon2
+import attrs
+import pytest
+from twisted.internet import reactor
+
+from homeserver.config.sections import Registration
+from homeserver.core.identifiers import ServerName, UserID
+from homeserver.database.database import Database
+from homeserver.runtime.worker_pool import Loop, WorkerPool
+from homeserver.services.accounts import Accounts
+from homeserver.services.attempts import InMemoryAttempts
+from homeserver.services.authentication import Authentication
+from homeserver.services.devices import Devices
+from homeserver.services.logins import Logins
+from homeserver.services.passwords import Passwords
+from homeserver.services.registration import Registrations
+from homeserver.services.sessions import Session, Sessions
+from homeserver.services.shared_secret_registration import SharedSecretRegistrations
+from homeserver.services.uia import Stage, UserInteractiveAuth
+from homeserver.services.uia_stages import (
+    DUMMY,
+    PASSWORD,
+    REGISTRATION_TOKEN,
+    DummyStage,
+    PasswordStage,
+    RegistrationTokenStage,
+)
+from homeserver.services.user_names import UserNames
+from tests.services.conftest import MovableClock
+
+LIGHT = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+SECRET = "the shared secret"
+
+
+@attrs.define
+class FakeDepartures:
+    """Stands for the rooms."""
+
+    left: list[UserID] = attrs.field(factory=list)
+    is_broken: bool = False
+
+    async def leave_all_rooms(self, user_id: UserID) -> None:
+        if self.is_broken:
+            raise RuntimeError("no rooms today")
+        self.left.append(user_id)
+
+
+@attrs.define
+class Asking:
+    """A request, as far as authentication looks at it."""
+
+    path: str = "/_matrix/client/v3/sync"
+    client_ip: str = "192.0.2.1"
+    user_agent: str | None = "tests"
+
+
+@attrs.frozen
+class Stack:
+    """All services of accounts."""
+
+    database: Database
+    clock: MovableClock
+    pool: WorkerPool
+    names: UserNames
+    attempts: InMemoryAttempts
+    passwords: Passwords
+    sessions: Sessions
+    logins: Logins
+    uia: UserInteractiveAuth
+    departures: FakeDepartures
+    accounts: Accounts
+    devices: Devices
+    authentication: Authentication
+
+    def registrations(self, *, enabled: bool = True, requires_token: bool = False) -> Registrations:
+        policy = Registration(enabled=enabled, requires_token=requires_token, allow_guests=enabled)
+        return Registrations(
+            self.database, self.clock, policy, self.names, self.passwords, self.sessions, self.uia
+        )
+
+    def shared_secret(self, secret: str | None = SECRET) -> SharedSecretRegistrations:
+        return SharedSecretRegistrations(
+            self.database, self.clock, secret, self.names, self.passwords, self.sessions
+        )
+
+    async def login(
+        self, name: str, password: str = "password", device: str | None = None, *, refresh: bool = False
+    ) -> Session:
+        draft = self.sessions.draft(device_id=device, display_name=None, wants_refresh_token=refresh)
+        return await self.logins.by_password(name, password, draft, address="192.0.2.1")
+
+    async def is_known(self, access_token: str) -> bool:
+        """Whether the token opens anything; asking is using it."""
+        try:
+            await self.authentication.authenticate(access_token, Asking())
+        except Exception as error:
+            assert getattr(error, "errcode", None) == "M_UNKNOWN_TOKEN", error
+            return False
+        return True
+
+
+@pytest.fixture
+def pool() -> Iterator[WorkerPool]:
+    made = WorkerPool(cast("Loop", reactor), threads=2, queue_limit=64)
+    made.start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def stack(database: Database, clock: MovableClock, pool: WorkerPool) -> Stack:
+    return make_stack(database, clock, pool)
+
+
+def make_stack(database: Database, clock: MovableClock, pool: WorkerPool) -> Stack:
+    names = UserNames(ServerName("test"), lambda user_id: user_id.startswith("@irc_"))
+    attempts = InMemoryAttempts(clock)
+    passwords = Passwords(database, names, pool, attempts, LIGHT)
+    stages: dict[str, Stage] = {
+        PASSWORD: PasswordStage(passwords, names),
+        DUMMY: DummyStage(),
+        REGISTRATION_TOKEN: RegistrationTokenStage(database, clock),
+    }
+    departures = FakeDepartures()
+    return Stack(
+        database=database,
+        clock=clock,
+        pool=pool,
+        names=names,
+        attempts=attempts,
+        passwords=passwords,
+        sessions=Sessions(database, clock),
+        logins=Logins(database, clock, passwords),
+        uia=UserInteractiveAuth(database, clock, stages),
+        departures=departures,
+        accounts=Accounts(database, clock, names, passwords, departures),
+        devices=Devices(database, clock),
+        authentication=Authentication(database, clock),
+    )
+
+
+@pytest.fixture
+async def alice(stack: Stack) -> UserID:
+    """A user whose password is `password`."""
+    return await stack.accounts.create("alice", "password")
