@@ -1,11 +1,14 @@
 """Rooms in which something happens: real events, for tests that care what was said when."""
 
 import attrs
+from sqlalchemy import bindparam, update
 
 from homeserver.core.identifiers import EventID, RoomID, ServerName, UserID
 from homeserver.core.json import JsonObject
 from homeserver.core.signing import SigningKey
 from homeserver.database.database import Database
+from homeserver.database.statements import in_list, statement
+from homeserver.database.tables.events import events as events_table
 from homeserver.database.transactions import ReadTransaction, WriteTransaction
 from homeserver.rooms.append import Appender
 from homeserver.rooms.draft import Draft, Signer
@@ -17,7 +20,7 @@ STARTED_TS = 1_700_000_000_000
 
 @attrs.define
 class Story:
-    """A room of `owner`, in which one thing happens after the other, a second apart; `said` are the messages."""
+    """A room of `owner`, in which things happen a second apart; `said` are its messages."""
 
     database: Database
     owner: UserID
@@ -107,3 +110,29 @@ def _forget(tx: WriteTransaction, room_id: RoomID, user_id: UserID) -> None:
 
 def _position(tx: ReadTransaction) -> int:
     return tx.stream_row().position
+
+
+async def say_many(story: Story, texts: list[str], by: UserID, *, status: int = events.ACCEPTED) -> None:
+    """Many messages at once, all at the same time; accepted unless said otherwise."""
+    drafts = [Draft(by, "m.room.message", {"msgtype": "m.text", "body": text}) for text in texts]
+    ids = await story.database.write(_append_all, story.room_id, drafts, now_ts=story.ts)
+    if status != events.ACCEPTED:
+        await story.database.write(_judge, ids, status)
+
+
+SET_STATUS = statement(
+    update(events_table)
+    .where(in_list(events_table.c.event_id, "event_ids"))
+    .values(status=bindparam("new_status"))
+)
+
+
+def _append_all(tx: WriteTransaction, room_id: RoomID, drafts: list[Draft], *, now_ts: int) -> list[EventID]:
+    appender = Appender.lock(tx, room_id, SIGNER, now_ts=now_ts)
+    made = [appender.append(draft).event_id for draft in drafts]
+    appender.publish()
+    return made
+
+
+def _judge(tx: WriteTransaction, event_ids: list[EventID], status: int) -> None:
+    tx.execute(SET_STATUS, event_ids=event_ids, new_status=status)

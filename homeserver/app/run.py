@@ -37,6 +37,8 @@ def run(config: Config, key: SigningKey, on_ready: Callable[[list[int]], None]) 
     failures: list[BaseException] = []
 
     async def live() -> None:
+        # First of all: who starts a server may also want to stop it at once.
+        told = _signalled()
         server = build(config, key, reactor, SystemClock())
         try:
             await server.start()
@@ -44,7 +46,7 @@ def run(config: Config, key: SigningKey, on_ready: Callable[[list[int]], None]) 
             await server.stop()
             raise
         on_ready(server.ports)
-        await _signalled()
+        await told
         _log.info("stopping")
         await server.stop()
         _log.info("stopped")

@@ -1,4 +1,4 @@
-"""SQLite's write-ahead log: folded into the database's file beside the requests, and begun anew before it grows long."""
+"""SQLite's write-ahead log: folded into the file beside the requests, and begun anew before it grows long."""
 
 import sqlite3
 import threading
@@ -12,8 +12,9 @@ from homeserver.database.links import Link
 class LogLength:
     """Tells the writer when the log is to be begun anew.
 
-    The log's frames can be moved to the file while others write, but the log begins anew only if a writer finds all of them
-    moved. Under steady load that never happens by itself, so the writer moves the last ones, between two transactions.
+    The log's frames can be moved to the file while others write, but the log begins anew only if a writer
+    finds all of them moved. Under steady load that never happens by itself, so the writer moves the last
+    ones, between two transactions.
     """
 
     LONG = 4_000
@@ -36,7 +37,7 @@ class LogLength:
             connection = link.get()
             if isinstance(connection, SqliteConnection):
                 connection.restart_log()
-        except (DatabaseError, sqlite3.OperationalError):
+        except (DatabaseError, sqlite3.Error):
             # The next checkpoint meets the same trouble, and its caller is told.
             return
 

@@ -68,8 +68,9 @@ class Database:
     def read(
         self, f: Callable[Concatenate[ReadTransaction, P], T], /, *args: P.args, **kwargs: P.kwargs
     ) -> Deferred[T]:
-        """Run `f(tx, ...)` on one snapshot in a database thread; not at all if it is cancelled before its turn.
+        """Run `f(tx, ...)` on one snapshot in a database thread.
 
+        If the Deferred is cancelled before its turn, it is not run.
         Errors: what `f` raises; `StorageUnavailable`.
         """
         return self._reads.add(Job(f, args, kwargs, durable=True))
@@ -101,7 +102,7 @@ class Database:
     def stop(self) -> None:
         """Finish what waits, then close the connections; blocks until done.
 
-        What a database that does not answer holds up for longer than `STOP_S` is given up: correctness needs no orderly end.
+        What a database that does not answer holds up for longer than `STOP_S` is given up.
         """
         self._writes.close()
         self._reads.close()

@@ -8,6 +8,7 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import TransactionStatus
 
 from homeserver.database.errors import DatabaseError
@@ -20,33 +21,63 @@ CONNECT_TIMEOUT_S = 5
 BUSY_TIMEOUT_S = 30
 """How long SQLite waits for a command that writes beside the server."""
 
-_KEEPALIVES = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 20_000}
-"""A server that has vanished from the network is noticed within half a minute, not after hours."""
+_DEFAULTS: dict[str, str | int | None] = {
+    "client_encoding": "UTF8",
+    "connect_timeout": CONNECT_TIMEOUT_S,
+    # A server that has vanished from the network is noticed within half a minute, not after hours.
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+}
+"""Options of libpq that the URL may replace."""
 
 
 class Connection(Protocol):
     """A held connection of one thread, and its transaction verbs. Their errors: the driver's."""
 
-    cursor: Cursor
+    @property
+    def cursor(self) -> Cursor:
+        """Runs statements."""
+        ...
 
     @property
     def in_transaction(self) -> bool:
         """Whether a transaction is open that can be committed; a failed statement may have ended it."""
         ...
 
-    def begin_read(self) -> None: ...
-    def begin_write(self, *, durable: bool) -> None: ...
-    def commit(self) -> None: ...
-    def rollback(self) -> None: ...
-    def is_usable(self) -> bool: ...
-    def close(self) -> None: ...
+    def begin_read(self) -> None:
+        """Begin a transaction that sees one snapshot."""
+        ...
+
+    def begin_write(self, *, durable: bool) -> None:
+        """Begin a transaction that changes rows; unless `durable` its commit does not wait for the disk."""
+        ...
+
+    def commit(self) -> None:
+        """Keep the changes."""
+        ...
+
+    def rollback(self) -> None:
+        """Drop the changes, if a transaction is open."""
+        ...
+
+    def is_usable(self) -> bool:
+        """Whether the connection is not known to be broken."""
+        ...
+
+    def close(self) -> None:
+        """Close the connection."""
+        ...
 
 
 class SqliteConnection:
     """WAL; a commit is on the disk when it returns, unless all of it may be lost (typing, presence)."""
 
     def __init__(self, path: str, *, read_only: bool) -> None:
-        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT_S)
+        self._connection = sqlite3.connect(
+            path, isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT_S
+        )
         self.cursor = self._connection.cursor()
         run = self.cursor.execute
         if not read_only:
@@ -65,29 +96,35 @@ class SqliteConnection:
 
     @property
     def in_transaction(self) -> bool:
+        """Whether there is one to commit."""
         return self._connection.in_transaction
 
     def begin_read(self) -> None:
+        """Begin a read."""
         self.cursor.execute("BEGIN")
 
     def begin_write(self, *, durable: bool) -> None:
+        """Begin a write."""
         if durable != self._full:
             self.cursor.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             self._full = durable
         self.cursor.execute("BEGIN IMMEDIATE")
 
     def commit(self) -> None:
+        """Commit."""
         self.cursor.execute("COMMIT")
 
     def rollback(self) -> None:
+        """Roll back."""
         if self._connection.in_transaction:
             self.cursor.execute("ROLLBACK")
 
     def is_usable(self) -> bool:
+        """Whether statements can be run."""
         return True
 
     def checkpoint(self) -> int:
-        """Move what readers no longer need from the write-ahead log to the file; gives the log's length in pages."""
+        """Move what readers no longer need from the log to the file; gives the log's length in pages."""
         self.cursor.execute("PRAGMA wal_checkpoint(PASSIVE)")
         return int(self.cursor.fetchall()[0][1])
 
@@ -97,11 +134,14 @@ class SqliteConnection:
         If a reader stands in the way for longer than a moment, this is left to the next time.
         """
         self.cursor.execute("PRAGMA busy_timeout = 200")
-        self.cursor.execute("PRAGMA wal_checkpoint(RESTART)")
-        self.cursor.fetchall()
-        self.cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_S * 1000}")
+        try:
+            self.cursor.execute("PRAGMA wal_checkpoint(RESTART)")
+            self.cursor.fetchall()
+        finally:
+            self.cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_S * 1000}")
 
     def close(self) -> None:
+        """Disconnect."""
         self._connection.close()
 
 
@@ -109,12 +149,12 @@ class PostgresConnection:
     """Reads are REPEATABLE READ, writes READ COMMITTED with row locks."""
 
     def __init__(self, url: str, *, read_only: bool) -> None:
-        given = psycopg.conninfo.conninfo_to_dict(url)
-        defaults = {key: value for key, value in _KEEPALIVES.items() if key not in given}
-        self._connection = psycopg.connect(
-            url, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S, **defaults
-        )
-        # A process that hangs between two statements of a write holds up all others, who wait for the stream's row.
+        options = make_conninfo("", **{**_DEFAULTS, **conninfo_to_dict(url)})
+        self._connection = psycopg.connect(options, autocommit=True)
+        if self._connection.info.parameter_status("server_encoding") != "UTF8":
+            self._connection.close()
+            raise psycopg.NotSupportedError("it must have been created with ENCODING 'UTF8'")
+        # A process that hangs in the middle of a write holds up all others, who wait for the stream's row.
         idle_s = 60 if read_only else 10
         self._connection.execute("SET statement_timeout = '60s'")
         self._connection.execute(f"SET idle_in_transaction_session_timeout = '{idle_s}s'")
@@ -123,25 +163,32 @@ class PostgresConnection:
 
     @property
     def in_transaction(self) -> bool:
+        """Whether there is one to commit."""
         return self._pgconn.transaction_status == TransactionStatus.INTRANS
 
     def begin_read(self) -> None:
+        """Begin a read."""
         self.cursor.command(b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
 
     def begin_write(self, *, durable: bool) -> None:
+        """Begin a write."""
         self.cursor.command(b"BEGIN" if durable else b"BEGIN; SET LOCAL synchronous_commit = off")
 
     def commit(self) -> None:
+        """Commit."""
         self.cursor.command(b"COMMIT")
 
     def rollback(self) -> None:
+        """Roll back."""
         if self._pgconn.transaction_status != TransactionStatus.IDLE:
             self.cursor.command(b"ROLLBACK")
 
     def is_usable(self) -> bool:
+        """Whether statements can be run."""
         return not self._connection.closed
 
     def close(self) -> None:
+        """Disconnect."""
         with suppress(psycopg.Error):
             self._connection.close()
 

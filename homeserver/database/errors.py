@@ -13,4 +13,4 @@ class StorageUnavailable(Exception):  # noqa: N818 - it is a state of affairs, n
 
 
 class TransactionEnded(Exception):  # noqa: N818 - it names what has happened
-    """A transaction function went on after a statement had failed: its transaction could not be committed. A bug."""
+    """A transaction function went on after a statement had failed, so nothing can be committed. A bug."""

@@ -50,5 +50,6 @@ def _is_temporary(error: BaseException) -> bool:
         return False
     if error.sqlstate is not None:
         return error.sqlstate.startswith(_POSTGRES_CLASSES)
-    # Without a code it comes from libpq itself: the connection broke, or could not be made. Wrong use has other types.
+    # Without a code it comes from libpq: the connection broke, or was not to be had. Wrong use has other
+    # types.
     return type(error) in (psycopg.OperationalError, psycopg.DatabaseError)

@@ -1,9 +1,9 @@
 """The leap: positions that were shown, then lost with the power, are never given out again.
 
-Writes that need not wait for the disk (typing, presence) take positions that clients get to see at once. Should the
-database's machine lose its power, the stream's row is back at a lower position, and what is published next would be taken
-for something that clients have seen. So every connection that is opened moves the stream on by more than can be lost,
-before it takes a position.
+Writes that need not wait for the disk (typing, presence) take positions that clients get to see at once.
+Should the database's machine lose its power, the stream's row is back at a lower position, and what is
+published next would be taken for something that clients have seen. So every connection that is opened moves
+the stream on, by more than can be lost, before it takes a position.
 """
 
 import sqlite3
@@ -20,7 +20,7 @@ from homeserver.database.tables.stream import stream
 LEAP = 10_000
 
 MOST_AT_RISK = LEAP // 4
-"""Positions that one thread may give out before a commit has to wait for the disk; a batch may add some thousands."""
+"""Positions that a thread may give out before a commit waits for the disk; a batch may add some thousands."""
 
 LEAP_AHEAD = statement(update(stream).values(position=stream.c.position + LEAP))
 
@@ -57,8 +57,8 @@ def writing_connector(location: Location) -> Callable[[], Connection]:
 def reading_reconnector(location: Location) -> Callable[[], Connection]:
     """Opens a connection for reads in place of one that broke. Its errors: `DatabaseError`.
 
-    PostgreSQL may have lost positions meanwhile, and no writer may have come back to it yet: no reader should see the stream
-    go backwards.
+    PostgreSQL may have lost positions meanwhile, and no writer may have come back to it yet: no reader should
+    see the stream go backwards.
     """
     connect = location.connector(read_only=True)
 

@@ -11,7 +11,10 @@ from homeserver.database.errors import DatabaseError
 
 
 class Link:
-    """Holds a connection. After a failed attempt to open one there is a pause, so that who waits is refused at once."""
+    """Holds a connection.
+
+    After a failed attempt to open one there is a pause, so that who waits is refused at once.
+    """
 
     PAUSE_S = 1.0
 

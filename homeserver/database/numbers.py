@@ -10,7 +10,7 @@ class NumbersRanOut(Exception):  # noqa: N818 - a signal between a transaction f
 class NumberPool:
     """The numbers this process has leased; safe to share between writer threads.
 
-    A lease is committed by itself before its numbers are used, so a rolled back transaction only skips numbers.
+    A lease is committed by itself before its numbers are used: a transaction that is rolled back skips some.
     """
 
     BLOCK = 10_000

@@ -1,15 +1,18 @@
 """A cursor on libpq's prepared statements, through psycopg's low-level interface.
 
-Every statement of this server is written once and run for ever, with parameters and columns of four kinds: integers, text,
-bytes, and lists as parameters. What psycopg's own cursor does to serve all others costs several times the statement itself.
+Every statement of this server is written once and run for ever, with parameters and columns of four kinds:
+integers, text, bytes, and lists as parameters. What psycopg's own cursor does to serve all others costs
+several times the statement itself.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from psycopg import Connection, errors
-from psycopg.pq import ExecStatus, PGconn
-from psycopg.pq.abc import PGresult
+from psycopg.pq import ExecStatus
+from psycopg.pq.abc import PGconn, PGresult
+
+from homeserver.core.errors import InvalidParam
 
 Row = tuple[Any, ...]
 _Decode = Callable[[bytes], Any]
@@ -38,11 +41,11 @@ _DECODERS: dict[int, _Decode] = {
 
 
 class PqCursor:
-    """Runs statements with numbered parameters (`$1`) on one connection; each is prepared at its first use."""
+    """Runs statements with numbered parameters (`$1`) on a connection; each is prepared at its first use."""
 
     def __init__(self, connection: Connection[Any]) -> None:
         self._connection = connection
-        self._pgconn: PGconn = connection.pgconn  # type: ignore[assignment] - the implementation of the protocol
+        self._pgconn: PGconn = connection.pgconn
         self._names: dict[str, bytes] = {}
         self._decoders: dict[str, list[_Decode]] = {}
         self._rows: list[Row] = []
@@ -56,7 +59,7 @@ class PqCursor:
             name = self._prepare(sql)
         values = [_encoded(value) for value in parameters]
         formats = [_BINARY if type(value) is bytes else 0 for value in parameters]
-        result = self._pgconn.exec_prepared(name, values, formats, _BINARY)
+        result = self._pgconn.exec_prepared(name, values, formats, _BINARY)  # type: ignore[arg-type]  # NULLs
         status = result.status
         if status == ExecStatus.TUPLES_OK:
             self._rows = self._read(sql, result)
@@ -112,9 +115,7 @@ class PqCursor:
         get = result.get_value
         fields = list(enumerate(decoders))
         return [
-            tuple(
-                None if (value := get(row, column)) is None else decode(value) for column, decode in fields
-            )
+            tuple(None if (value := get(row, column)) is None else decode(value) for column, decode in fields)
             for row in range(result.ntuples)
         ]
 
@@ -126,10 +127,10 @@ def _encoded(value: Any) -> bytes | None:
     if value is None or type(value) is bytes:
         return value
     if isinstance(value, str):
-        return value.encode()
+        return _text(value)
     if isinstance(value, int):
         return b"%d" % value
-    if isinstance(value, list | tuple | set | frozenset | dict) or hasattr(value, "__iter__"):
+    if isinstance(value, Iterable) and not isinstance(value, bytes | bytearray | memoryview):
         return b"{%b}" % b",".join(map(_element, value))
     raise TypeError(f"no parameter of a statement: {type(value).__name__}")
 
@@ -138,4 +139,14 @@ def _element(value: Any) -> bytes:
     """One element of an array parameter."""
     if isinstance(value, int):
         return b"%d" % value
-    return b'"%b"' % str(value).encode().replace(b"\\", b"\\\\").replace(b'"', b'\\"')
+    if isinstance(value, str):
+        return b'"%b"' % _text(value).replace(b"\\", b"\\\\").replace(b'"', b'\\"')
+    raise TypeError(f"no element of a list of a statement: {type(value).__name__}")
+
+
+def _text(value: str) -> bytes:
+    data = value.encode()
+    if b"\0" in data:
+        # libpq would take what stands before it for the whole text.
+        raise InvalidParam("the character U+0000 cannot be stored")
+    return data

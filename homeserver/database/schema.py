@@ -1,4 +1,4 @@
-"""Which schema the database has, and which this release needs; alembic itself stays out of the server process."""
+"""Which schema the database has, and which this release needs; alembic stays out of the server process."""
 
 import enum
 import sqlite3

@@ -1,8 +1,8 @@
 """Statements: SQLAlchemy constructs that are compiled once per database and run on the driver's cursor.
 
 A statement is written with `bindparam` and lives as a module constant in `storage`. Running it costs what the
-driver costs: parameters go in and tuples come out without further conversion, so columns hold only integers, text
-and bytes (tables keep to `BigInteger`, `SmallInteger`, `Text` and `LargeBinary`).
+driver costs: parameters go in and tuples come out without further conversion, so columns hold only integers,
+text and bytes (tables keep to `BigInteger`, `SmallInteger`, `Text` and `LargeBinary`).
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 from sqlalchemy import Table, bindparam, types
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.postgresql import insert as pg_insert
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.engine.interfaces import Dialect
@@ -19,11 +19,13 @@ from sqlalchemy.sql import ClauseElement, ColumnElement, Update
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import BindParameter
 
+from homeserver.core.errors import InvalidParam
+
 Backend = Literal["sqlite", "postgresql"]
 
 _DIALECTS: dict[Backend, Dialect] = {
     "sqlite": sqlite.dialect(paramstyle="named"),
-    "postgresql": PGDialect_psycopg(paramstyle="numeric_dollar"),
+    "postgresql": PGDialect_psycopg(paramstyle="numeric_dollar"),  # type: ignore[no-untyped-call]
 }
 
 
@@ -38,7 +40,7 @@ class _InList(ColumnElement[bool]):
         self.param = param
         self.integers = integers
 
-    def self_group(self, against: Any = None) -> ColumnElement[bool]:  # type: ignore[override]
+    def self_group(self, against: Any = None) -> ColumnElement[bool]:
         del against
         return self
 
@@ -59,13 +61,16 @@ def _in_list_postgresql(element: _InList, compiler: SQLCompiler, **kw: Any) -> s
 def in_list(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
     """`column` is among the values of the parameter `name`, a list of integers or of strings."""
     integers = isinstance(column.type, types.Integer)
+    if not integers and not isinstance(column.type, types.Text):
+        raise TypeError(f"{column} holds neither integers nor text")
     return _InList(column, bindparam(name, type_=_LIST), integers=integers)
 
 
 class _ListType(types.UserDefinedType[Any]):
     cache_ok = True
 
-    def get_col_spec(self) -> str:
+    def get_col_spec(self, **kw: Any) -> str:
+        del kw
         return "TEXT"
 
 
@@ -86,7 +91,7 @@ class Compiled:
         self.order = order
 
     def parameters(self, given: dict[str, Any]) -> Any:
-        """The parameters as the driver wants them: constants of the statement added, lists encoded, numbered ones in order."""
+        """The parameters as the driver wants them: constants added, lists encoded, numbered ones in order."""
         if self.defaults:
             given = {**self.defaults, **given}
         if self.order is not None:
@@ -94,8 +99,17 @@ class Compiled:
         if self.lists:
             given = dict(given)
             for name in self.lists:
-                given[name] = msgspec.json.encode(list(given[name])).decode()
+                given[name] = _json_list(list(given[name]))
         return given
+
+
+def _json_list(values: list[int] | list[str]) -> str:
+    """A list as a parameter for SQLite."""
+    text = msgspec.json.encode(values).decode()
+    if "\\u0000" in text and any("\0" in value for value in values if isinstance(value, str)):
+        # SQLite would take what stands before it for the whole text.
+        raise InvalidParam("the character U+0000 cannot be looked for")
+    return text
 
 
 class Statement:
@@ -116,8 +130,8 @@ class Statement:
         return found
 
     def _compile(self, backend: Backend) -> Compiled:
-        options = {} if self._columns is None else {"column_keys": list(self._columns)}
-        compiled = self._construct.compile(dialect=_DIALECTS[backend], **options)
+        columns = None if self._columns is None else list(self._columns)
+        compiled = self._construct.compile(dialect=_DIALECTS[backend], column_keys=columns)
         assert isinstance(compiled, SQLCompiler)  # noqa: S101 - tells the type checker
         sql = str(compiled)
         if "POSTCOMPILE" in sql:
@@ -166,6 +180,3 @@ def set_columns(construct: Update, *names: str) -> Statement:
     Its WHERE clause must use other names for its own parameters, as SQLAlchemy demands.
     """
     return Statement(construct, names)
-
-
-__all__ = ["Backend", "Compiled", "Statement", "in_list", "insert_into", "postgresql", "set_columns", "statement", "upsert"]

@@ -3,12 +3,13 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
+from sqlalchemy import select
+
 from homeserver.database.kinds import Kind, StreamRow
 from homeserver.database.numbers import NumberPool
 from homeserver.database.statements import Backend, Statement, statement
 from homeserver.database.tables.stream import stream
 from homeserver.runtime.caches import Cache
-from sqlalchemy import select
 
 Row = tuple[Any, ...]
 """A row as the driver gives it; the storage function that asked for it names and types its columns."""
@@ -19,13 +20,30 @@ STREAM_ROW = statement(select(stream.c.position, *(stream.c[kind.value] for kind
 class Cursor(Protocol):
     """The part of a DB-API cursor that both drivers share."""
 
-    rowcount: int
+    @property
+    def rowcount(self) -> int:
+        """How many rows the last statement changed."""
+        ...
 
-    def execute(self, sql: Any, parameters: Any = ..., /) -> object: ...
-    def executemany(self, sql: Any, parameters: Any, /) -> object: ...
-    def fetchone(self) -> Any: ...
-    def fetchall(self) -> list[Any]: ...
-    def close(self) -> object: ...
+    def execute(self, sql: Any, parameters: Any = ..., /) -> object:
+        """Run a statement."""
+        ...
+
+    def executemany(self, sql: Any, parameters: Any, /) -> object:
+        """Run a statement for each of several sets of parameters."""
+        ...
+
+    def fetchone(self) -> Any:
+        """The next row, `None` if there is none."""
+        ...
+
+    def fetchall(self) -> list[Any]:
+        """The rows that are left."""
+        ...
+
+    def close(self) -> object:
+        """Let go of the rows."""
+        ...
 
 
 class Caches:
@@ -143,8 +161,9 @@ class WriteTransaction(ReadTransaction):
     ) -> None:
         """Queue a row that takes the next position of the stream, told to the topics `to`.
 
-        The statement gets the parameter `position`, and so do those of `also`, which share it. All run when the
-        transaction function has returned, so they cannot be read back in it.
+        The statement gets the parameter `position`, and so do those of `also`, which share it. All run when
+        the transaction function has returned, so they cannot be read back in it. They come after the
+        stream's row is locked, so rows that others write without publishing must be locked before.
         """
         self.published.append(Published(kind, to, [(query, params), *also]))
 

@@ -144,7 +144,7 @@ class WriterThread(threading.Thread):
             self._loop.callFromThread(lambda: self._on_commit(last, topics))
 
     def _commit(self, connection: Connection) -> None:
-        """Commit. If the connection breaks now, nobody knows whether it was done: that is not tried again here."""
+        """Commit. If the connection breaks now, nobody knows whether it was done: it is not tried again."""
         try:
             connection.commit()
         except BaseException:
@@ -208,7 +208,7 @@ class WriterThread(threading.Thread):
 
 
 def take_positions(kinds: Collection[Kind]) -> Statement:
-    """Moves the stream on by `n_all`, and notes the last position of each of the kinds, `n_<kind>` from before."""
+    """Moves the stream on by `n_all`, and by `n_<kind>` to the last position of each of the kinds."""
     values = {kind.value: stream.c.position + bindparam(f"n_{kind.value}") for kind in kinds}
     return statement(
         update(stream)

@@ -78,7 +78,7 @@ class EventStream:
         topics: frozenset[str] = frozenset()
         while True:
             # Whoever waits before looking misses nothing that is published after the look.
-            waiter = self.waiters.add(topics)
+            waiter = self.waiters.add(f"{requester.user_id} {room_id or 'events'}", topics)
             try:
                 new = await self.database.read(read_new, listening, now_ts=self.clock.now_ts())
                 start = new.start if start is None else start

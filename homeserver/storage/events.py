@@ -259,7 +259,7 @@ def closest(
 def near(
     tx: ReadTransaction, room_nid: int, ts: int, *, forwards: bool, most: int
 ) -> list[StoredEvent]:
-    """Up to `most` accepted events of the timeline from `ts` (milliseconds) on in one direction, nearest first."""
+    """Up to `most` accepted events from `ts` (milliseconds) on in one direction, nearest first."""
     query = NEAR_FORWARDS if forwards else NEAR_BACKWARDS
     return [StoredEvent(*row) for row in tx.all(query, room_nid=room_nid, ts=ts, most=most)]
 

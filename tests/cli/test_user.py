@@ -14,8 +14,8 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The configuration of a server that has never been started, named by the environment."""
     path = tmp_path / "homeserver.yaml"
     monkeypatch.setenv("HOMESERVER_CONFIG", str(path))
-    monkeypatch.chdir(tmp_path)
-    assert CliRunner().invoke(main, ["init", "--server-name", "example.org"]).exit_code == 0
+    made = CliRunner().invoke(main, ["init", "--server-name=example.org", f"--data-dir={tmp_path / 'data'}"])
+    assert made.exit_code == 0, made.output
     return path
 
 

@@ -2,6 +2,7 @@ import threading
 from collections.abc import Iterator
 from typing import cast
 
+import argon2
 import pytest
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred
@@ -52,8 +53,15 @@ async def test_a_full_queue_refuses_at_once(pool: WorkerPool) -> None:
 
 async def test_who_goes_away_leaves_room_and_no_work(pool: WorkerPool) -> None:
     gate = threading.Event()
+    running = threading.Event()
     done: list[int] = []
-    first = pool.run(gate.wait, 10)
+
+    def wait() -> None:
+        running.set()
+        gate.wait(10)
+
+    first = pool.run(wait)
+    await deferToThread(running.wait, 10)
     waiting: list[Deferred[None]] = [pool.run(done.append, number) for number in range(3)]
     waiting[1].cancel()
     with pytest.raises(CancelledError):
@@ -106,8 +114,6 @@ async def test_stopping_refuses_what_waits() -> None:
 
 
 async def test_the_reactor_stays_responsive_under_a_flood() -> None:
-    import argon2
-
     pool = WorkerPool(cast("Loop", reactor), threads=2, queue_limit=200)
     pool.start()
     hasher = argon2.PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)

@@ -8,14 +8,14 @@ import pytest
 from homeserver.database.transactions import WriteTransaction
 from tests.storage.store import Store, postgresql_store, sqlite_store
 
-POSTGRESQL = "HOMESERVER_TEST_POSTGRESQL"
+POSTGRES = "HOMESERVER_TEST_POSTGRES"
 """The environment variable with the URL of a database that tests may do anything with."""
 
 
-@pytest.fixture(params=["sqlite", *(["postgresql"] if POSTGRESQL in os.environ else [])])
+@pytest.fixture(params=["sqlite", *(["postgresql"] if POSTGRES in os.environ else [])])
 def store(request: pytest.FixtureRequest) -> Iterator[Store]:
     """An empty database."""
-    with sqlite_store() if request.param == "sqlite" else postgresql_store(os.environ[POSTGRESQL]) as made:
+    with sqlite_store() if request.param == "sqlite" else postgresql_store(os.environ[POSTGRES]) as made:
         yield made
 
 

@@ -3,7 +3,7 @@
 import contextlib
 import sqlite3
 from collections.abc import Callable, Iterator
-from typing import Concatenate, ParamSpec, TypeVar, cast
+from typing import Concatenate, ParamSpec, TypeVar
 
 import psycopg
 from sqlalchemy import create_engine
@@ -12,6 +12,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from homeserver.database.kinds import Kind
 from homeserver.database.numbers import NumberPool
+from homeserver.database.pq_cursor import PqCursor
 from homeserver.database.statements import Backend
 from homeserver.database.tables import metadata
 from homeserver.database.transactions import Caches, Cursor, Published, ReadTransaction, WriteTransaction
@@ -94,7 +95,7 @@ def sqlite_store() -> Iterator[Store]:
     engine = create_engine("sqlite://", creator=lambda: connection)
     metadata.create_all(engine)
     try:
-        yield Store(cast("Cursor", connection.cursor()), "sqlite")
+        yield Store(connection.cursor(), "sqlite")
     finally:
         engine.dispose()
         connection.close()
@@ -105,7 +106,7 @@ def postgresql_store(url: str) -> Iterator[Store]:
     """In a schema of its own of the database at `url`, which is dropped in the end."""
     dialect = postgresql.dialect()  # type: ignore[no-untyped-call]  # as SQLAlchemy declares it
     with psycopg.connect(url, autocommit=True) as connection:
-        cursor = connection.cursor()
+        cursor = PqCursor(connection)
         cursor.execute(f"DROP SCHEMA IF EXISTS {SCHEMA} CASCADE")
         cursor.execute(f"CREATE SCHEMA {SCHEMA}")
         cursor.execute(f"SET search_path = {SCHEMA}")
@@ -114,6 +115,6 @@ def postgresql_store(url: str) -> Iterator[Store]:
             for index in table.indexes:
                 cursor.execute(str(CreateIndex(index).compile(dialect=dialect)))
         try:
-            yield Store(cast("Cursor", cursor), "postgresql")
+            yield Store(cursor, "postgresql")
         finally:
             cursor.execute(f"DROP SCHEMA {SCHEMA} CASCADE")

@@ -7,9 +7,7 @@ ALICE = UserID("@alice:test")
 A, B = DeviceID("A"), DeviceID("B")
 
 
-def add(
-    store: Store, token_hash: bytes, device_id: DeviceID = A, *, replaces: bytes | None = None
-) -> None:
+def add(store: Store, token_hash: bytes, device_id: DeviceID = A, *, replaces: bytes | None = None) -> None:
     store.write(
         refresh_tokens.add,
         token_hash,

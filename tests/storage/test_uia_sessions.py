@@ -49,9 +49,9 @@ def test_a_stage_is_completed_once(store: Store) -> None:
     store.write(uia_sessions.fail, b"1", most=5, now_ts=0)
     assert store.write(uia_sessions.complete, b"1", {}, "one", ALICE, now_ts=0)
     assert not store.write(uia_sessions.complete, b"1", {}, "one", BOB, now_ts=0)
-    assert store.write(uia_sessions.complete, b"1", {"one": ALICE}, "two", True, now_ts=0)
+    assert store.write(uia_sessions.complete, b"1", {"one": ALICE}, "two", 2, now_ts=0)
     found = store.read(uia_sessions.find, b"1", now_ts=0)
-    assert found == session(completed={"one": ALICE, "two": True})
+    assert found == session(completed={"one": ALICE, "two": 2})
     assert not store.write(uia_sessions.complete, b"2", {}, "one", ALICE, now_ts=0)
 
 

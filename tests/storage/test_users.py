@@ -1,10 +1,11 @@
-from homeserver.core.identifiers import UserID
+from homeserver.core.identifiers import RoomID, UserID
 from homeserver.storage import account_data, profiles, users
 from tests.storage.store import Store
 
 ALICE = UserID("@alice:test")
 BOB = UserID("@bob:test")
 CAROL = UserID("@carol:test")
+GLOBAL = RoomID("")
 
 
 def create(store: Store, user_id: UserID, **options: object) -> bool:
@@ -78,12 +79,12 @@ def test_a_deactivated_account_keeps_its_name_and_nothing_else(store: Store) -> 
 def test_what_is_erased_is_the_users_own(store: Store) -> None:
     for user_id in (ALICE, BOB):
         create(store, user_id)
-        store.write(account_data.put, user_id, "", "m.direct", b"{}")
+        store.write(account_data.put, user_id, GLOBAL, "m.direct", b"{}")
     store.write(users.erase, ALICE)
     assert store.read(profiles.of, ALICE) == {}
-    assert store.read(account_data.of, ALICE, "", "m.direct") is None
+    assert store.read(account_data.of, ALICE, GLOBAL, "m.direct") is None
     assert store.read(profiles.of, BOB) == {"displayname": "bob"}
-    assert store.read(account_data.of, BOB, "", "m.direct") == b"{}"
+    assert store.read(account_data.of, BOB, GLOBAL, "m.direct") == b"{}"
     alice = store.read(users.find, ALICE)
     assert alice is not None
     assert alice.is_erased

@@ -11,4 +11,4 @@ metadata = MetaData(
 )
 
 Nid = BigInteger().with_variant(Integer(), "sqlite")
-"""The type of a number that is a primary key by itself: in SQLite the row's own number, which costs no index."""
+"""The type of a number that is a primary key by itself: in SQLite the row's own number, without an index."""

@@ -61,7 +61,7 @@ aliases = Table(
 room_purges = Table(
     "room_purges",
     metadata,
-    # A room that no user of this server remembers: until it is all gone, also when `rooms` has no row for it any more.
+    # A room that no user of this server remembers: until it is all gone, also when `rooms` lacks it already.
     Column("room_nid", BigInteger, primary_key=True, autoincrement=False),
     Column("room_id", Text, nullable=False),
     # Nobody begins before; and while a process is at it, no other one takes over before.

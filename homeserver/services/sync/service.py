@@ -72,9 +72,12 @@ class Sync:
     async def _poll(self, poll: "_Poll", deadline_ms: int) -> bytes:
         """Answer as soon as there is something new, or when the time is up."""
         position = poll.since
+        # Who does not want to wait wants all there is now; the memory may be a moment behind.
+        asks_database = self.clock.monotonic_ms() >= deadline_ms
         while True:
             rooms = await self._rooms(poll.user_id)
-            body = self._from_memory(poll, rooms, position)
+            body = None if asks_database else self._from_memory(poll, rooms, position)
+            asks_database = False
             if body is None:
                 answer = await self._read(self._request(poll))
                 if not answer.is_empty:
@@ -88,7 +91,7 @@ class Sync:
             if left_ms <= 0 or self.waiters.closing:
                 return self._nothing(poll, position)
             # Nothing falls between looking and waiting: both happen without a pause.
-            await self._wait(rooms.topics, left_ms)
+            await self._wait(poll.user_id, rooms.topics, left_ms)
 
     def _from_memory(self, poll: "_Poll", rooms: UserRooms, position: int) -> bytes | None:
         """The answer, empty if there is nothing new after `position`; `None` if the database must be asked."""
@@ -164,9 +167,9 @@ class Sync:
                 remembered.remember_rooms(user_id, rooms)
         return rooms
 
-    async def _wait(self, topics: frozenset[str], timeout_ms: int) -> None:
+    async def _wait(self, user_id: UserID, topics: frozenset[str], timeout_ms: int) -> None:
         """Until one of the topics is told something, or the time is up."""
-        waiter = self.waiters.add(topics)
+        waiter = self.waiters.add(user_id, topics)
         call = self.reactor.callLater(timeout_ms / 1000, _fire, waiter.woken)
         try:
             await waiter.woken

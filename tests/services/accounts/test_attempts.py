@@ -20,7 +20,9 @@ async def is_free(attempts: InMemoryAttempts, name: str, kind: Guessing = Guessi
     return True
 
 
-async def test_failures_add_up_and_are_forgiven_in_time(attempts: InMemoryAttempts, clock: MovableClock) -> None:
+async def test_failures_add_up_and_are_forgiven_in_time(
+    attempts: InMemoryAttempts, clock: MovableClock
+) -> None:
     assert [await is_free(attempts, "a") for _ in range(4)] == [True, True, True, False]
     assert await is_free(attempts, "b")
     clock.advance(9_999)

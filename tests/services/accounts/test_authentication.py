@@ -1,8 +1,16 @@
+from collections.abc import Callable
+from typing import Any, cast
+
+import attrs
 import pytest
+from twisted.internet.defer import Deferred
 
 from homeserver.core.errors import UnknownToken, UserLocked
 from homeserver.core.identifiers import UserID
 from homeserver.core.requester import Requester
+from homeserver.database.database import Database
+from homeserver.database.statements import Statement
+from homeserver.database.transactions import ReadTransaction
 from homeserver.services.authentication import Authentication
 from homeserver.services.credentials import hash_of
 from tests.services.accounts.conftest import Asking, Stack
@@ -63,6 +71,27 @@ async def test_a_locked_user_can_only_log_out(stack: Stack, alice: UserID) -> No
             await stack.authentication.authenticate(session.access_token, Asking(f"/_matrix/client/{path}"))
 
 
+class CountingDatabase:
+    """Reads only, and counts the statements."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.statements = 0
+
+    def read(self, f: Callable[..., object], *args: object) -> Deferred[object]:
+        def run(tx: ReadTransaction) -> object:
+            statement = tx._run
+
+            def count(query: Statement, params: dict[str, Any]) -> None:
+                self.statements += 1
+                statement(query, params)
+
+            tx._run = count  # type: ignore[method-assign]
+            return f(tx, *args)
+
+        return self.database.read(run)
+
+
 async def last_seen(stack: Stack, alice: UserID) -> tuple[int | None, str | None]:
     # A write waits for those before it.
     await stack.database.write(lambda tx: None)
@@ -92,21 +121,8 @@ async def test_authenticating_is_one_statement(stack: Stack, alice: UserID) -> N
     session = await stack.login("alice")
     await stack.is_known(session.access_token)
     await last_seen(stack, alice)
-    statements: list[str] = []
-    read = stack.database.read
-
-    def counting(f: object, *args: object, **kwargs: object) -> object:
-        def run(tx: object) -> object:
-            run_statement = tx._run  # type: ignore[attr-defined]
-            tx._run = lambda query, params: (statements.append("read"), run_statement(query, params))  # type: ignore[attr-defined]
-            return f(tx, *args, **kwargs)  # type: ignore[operator]
-
-        return read(run)
-
-    def unexpected(*_: object, **__: object) -> object:
-        raise AssertionError("a write on the path of a request")
-
-    stack.database.read = counting  # type: ignore[method-assign, assignment]
-    stack.database.write = stack.database.write_soon = unexpected  # type: ignore[method-assign, assignment]
-    await stack.authentication.authenticate(session.access_token, Asking())
-    assert statements == ["read"]
+    database = CountingDatabase(stack.database)
+    authentication = attrs.evolve(stack.authentication, database=cast("Database", database))
+    authentication._seen_ms.put((alice, session.device_id), stack.clock.monotonic_ms())
+    await authentication.authenticate(session.access_token, Asking())
+    assert database.statements == 1

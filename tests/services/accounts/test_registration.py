@@ -14,6 +14,7 @@ from homeserver.services.registration import Registered, RegistrationRequest, Re
 from homeserver.services.uia import Challenge
 from homeserver.storage import profiles, registration_tokens
 from tests.services.accounts.conftest import Asking, Stack
+from tests.services.accounts.test_uia import deleting
 
 HERE = "192.0.2.1"
 DUMMY: JsonObject = {"type": "m.login.dummy"}
@@ -160,8 +161,6 @@ async def test_many_registrations_at_once_make_one_account(stack: Stack) -> None
 
 
 async def test_a_session_of_something_else_registers_nobody(stack: Stack) -> None:
-    from tests.services.accounts.test_uia import deleting
-
     other = await stack.uia.require(deleting(None, flows=(("m.login.dummy",),)), None)
     assert isinstance(other, Challenge)
     with pytest.raises(Forbidden):

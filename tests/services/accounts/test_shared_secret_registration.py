@@ -1,3 +1,5 @@
+from typing import Any
+
 import attrs
 import pytest
 
@@ -33,17 +35,18 @@ def registrations(stack: Stack) -> SharedSecretRegistrations:
 
 
 def test_the_mac_is_that_of_the_protocol() -> None:
-    # Made with: printf '%s\0%s\0%s\0%s' thisisanonce pepper_roni pizza admin | openssl sha1 -hmac shared_secret
+    # Made with: printf 'thisisanonce\0pepper_roni\0pizza\0admin' | openssl sha1 -hmac shared_secret
     request = attrs.evolve(wanting("thisisanonce", "pepper_roni"), is_admin=True)
     assert request.expected_mac("shared_secret") == "48715842ad67d5dc9a9ee938a3bda4fcfae8d7c7"
-    assert attrs.evolve(request, user_type="bot").expected_mac("shared_secret") == "2ab701ea6618f3a4ffffc98f2116ea6ff5157182"
+    assert (
+        attrs.evolve(request, user_type="bot").expected_mac("shared_secret")
+        == "2ab701ea6618f3a4ffffc98f2116ea6ff5157182"
+    )
 
 
 async def test_an_account_is_made(stack: Stack, registrations: SharedSecretRegistrations) -> None:
     done = await registrations.register(
-        wanting(
-            await registrations.new_nonce(), "Bob", is_admin=True, user_type="bot", display_name="Bobby"
-        )
+        wanting(await registrations.new_nonce(), "Bob", is_admin=True, user_type="bot", display_name="Bobby")
     )
     account = await stack.accounts.find(done.user_id)
     assert account is not None
@@ -101,7 +104,7 @@ async def test_the_mac_covers_what_matters(registrations: SharedSecretRegistrati
 async def test_what_is_refused(
     stack: Stack,
     registrations: SharedSecretRegistrations,
-    change: dict[str, object],
+    change: dict[str, Any],
     error: type[MatrixError],
 ) -> None:
     await stack.accounts.create("alice", "password")

@@ -2,7 +2,7 @@ import attrs
 import pytest
 from twisted.internet.defer import Deferred, DeferredList
 
-from homeserver.core.errors import BadJson, Forbidden, InvalidParam, LimitExceeded, MissingParam
+from homeserver.core.errors import BadJson, Forbidden, InvalidParam, LimitExceeded, MatrixError, MissingParam
 from homeserver.core.identifiers import UserID
 from homeserver.core.json import JsonObject, JsonValue
 from homeserver.services.uia import (
@@ -137,7 +137,8 @@ async def test_a_session_is_for_one_user_operation_and_request(stack: Stack, ali
         deleting(alice),
     )
     for other in others:
-        for auth in (password(session=asked.session), {"session": asked.session}):
+        just_asking: JsonObject = {"session": asked.session}
+        for auth in (password(session=asked.session), just_asking):
             with pytest.raises(Forbidden):
                 await stack.uia.require(other, auth)
     proof(await stack.uia.require(begun, password(session=asked.session)))
@@ -149,8 +150,8 @@ async def test_a_completed_stage_is_no_use_for_another_request(
     begun = deleting(alice, flows=TWO_FLOWS, devices=["A"])
     asked = challenge(await words.require(begun, {"type": "a", "word": "right"}))
     assert asked.completed == ("a",)
+    changed = deleting(alice, flows=TWO_FLOWS, devices=["B"])
     with pytest.raises(Forbidden):
-        changed = deleting(alice, flows=TWO_FLOWS, devices=["B"])
         await words.require(changed, {"type": "b", "word": "right", "session": asked.session})
 
 
@@ -225,7 +226,7 @@ async def test_of_many_at_once_one_gets_the_proof(words: UserInteractiveAuth, al
 
 
 async def test_malformed_auth_is_refused(stack: Stack, alice: UserID) -> None:
-    for auth, error in (
+    malformed: list[tuple[JsonObject, type[MatrixError]]] = [
         ({"type": 5}, BadJson),
         ({"session": ["x"]}, BadJson),
         ({"type": "m.login.password", "user": "alice"}, MissingParam),
@@ -233,7 +234,8 @@ async def test_malformed_auth_is_refused(stack: Stack, alice: UserID) -> None:
         ({"type": "m.login.password", "user": "alice", "password": 5}, BadJson),
         ({"type": "m.login.password", "identifier": "alice", "password": "password"}, InvalidParam),
         ({"type": "m.login.password", "identifier": {"type": "m.id.thirdparty"}, "password": "p"}, Forbidden),
-    ):
+    ]
+    for auth, error in malformed:
         with pytest.raises(error):
             await stack.uia.require(deleting(alice), auth)
     assert challenge(await stack.uia.require(deleting(alice), {})).error is None

@@ -21,7 +21,9 @@ def test_capitals_become_small_letters() -> None:
 
 # The last ones are the signs for Kelvin and for Ångström, and a dotted capital I: Unicode has ASCII for their
 # small letters.
-@pytest.mark.parametrize("name", ["", "a b", "a:b", "ä", "a\0", "a/\n", "a" * 300, "\u212aate", "\u212b", "\u0130"])
+@pytest.mark.parametrize(
+    "name", ["", "a b", "a:b", "ä", "a\0", "a/\n", "a" * 300, "\u212aate", "\u212b", "\u0130"]
+)
 def test_what_is_no_name_is_refused(name: str) -> None:
     with pytest.raises(InvalidUsername):
         NAMES.new_user_id(name)

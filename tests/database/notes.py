@@ -1,0 +1,71 @@
+"""What the transaction functions of these tests write: published notes, and plain ones.
+
+A published note is a row of account data (it has a position), a plain one a row of `leases`.
+"""
+
+from sqlalchemy import bindparam, insert, select
+
+from homeserver.database.kinds import Kind
+from homeserver.database.statements import insert_into, statement, upsert
+from homeserver.database.tables.account_data import account_data
+from homeserver.database.tables.stream import leases
+from homeserver.database.transactions import ReadTransaction, WriteTransaction
+
+AUTHOR = "@author:test.example"
+TOPIC = "user:" + AUTHOR
+
+PUBLISH = upsert(account_data, key=["user_id", "room_id", "type"])
+PUBLISH_NEW = statement(insert(account_data), [column.name for column in account_data.columns])
+PUBLISHED = statement(
+    select(account_data.c.position, account_data.c.type)
+    .where(account_data.c.position > bindparam("after"))
+    .order_by(account_data.c.position)
+)
+KEEP = insert_into(leases)
+KEPT = statement(select(leases.c.name).order_by(leases.c.name))
+KEPT_ONE = statement(select(leases.c.owner).where(leases.c.name == bindparam("name")))
+KEPT_LOCKED = statement(select(leases.c.owner).where(leases.c.name == bindparam("name")).with_for_update())
+
+
+def publish(tx: WriteTransaction, name: str, *, kind: Kind = Kind.ACCOUNT_DATA, new: bool = False) -> None:
+    """A note with a position; with `new` it fails at its insertion if there is one of the name."""
+    tx.publish(
+        PUBLISH_NEW if new else PUBLISH,
+        kind=kind,
+        to=[TOPIC],
+        user_id=AUTHOR,
+        room_id="",
+        type=name,
+        content=b"{}",
+    )
+
+
+def published(tx: ReadTransaction, after: int = -1) -> tuple[int, list[tuple[int, str]]]:
+    """The stream's position, and the published notes after a position, in one snapshot."""
+    return tx.stream_row().position, [(row[0], row[1]) for row in tx.all(PUBLISHED, after=after)]
+
+
+def names(tx: ReadTransaction) -> set[str]:
+    """The names of all published notes."""
+    return {name for _, name in published(tx)[1]}
+
+
+def keep(tx: WriteTransaction, name: str, text: str = "") -> None:
+    """A plain note; fails if there is one of the name."""
+    tx.execute(KEEP, name=name, owner=text, expires_ts=0)
+
+
+def kept(tx: ReadTransaction) -> set[str]:
+    """The names of all plain notes."""
+    return {row[0] for row in tx.all(KEPT)}
+
+
+def text_of(tx: ReadTransaction, name: str) -> str | None:
+    """A plain note's text."""
+    text: str | None = tx.value(KEPT_ONE, name=name)
+    return text
+
+
+def position(tx: ReadTransaction) -> int:
+    """The stream's position."""
+    return tx.stream_row().position

@@ -1,0 +1,164 @@
+"""Functions that share a commit, or wait for one another, do not harm each other."""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+
+from homeserver.core.errors import Forbidden
+from homeserver.database.database import Database
+from homeserver.database.transactions import WriteTransaction
+from homeserver.runtime.caches import Cache
+from tests.database.conftest import Commits, Gate, outcome
+from tests.database.notes import TOPIC, keep, kept, names, publish, published, text_of
+
+Function = Callable[[WriteTransaction], object]
+
+
+async def together(database: Database, *functions: Function) -> list[object]:
+    """Write all of these in one go; their outcomes."""
+    gate = Gate(database)
+    written: list[Deferred[Any]] = [database.write(function) for function in functions]
+    await gate.open()
+    return [await outcome(each) for each in written]
+
+
+def good(name: str) -> Function:
+    def function(tx: WriteTransaction) -> str:
+        keep(tx, name)
+        publish(tx, name)
+        return name
+
+    return function
+
+
+def refused(tx: WriteTransaction) -> None:
+    raise Forbidden("before any change")
+
+
+def changed_mind(tx: WriteTransaction) -> None:
+    keep(tx, "changed mind")
+    publish(tx, "changed mind")
+    raise Forbidden("after a change")
+
+
+def fails_at_its_publication(tx: WriteTransaction) -> None:
+    keep(tx, "fails at its publication")
+    publish(tx, "first", new=True)
+
+
+def fails_in_a_statement(tx: WriteTransaction) -> None:
+    keep(tx, "twice")
+    keep(tx, "twice")
+
+
+@pytest.mark.parametrize("bad", [refused, changed_mind, fails_at_its_publication, fails_in_a_statement])
+async def test_a_failing_function_takes_nothing_with_it(
+    single: Database, commits: Commits, bad: Function
+) -> None:
+    outcomes = await together(single, good("first"), bad, good("second"))
+    assert outcomes[0] == "first"
+    assert isinstance(outcomes[1], Exception)
+    assert outcomes[2] == "second"
+    assert await single.read(kept) == {"first", "second"}
+    assert await single.read(names) == {"first", "second"}
+    assert {topic for _, topics in commits.told for topic in topics} == {TOPIC}
+
+
+async def test_a_function_sees_what_was_written_before_it_in_the_same_commit(single: Database) -> None:
+    outcomes = await together(single, good("first"), kept, changed_mind, kept)
+    assert outcomes[1] == {"first"}
+    assert outcomes[3] == {"first"}
+
+
+async def test_only_what_is_committed_is_remembered(single: Database) -> None:
+    cache: Cache[str, str] = Cache(10)
+
+    def remembering(name: str, error: Exception | None = None) -> Function:
+        def function(tx: WriteTransaction) -> bool:
+            keep(tx, name)
+            tx.remember(cache, name, name)
+            if error is not None:
+                raise error
+            return cache.get(name) is None
+
+        return function
+
+    def violating(tx: WriteTransaction) -> None:
+        keep(tx, "c")
+        tx.remember(cache, "c", "c")
+        publish(tx, "p", new=True)
+
+    outcomes = await together(
+        single, good("p"), remembering("a"), remembering("b", Forbidden("no")), violating, remembering("d")
+    )
+    assert outcomes[1] is True, "nothing is remembered before the commit"
+    assert outcomes[4] is True
+    assert [cache.get(name) for name in "abcd"] == ["a", None, None, "d"]
+
+
+async def test_positions_are_given_in_the_order_of_commits_without_gaps(
+    single: Database, commits: Commits
+) -> None:
+    before, _ = await single.read(published)
+    functions = [changed_mind if number % 3 == 0 else good(f"n{number:02}") for number in range(40)]
+    await together(single, *functions)
+    after, rows = await single.read(published)
+    assert [position for position, _ in rows] == list(range(before + 1, after + 1))
+    assert [name for _, name in rows] == [f"n{number:02}" for number in range(40) if number % 3]
+    assert commits.told[-1][0] == after
+
+
+async def test_a_function_that_publishes_much(single: Database) -> None:
+    def much(tx: WriteTransaction) -> None:
+        for number in range(500):
+            publish(tx, f"n{number:03}")
+
+    before, _ = await single.read(published)
+    await together(single, good("a"), much, good("b"))
+    after, rows = await single.read(published)
+    assert after == before + 502
+    assert [name for _, name in rows] == ["a", *(f"n{number:03}" for number in range(500)), "b"]
+
+
+async def test_a_savepoint_is_not_mistaken_for_that_of_another_function(single: Database) -> None:
+    def reads_then_fails(tx: WriteTransaction) -> None:
+        kept(tx)
+        raise Forbidden("nothing was changed")
+
+    outcomes = await together(single, good("a"), reads_then_fails, good("b"), changed_mind, reads_then_fails)
+    assert [isinstance(each, Forbidden) for each in outcomes] == [False, True, False, True, True]
+    assert await single.read(kept) == {"a", "b"}
+
+
+async def test_a_cancelled_write_is_done_and_a_cancelled_read_is_not(single: Database) -> None:
+    gate = Gate(single)
+    write = single.write(good("kept"))
+    write.cancel()
+    assert "CancelledError" in repr(await outcome(write))
+    await gate.open()
+    assert await single.write(kept) == {"kept"}
+
+    seen: list[str] = []
+    held = threading.Event()
+    first = single.read(lambda tx: seen.append("first" if held.wait(30) else "nobody let go"))
+    second = single.read(lambda tx: seen.append("second"))
+    third = single.read(lambda tx: seen.append("third"))
+    second.cancel()
+    held.set()
+    assert "CancelledError" in repr(await outcome(second))
+    await first
+    await third
+    assert seen == ["first", "third"]
+
+
+async def test_what_is_neither_row_nor_error_is_handed_to_the_caller(database: Database) -> None:
+    def impossible(tx: WriteTransaction) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        await database.write(impossible)
+    await database.write(good("a"))
+    assert await database.read(text_of, "a") == ""
