@@ -71,7 +71,7 @@ class Specification:
     def find(self, method: str, path: str) -> Operation | None:
         """The operation that a request is one of; `path` without the query, r0 counted as v3."""
         path = path.replace("/_matrix/client/r0/", "/_matrix/client/v3/")
-        path = path.rstrip("/") if path.rstrip("/") else path
+        path = path.rstrip("/") or path
         candidates = self._by_length.get((method, path.count("/")), [])
         for pattern, operation in candidates:
             if pattern.fullmatch(path):
@@ -99,7 +99,9 @@ class Specification:
         self._check_body(operation, where, responses[str(status)], response, f"{method} {path} {status}")
         if status < 300 and request is not None and "requestBody" in operation.definition:
             body = operation.definition["requestBody"]
-            self._check_body(operation, f"{operation.pointer}/requestBody", body, request, f"{method} {path} request")
+            self._check_body(
+                operation, f"{operation.pointer}/requestBody", body, request, f"{method} {path} request"
+            )
         return operation
 
     def _check_body(

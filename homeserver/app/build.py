@@ -2,12 +2,19 @@
 
 import importlib
 import secrets
-from collections.abc import Callable, Collection
-from typing import Protocol, cast
+from collections.abc import Callable
+from typing import cast
 
 import attrs
-from twisted.internet.defer import DeferredList
-from twisted.internet.interfaces import IListeningPort, IReactorTCP, IReactorThreads, IReactorTime
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import maybeDeferred
+from twisted.internet.interfaces import (
+    IListeningPort,
+    IReactorCore,
+    IReactorTCP,
+    IReactorThreads,
+    IReactorTime,
+)
 
 from homeserver.app.endpoints import endpoints
 from homeserver.app.loops import Upkeep, loops
@@ -35,12 +42,8 @@ CLOSING_MS = 3_000
 """How long running requests may take after the signal to stop."""
 
 
-class Reactor(IReactorTCP, IReactorTime, IReactorThreads):  # type: ignore[misc] - interfaces of zope
+class Reactor(IReactorTCP, IReactorTime, IReactorThreads, IReactorCore):
     """What a server needs of the reactor."""
-
-
-class _Hints(Protocol):
-    def hint(self, topics: Collection[str] = ()) -> None: ...
 
 
 @attrs.frozen
@@ -61,7 +64,7 @@ class Server:
     @property
     def ports(self) -> list[int]:
         """The ports that are listened on, in the order of the configuration."""
-        return [port.getHost().port for port in self._ports]
+        return [cast("IPv4Address", port.getHost()).port for port in self._ports]
 
     async def start(self) -> None:
         """Open the database and the ports. Errors: DatabaseError, ListenError, BusError."""
@@ -77,7 +80,7 @@ class Server:
     async def stop(self) -> None:
         """Stop accepting, let running requests finish and waiting ones return, then close everything."""
         for port in self._ports:
-            await _done(port.stopListening())
+            await maybeDeferred(port.stopListening)
         self.services.waiters.close()
         for _, server in self._servers:
             await server.connections.shut_down(CLOSING_MS)
@@ -92,7 +95,7 @@ def build(config: Config, key: SigningKey, reactor: Reactor, clock: Clock) -> Se
     """Make a server from its configuration; nothing is opened yet. Errors: DatabaseError, CertificateError."""
     signer = Signer(config.server_name, key)
     workers = WorkerPool(reactor)
-    bus = _bus(config, lambda: services.follower.lost_touch())
+    bus = _bus(config, lambda: services.follower.lost_touch())  # noqa: PLW0108 - services come after the bus
     database = Database(Location.parse(config.database), reactor, on_commit=bus.publish)
     services = make_services(config, database, clock, reactor, signer, workers)
     bus.subscribe(lambda _, topics: services.follower.hint(topics))
@@ -152,9 +155,3 @@ def _rates(section: RateLimits) -> dict[Limit, RateLimit]:
         )
         for limit in Limit
     }
-
-
-async def _done(result: object) -> None:
-    """Wait for what Twisted gives as a Deferred or as nothing."""
-    if result is not None:
-        await cast("DeferredList", result)

@@ -55,13 +55,14 @@ def run(config: Config, key: SigningKey, on_ready: Callable[[list[int]], None]) 
         failure = getattr(result, "value", None)
         if isinstance(failure, BaseException):
             failures.append(failure)
-        reactor.stop()  # type: ignore[attr-defined] - of IReactorCore
+        reactor.stop()
 
     def begin() -> None:
         Deferred.fromCoroutine(live()).addBoth(finished)
 
-    reactor.callWhenRunning(begin)  # type: ignore[attr-defined] - of IReactorCore
-    reactor.run(installSignalHandlers=False)  # type: ignore[attr-defined] - of IReactorCore
+    reactor.callWhenRunning(begin)
+    # Twisted's own handlers would end the reactor at once.
+    reactor.run(installSignalHandlers=False)  # type: ignore[call-arg]  # the interface lacks it
     if failures:
         raise _start_error(failures[0]) from failures[0]
 

@@ -1,8 +1,11 @@
 """Building JSON from parts that are JSON already, so that an event's bytes are never decoded to be sent on."""
 
 from collections.abc import Iterable, Mapping
+from typing import TypeVar
 
 import msgspec
+
+K = TypeVar("K", bound=str)
 
 _encode = msgspec.json.Encoder().encode
 
@@ -17,6 +20,6 @@ def object_of(members: Mapping[str, bytes]) -> bytes:
     return b"{%b}" % b",".join(b'"%b":%b' % (key.encode(), value) for key, value in members.items())
 
 
-def keyed(members: Mapping[str, bytes]) -> bytes:
+def keyed(members: Mapping[K, bytes]) -> bytes:
     """A JSON object with any keys, such as room ids."""
     return b"{%b}" % b",".join(b"%b:%b" % (_encode(key), value) for key, value in members.items())

@@ -1,8 +1,8 @@
 """Room state as a persistent hash trie: changes share all nodes they do not touch.
 
 A state maps `key_nid` (a state key's number) to `event_nid`. A leaf is a sorted tuple of pairs, a branch has sixteen
-children, chosen by four bits of a scrambled key at each level. Nodes are immutable and known by their number; the root's
-number names the state. Number 0 is the empty state.
+children, chosen by four bits of a scrambled key at each level. Nodes are immutable and known by
+their number; the root's number names the state. Number 0 is the empty state.
 
 Everything here works level by level, so that a caller can load the nodes of a level in one query.
 """

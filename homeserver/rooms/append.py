@@ -1,8 +1,8 @@
 """Appending new events of this server's users to a room: build, check, sign, store, publish.
 
 All of it happens inside one write transaction that has locked the room. Several events may be appended in one go (a new
-room is made of a handful); what the first of them change is carried in memory, since published rows cannot be read back in
-their own transaction.
+room is made of a handful); what the first of them change is carried in memory, since published
+rows cannot be read back in their own transaction.
 """
 
 from collections.abc import Iterable, Mapping
@@ -154,9 +154,7 @@ class Appender:
         state_changed = self._root != self.room.state_root
         last.also.append((rooms.ADVANCE_STATE if state_changed else rooms.ADVANCE, update))
         for made in self._made:
-            self._tx.publish(
-                made.statement, kind=Kind.EVENTS, to=made.topics, also=made.also, **made.params
-            )
+            self._tx.publish(made.statement, kind=Kind.EVENTS, to=made.topics, also=made.also, **made.params)
 
     def _build(
         self, draft: Draft, event_nid: int, auth_keys: Iterable[StateKey], found: Mapping[StateKey, Event]
@@ -194,9 +192,7 @@ class Appender:
         own = {event.event_id: event.pdu for event in self._own.values() if event.event_id in event_ids}
         stored = events.of_ids(self._tx, event_ids - own.keys())
         pdus = own | {event_id: decode_object(event.pdu) for event_id, event in stored.items()}
-        return {
-            event_id: encode_base64(reference_hash(pdu, self.version)) for event_id, pdu in pdus.items()
-        }
+        return {event_id: encode_base64(reference_hash(pdu, self.version)) for event_id, pdu in pdus.items()}
 
     def _levels(self, power_levels: Event | None, create: Event) -> PowerLevels:
         """The power levels that these events set; read once per power levels event and process."""
@@ -240,15 +236,13 @@ class Appender:
         tx = self._tx
         if event.type == "m.room.member" and event.state_key is not None:
             self._count_members(event, replaced)
-        notify = notifications_of(
-            tx, event, self.room.room_nid, self._joined, levels, self.state_events
-        )
+        notify = notifications_of(tx, event, self.room.room_nid, self._joined, levels, self.state_events)
         made = _Made(
             event,
             event_nid,
             events.INSERT,
             self._row(draft, event, event_nid, pdu, replaced, notify),
-            [*notifications.exceptions_rows(self.room.room_nid, notify.exceptions)],
+            notifications.exceptions_rows(self.room.room_nid, notify.exceptions),
             [room_topic(event.room_id)],
         )
         self._own[event_nid] = event
@@ -305,9 +299,7 @@ class Appender:
         if event.type == "m.room.member":
             self._change_membership(event, event_nid, made)
         self._root = state.put(self._tx, self.room.room_nid, self._root, {event.key: event_nid})
-        made.also.append(
-            (state.INSERT_ROOT, {"room_nid": self.room.room_nid, "state_root": self._root})
-        )
+        made.also.append((state.INSERT_ROOT, {"room_nid": self.room.room_nid, "state_root": self._root}))
 
     def _count_members(self, event: Event, before: Event | None) -> None:
         membership = event.content.get("membership")

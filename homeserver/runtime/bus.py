@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection
 from typing import Protocol
 
 Listener = Callable[[int, Collection[str]], None]
-"""Called in the reactor thread with the position of the newest row and the topics that it and its siblings were told to."""
+"""Called in the reactor thread with the position of the newest row, and the topics that were told."""
 
 
 class BusError(Exception):

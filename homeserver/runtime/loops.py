@@ -59,7 +59,7 @@ class Loops:
             await loop.work()
         except CancelledError:
             raise
-        except Exception:
+        except Exception:  # noqa: BLE001 - a loop's bug must not end the loop
             # The next turn tries again: what was claimed is free again when its lease has expired.
             _log.exception("a loop failed", loop=loop.name)
 

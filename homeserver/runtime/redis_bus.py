@@ -24,9 +24,7 @@ class RedisBus:
 
     RETRY_S = 1.0
 
-    def __init__(
-        self, url: str, channel: str, process_id: str, *, on_break: Callable[[], None]
-    ) -> None:
+    def __init__(self, url: str, channel: str, process_id: str, *, on_break: Callable[[], None]) -> None:
         self._redis = aioredis.Redis.from_url(url, socket_connect_timeout=5, health_check_interval=15)
         self._channel = channel
         self._process_id = process_id

@@ -39,9 +39,7 @@ class _PduContent(msgspec.Struct, gc=False):
 _content = msgspec.json.Decoder(_PduContent)
 
 
-def render(
-    tx: ReadTransaction, view: View, shown: Sequence[tuple[StoredEvent, str | None]]
-) -> list[bytes]:
+def render(tx: ReadTransaction, view: View, shown: Sequence[tuple[StoredEvent, str | None]]) -> list[bytes]:
     """The events as JSON, each given with the reader's membership at it (`None`: not told, as for state)."""
     replaced = _replaced(tx, (event for event, _ in shown))
     redactions = _redactions(tx, view, (event for event, _ in shown))

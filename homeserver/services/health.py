@@ -17,5 +17,7 @@ class Health:
         """What keeps the server from its work, `None` if nothing does. Errors: StorageUnavailable."""
         revision = await self.database.read(schema_version.revision)
         if revision != HEAD:
-            return f"the database's schema is {revision}, this release needs {HEAD}: run homeserver db upgrade"
+            return (
+                f"the database's schema is {revision}, this release needs {HEAD}: run homeserver db upgrade"
+            )
         return None

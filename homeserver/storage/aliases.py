@@ -20,7 +20,9 @@ class Alias:
 
 _a = aliases.c
 ONE = statement(select(_a.alias, _a.room_id, _a.creator).where(_a.alias == bindparam("alias")))
-OF_ROOM = statement(select(_a.alias).where(_a.room_id == bindparam("room_id")).order_by(_a.created_ts, _a.alias))
+OF_ROOM = statement(
+    select(_a.alias).where(_a.room_id == bindparam("room_id")).order_by(_a.created_ts, _a.alias)
+)
 INSERT = insert_into(aliases, ignore_conflict=True)
 DELETE = statement(delete(aliases).where(_a.alias == bindparam("alias")))
 DELETE_ROOM = statement(delete(aliases).where(_a.room_id == bindparam("room_id")))

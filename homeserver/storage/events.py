@@ -213,12 +213,12 @@ def parsed(tx: ReadTransaction, event_nids: Collection[int], version: RoomVersio
 
 def nids_of(tx: ReadTransaction, event_ids: Collection[str]) -> dict[EventID, int]:
     """The numbers of those events that are known."""
-    return dict(tx.all(NIDS, event_ids=sorted(event_ids)))  # type: ignore[arg-type] - pairs
+    return {row[0]: row[1] for row in tx.all(NIDS, event_ids=sorted(event_ids))}
 
 
 def ids_of(tx: ReadTransaction, event_nids: Collection[int]) -> dict[int, EventID]:
     """The ids of these numbers."""
-    return dict(tx.all(IDS, event_nids=sorted(event_nids)))  # type: ignore[arg-type] - pairs
+    return {row[0]: row[1] for row in tx.all(IDS, event_nids=sorted(event_nids))}
 
 
 def position_of(tx: ReadTransaction, event_id: str) -> tuple[int, int | None, str | None] | None:
@@ -248,17 +248,13 @@ def published(tx: ReadTransaction, *, after: int, upto: int) -> list[StoredEvent
     return [StoredEvent(*row) for row in tx.all(PUBLISHED, after=after, upto=upto)]
 
 
-def closest(
-    tx: ReadTransaction, room_nid: int, ts: int, *, forwards: bool
-) -> tuple[EventID, int] | None:
+def closest(tx: ReadTransaction, room_nid: int, ts: int, *, forwards: bool) -> tuple[EventID, int] | None:
     """The event nearest to `ts` (milliseconds) in that direction, with its `origin_server_ts`."""
     row = tx.one(AT_OR_AFTER if forwards else AT_OR_BEFORE, room_nid=room_nid, ts=ts)
     return None if row is None else (row[0], row[1])
 
 
-def near(
-    tx: ReadTransaction, room_nid: int, ts: int, *, forwards: bool, most: int
-) -> list[StoredEvent]:
+def near(tx: ReadTransaction, room_nid: int, ts: int, *, forwards: bool, most: int) -> list[StoredEvent]:
     """Up to `most` accepted events from `ts` (milliseconds) on in one direction, nearest first."""
     query = NEAR_FORWARDS if forwards else NEAR_BACKWARDS
     return [StoredEvent(*row) for row in tx.all(query, room_nid=room_nid, ts=ts, most=most)]

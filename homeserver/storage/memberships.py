@@ -26,8 +26,8 @@ class Membership:
     sender: UserID
     position: int
     since_position: int
-    was_joined: bool
-    forgotten: bool
+    was_joined: bool = attrs.field(converter=bool)
+    forgotten: bool = attrs.field(converter=bool)
 
 
 @attrs.frozen(slots=True)
@@ -42,8 +42,8 @@ class RoomOfUser:
     sender: UserID
     position: int
     since_position: int
-    was_joined: bool
-    forgotten: bool
+    was_joined: bool = attrs.field(converter=bool)
+    forgotten: bool = attrs.field(converter=bool)
     last_position: int
     state_root: int
     joined_members: int
@@ -174,7 +174,8 @@ SET = statement(
             "was_joined": case((_m.was_joined == 1, 1), else_=_new.excluded.was_joined),
             # What is done to somebody who has forgotten the room does not bring it back.
             "forgotten": case(
-                (or_(*(_new.excluded.membership == active for active in ("join", "invite", "knock"))), 0), else_=_m.forgotten
+                (or_(*(_new.excluded.membership == active for active in ("join", "invite", "knock"))), 0),
+                else_=_m.forgotten,
             ),
         },
     ).values(
@@ -208,26 +209,23 @@ DELETE_ROOM = statement(delete(memberships).where(_m.room_nid == bindparam("room
 def of(tx: ReadTransaction, room_nid: int, user_id: str) -> Membership | None:
     """The user's membership, `None` if the room's state has never named the user."""
     row = tx.one(ONE, room_nid=room_nid, user_id=user_id)
-    return None if row is None else Membership(*row[:8], was_joined=bool(row[8]), forgotten=bool(row[9]))
+    return None if row is None else Membership(*row)
 
 
 def in_room(tx: ReadTransaction, room_nid: int, membership: str) -> list[Membership]:
     """All users with this membership."""
-    return [
-        Membership(*row[:8], was_joined=bool(row[8]), forgotten=bool(row[9]))
-        for row in tx.all(IN_ROOM, room_nid=room_nid, membership=membership)
-    ]
+    return [Membership(*row) for row in tx.all(IN_ROOM, room_nid=room_nid, membership=membership)]
 
 
 def rooms_of(tx: ReadTransaction, user_id: UserID) -> list[RoomOfUser]:
     """All rooms whose state names the user, whatever the membership."""
-    return [_room_of_user(row) for row in tx.all(OF_USER, user_id=user_id)]
+    return [RoomOfUser(*row) for row in tx.all(OF_USER, user_id=user_id)]
 
 
 def room_of(tx: ReadTransaction, user_id: UserID, room_id: RoomID) -> RoomOfUser | None:
     """The room as one of the user's rooms; `None` if its state has never named the user, or there is no such room."""
     row = tx.one(OF_USER_IN_ROOM, user_id=user_id, room_id=room_id)
-    return None if row is None else _room_of_user(row)
+    return None if row is None else RoomOfUser(*row)
 
 
 def joined_room_ids(tx: ReadTransaction, user_id: UserID) -> list[RoomID]:
@@ -290,16 +288,3 @@ def forget(tx: WriteTransaction, room_nid: int, user_id: UserID) -> None:
 def is_remembered(tx: ReadTransaction, room_nid: int) -> bool:
     """Whether any user of this server has not forgotten the room."""
     return tx.one(REMEMBERED_LOCALLY, room_nid=room_nid) is not None
-
-
-def _room_of_user(row: tuple[object, ...]) -> RoomOfUser:
-    return RoomOfUser(
-        *row[:8],  # type: ignore[arg-type] - the columns' types are the tables'
-        was_joined=bool(row[8]),
-        forgotten=bool(row[9]),
-        last_position=row[10],  # type: ignore[arg-type]
-        state_root=row[11],  # type: ignore[arg-type]
-        joined_members=row[12],  # type: ignore[arg-type]
-        invited_members=row[13],  # type: ignore[arg-type]
-        state_position=row[14],  # type: ignore[arg-type]
-    )

@@ -1,12 +1,12 @@
 """Unread counts: how many events after a point would notify a user."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 import attrs
 from sqlalchemy import bindparam, delete, func, select
 
 from homeserver.core.identifiers import UserID
-from homeserver.database.statements import insert_into, statement
+from homeserver.database.statements import Statement, insert_into, statement
 from homeserver.database.tables.events import events
 from homeserver.database.tables.notifications import push_outcomes
 from homeserver.database.transactions import ReadTransaction, WriteTransaction
@@ -120,7 +120,7 @@ def outcomes(tx: ReadTransaction, *, after: int, upto: int) -> dict[int, dict[st
 
 def exceptions_rows(
     room_nid: int, outcomes_of: Mapping[UserID, int]
-) -> Collection[tuple[object, dict[str, object]]]:
+) -> list[tuple[Statement, dict[str, object]]]:
     """The statements that store who differs from the event's own `notify`, for `publish(also=...)`."""
     return [
         (INSERT, {"user_id": user_id, "room_nid": room_nid, "notify": notify})

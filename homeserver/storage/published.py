@@ -26,9 +26,7 @@ class PublishedReceipt:
 _r = receipts.c
 _t = typing.c
 RECEIPTS = statement(
-    select(
-        _r.position, rooms.c.room_id, _r.user_id, _r.receipt_type, _r.thread_id, _r.event_id, _r.ts
-    )
+    select(_r.position, rooms.c.room_id, _r.user_id, _r.receipt_type, _r.thread_id, _r.event_id, _r.ts)
     .select_from(receipts.join(rooms, rooms.c.room_nid == _r.room_nid))
     .where(_r.position > bindparam("after"), _r.position <= bindparam("upto"))
     .order_by(_r.position)

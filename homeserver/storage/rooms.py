@@ -9,7 +9,7 @@ from sqlalchemy import bindparam, delete, func, select, update
 from homeserver.core.identifiers import EventID, RoomID, UserID
 from homeserver.database.statements import in_list, insert_into, statement
 from homeserver.database.tables.rooms import rooms
-from homeserver.database.transactions import ReadTransaction, WriteTransaction
+from homeserver.database.transactions import ReadTransaction, Row, WriteTransaction
 
 
 @attrs.frozen(slots=True)
@@ -25,7 +25,7 @@ class Room:
     joined_members: int
     invited_members: int
     state_position: int
-    is_public: bool
+    is_public: bool = attrs.field(converter=bool)
 
 
 _COLUMNS = (
@@ -89,7 +89,7 @@ PUBLIC = statement(select(*_COLUMNS).where(rooms.c.is_public == 1))
 COUNT = statement(select(func.count()).select_from(rooms))
 DELETE = statement(delete(rooms).where(rooms.c.room_nid == bindparam("room_nid")))
 
-_extremities = msgspec.json.Decoder(tuple[tuple[str, int], ...])
+_extremities = msgspec.json.Decoder(tuple[tuple[EventID, int], ...])
 
 
 def of(tx: ReadTransaction, room_id: RoomID) -> Room | None:
@@ -161,14 +161,6 @@ def extremities_json(extremities: Sequence[tuple[EventID, int]]) -> bytes:
     return msgspec.json.encode(extremities)
 
 
-def _room(row: tuple[object, ...]) -> Room:
-    room_nid, room_id, version, state_root, extremities, *counts, is_public = row
-    return Room(
-        room_nid,  # type: ignore[arg-type] - the columns' types are the tables'
-        room_id,  # type: ignore[arg-type]
-        version,  # type: ignore[arg-type]
-        state_root,  # type: ignore[arg-type]
-        _extremities.decode(extremities),  # type: ignore[arg-type]
-        *counts,  # type: ignore[arg-type]
-        is_public=bool(is_public),
-    )
+def _room(row: Row) -> Room:
+    room_nid, room_id, version, state_root, extremities, *rest = row
+    return Room(room_nid, room_id, version, state_root, _extremities.decode(extremities), *rest)

@@ -30,7 +30,9 @@ NODES = statement(
     select(state_nodes.c.node_nid, state_nodes.c.node).where(in_list(state_nodes.c.node_nid, "node_nids"))
 )
 INSERT_NODE = insert_into(state_nodes)
-NODES_OF_ROOM = statement(select(state_nodes.c.node_nid).where(state_nodes.c.room_nid == bindparam("room_nid")))
+NODES_OF_ROOM = statement(
+    select(state_nodes.c.node_nid).where(state_nodes.c.room_nid == bindparam("room_nid"))
+)
 DELETE_NODES = statement(delete(state_nodes).where(in_list(state_nodes.c.node_nid, "node_nids")))
 ROOT_AT = statement(
     select(room_states.c.state_root)

@@ -5,7 +5,6 @@ from collections.abc import Awaitable
 from typing import Any, TypeVar
 
 import nio
-import pytest
 from twisted.internet.defer import Deferred
 
 from tests.api.server import PASSWORD, TestServer

@@ -19,9 +19,10 @@ Function = Callable[[WriteTransaction], object]
 
 async def together(database: Database, *functions: Function) -> list[object]:
     """Write all of these in one go; their outcomes."""
-    gate = Gate(database)
+    gate = await Gate.close(database)
     written: list[Deferred[Any]] = [database.write(function) for function in functions]
-    await gate.open()
+    gate.open()
+    await gate.passed
     return [await outcome(each) for each in written]
 
 
@@ -134,11 +135,11 @@ async def test_a_savepoint_is_not_mistaken_for_that_of_another_function(single: 
 
 
 async def test_a_cancelled_write_is_done_and_a_cancelled_read_is_not(single: Database) -> None:
-    gate = Gate(single)
+    gate = await Gate.close(single)
     write = single.write(good("kept"))
     write.cancel()
     assert "CancelledError" in repr(await outcome(write))
-    await gate.open()
+    gate.open()
     assert await single.write(kept) == {"kept"}
 
     seen: list[str] = []

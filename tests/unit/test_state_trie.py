@@ -111,7 +111,7 @@ def test_a_change_in_a_large_state_writes_a_few_small_nodes() -> None:
 
 def test_keys_that_were_given_out_one_after_the_other_spread_evenly() -> None:
     store = Store()
-    root = store.put(EMPTY, {key: 1 for key in range(1, 20_001)})
+    root = store.put(EMPTY, dict.fromkeys(range(1, 20001), 1))
     level, depth = [root], 0
     while level:
         nodes = store.load(level).values()

@@ -1,4 +1,4 @@
-"""For load balancers and supervisors: can this process be sent requests?"""
+"""For load balancers and supervisors: whether this process can be sent requests."""
 
 import attrs
 

@@ -38,13 +38,13 @@ class Sync:
     async def sync(self, requester: Requester, query: SyncQuery) -> RawJson:
         """What is new since the client's token, or all of it; waits until there is something."""
         since = parse_stream_token(query.since) if query.since else None
-        filter = await self.filters.of(requester.user_id, query.filter)
+        compiled = await self.filters.of(requester.user_id, query.filter)
         timeout_ms = max(0, min(query.timeout, MAX_TIMEOUT_MS))
         await self.presence.touch(requester, query.set_presence, wait_ms=timeout_ms)
         return RawJson(
             await self.sync_service.sync(
                 requester,
-                filter,
+                compiled,
                 since=since,
                 timeout_ms=timeout_ms,
                 full_state=query.full_state,

@@ -78,7 +78,7 @@ class Follower:
                 again = self._again
         except StorageUnavailable as error:
             _log.warning("the stream could not be followed", reason=str(error))
-        except Exception:
+        except Exception:  # noqa: BLE001 - following must go on, whatever one row held
             # Waiting clients ask the database themselves until the next tick succeeds.
             _log.exception("the stream could not be followed")
         finally:
@@ -86,9 +86,7 @@ class Follower:
 
     async def _read(self) -> None:
         hinted, self._hinted = self._hinted, set()
-        rows = await self._database.read(
-            read_tail, after=self.tail.position, now_ts=self._clock.now_ts()
-        )
+        rows = await self._database.read(read_tail, after=self.tail.position, now_ts=self._clock.now_ts())
         if rows.upto == self.tail.position:
             return
         topics = set(self.tail.extend(rows))

@@ -134,7 +134,11 @@ class FromTail:
         )
 
     def _rendered(self, asking: Asking, event: TailEvent) -> bytes:
-        if event.sender == asking.user_id and event.txn_id is not None and event.device_id == asking.device_id:
+        if (
+            event.sender == asking.user_id
+            and event.txn_id is not None
+            and event.device_id == asking.device_id
+        ):
             return render(event, asking.now_ts, event.txn_id)
         return self.renderings.of(event, asking.now_ts)
 
@@ -178,5 +182,3 @@ def _newest_typing(ephemeral: list[bytes]) -> list[bytes]:
     if len(typing) < 2:
         return ephemeral
     return [shown for shown in ephemeral if shown not in typing or shown is typing[-1]]
-
-

@@ -1,8 +1,8 @@
 """Which members' state a device has been sent, so that lazy loading can leave out the redundant ones.
 
 What was sent is remembered with the token of the response it was sent in: a client that repeats a request, because
-the answer was lost, is answered as if nothing of that answer had been sent. All of it may be forgotten at any time; then
-members are sent once more.
+the answer was lost, is answered as if nothing of that answer had been sent. All of it may be
+forgotten at any time; then members are sent once more.
 """
 
 from collections import OrderedDict
@@ -36,7 +36,12 @@ class LazyMembers:
         return tokens.get(since, {})
 
     def remember(
-        self, user_id: UserID, device_id: str, since: int | None, upto: int, new: Mapping[RoomID, frozenset[str]]
+        self,
+        user_id: UserID,
+        device_id: str,
+        since: int | None,
+        upto: int,
+        new: Mapping[RoomID, frozenset[str]],
     ) -> None:
         """The response with the token `upto`, given for `since`, brought these members as well."""
         before = self.sent(user_id, device_id, since)

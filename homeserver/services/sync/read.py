@@ -68,9 +68,7 @@ def _rooms(context: SyncContext, rooms: Collection[RoomOfUser]) -> dict[str, dic
         if room.membership in ("invite", "knock"):
             sections.setdefault(room.membership, {})[room.room_id] = stripped_room(context.tx, room)
         elif not room.forgotten and (since is not None or context.request.filter.include_leave):
-            sections.setdefault("leave", {})[room.room_id] = left_room(
-                context, room, RoomExtras([], [], {})
-            )
+            sections.setdefault("leave", {})[room.room_id] = left_room(context, room, RoomExtras([], [], {}))
     return sections
 
 
@@ -96,7 +94,9 @@ def _extras(context: SyncContext, joined: list[RoomOfUser]) -> dict[int, RoomExt
         or room.room_nid in typing_of
         or room.room_id in data_of
     ]
-    read_upto = receipts.own(context.tx, context.request.user_id, [room.room_nid for room in news]) if news else {}
+    read_upto = (
+        receipts.own(context.tx, context.request.user_id, [room.room_nid for room in news]) if news else {}
+    )
     matcher = context.request.filter.ephemeral
     return {
         room.room_nid: RoomExtras(
@@ -231,6 +231,3 @@ def _presence(context: SyncContext) -> list[bytes]:
         for row in rows
         if matcher.matches("m.presence", row.user_id)
     ]
-
-
-

@@ -1,4 +1,4 @@
-"""What a process knows of its waiting clients' users, kept right by the tail; all of it may be forgotten at any time."""
+"""What a process knows of its waiting clients' users; the tail keeps it right, and it may be forgotten at any time."""
 
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -51,9 +51,7 @@ class Remembered:
             self._unread.move_to_end((user_id, room_id))
         return found
 
-    def remember_unread(
-        self, user_id: UserID, position: int, counts: Mapping[RoomID, UnreadCounts]
-    ) -> None:
+    def remember_unread(self, user_id: UserID, position: int, counts: Mapping[RoomID, UnreadCounts]) -> None:
         """As they were told at `position`."""
         for room_id, count in counts.items():
             known = self._unread.get((user_id, room_id))

@@ -28,7 +28,8 @@ class SyncRequest:
 class SyncAnswer:
     """The response's body, the position of its `next_batch`, and what a later answer can build on.
 
-    `sent_members` are the members whose state this answer brings, `unread` the unread counts that it tells, both by room.
+    `sent_members` are the members whose state this answer brings, `unread` the unread counts that
+    it tells, both by room.
     """
 
     body: bytes

@@ -1,7 +1,9 @@
 """The state section of a room in a sync: what the client must know beside the timeline.
 
-The state is compared at three positions: at the client's token, right before the timeline, and at its end. What the timeline
-does not show of the difference between the first and the last goes into the section, so that a client that applies the section
+The state is compared at three positions: at the client's token, right before the timeline, and at
+its end. What the timeline
+does not show of the difference between the first and the last goes into the section, so that a
+client that applies the section
 and then the timeline has the room's current state, whatever a filter or a fork left out.
 """
 
@@ -29,16 +31,20 @@ class Roots:
 
 
 def roots_of(
-    tx: ReadTransaction, room: RoomOfUser, timeline: Timeline, *, since: int | None, upto: int, is_current: bool
+    tx: ReadTransaction,
+    room: RoomOfUser,
+    timeline: Timeline,
+    *,
+    since: int | None,
+    upto: int,
+    is_current: bool,
 ) -> Roots:
     """The three states. `is_current`: the room's row is as of `upto`, which spares most of the look-ups."""
     end = room.state_root if is_current else state.root_at(tx, room.room_nid, upto)
     if is_current and since is not None and room.state_position <= since:
         return Roots(end, end, end)
     first = timeline.events[0][0].position if timeline.events else None
-    if first is None:
-        start = end
-    elif is_current and room.state_position < first:
+    if first is None or (is_current and room.state_position < first):
         start = end
     else:
         start = state.root_at(tx, room.room_nid, first - 1)
@@ -57,7 +63,8 @@ def state_nids(
 ) -> dict[StateKey, int]:
     """The events of the section. `shown` are the numbers of the timeline's events.
 
-    With `after` (`use_state_after`) the section leads to the state after the timeline, and repeats what the timeline shows. With
+    With `after` (`use_state_after`) the section leads to the state after the timeline, and repeats
+    what the timeline shows. With
     `lazy`, memberships are left out of a first state unless needed, and those that are needed and not known are added.
     """
     is_first = roots.since == 0
@@ -71,9 +78,7 @@ def state_nids(
     if not lazy:
         return section
     if is_first:
-        section = {
-            key: nid for key, nid in section.items() if key[0] != MEMBER or key[1] in needed_members
-        }
+        section = {key: nid for key, nid in section.items() if key[0] != MEMBER or key[1] in needed_members}
     missing = [
         user_id
         for user_id in needed_members
@@ -98,4 +103,4 @@ def _changes(tx: ReadTransaction, old: int, new: int) -> dict[StateKey, int]:
     return {key: pair[1] for key, pair in state.difference(tx, old, new).items() if pair[1] is not None}
 
 
-__all__ = ["MEMBER", "Roots", "RoomID", "members_in", "roots_of", "state_nids"]
+__all__ = ["MEMBER", "RoomID", "Roots", "members_in", "roots_of", "state_nids"]

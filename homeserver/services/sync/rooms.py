@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import attrs
 
-from homeserver.core.json import encode
+from homeserver.core.json import JsonObject, encode
 from homeserver.core.room_versions import get_room_version
 from homeserver.core.splice import array, object_of
 from homeserver.services.client_events import render
@@ -41,11 +41,13 @@ def joined_room(context: SyncContext, room: RoomOfUser, extras: RoomExtras) -> b
     else:
         timeline = Timeline([], limited=False, prev_batch=context.upto)
     whole = request.full_state or is_new
-    roots = roots_of(context.tx, room, timeline, since=None if whole else since, upto=context.upto, is_current=True)
+    roots = roots_of(
+        context.tx, room, timeline, since=None if whole else since, upto=context.upto, is_current=True
+    )
     body: dict[str, bytes] = {}
     heroes: list[str] = []
     summary = None
-    if whole or _members_changed(context, room, roots):
+    if whole or _members_changed(context, roots):
         summary, heroes = _summary(context, room)
     section = _state(context, room, timeline, roots, heroes)
     is_empty = not (timeline.events or timeline.limited or section or extras.ephemeral or extras.account_data)
@@ -153,9 +155,7 @@ def _state(
         known_members=known,
     )
     if lazy:
-        shown = (
-            event.state_key for event, _ in timeline.events if event.type == MEMBER and event.state_key
-        )
+        shown = (event.state_key for event, _ in timeline.events if event.type == MEMBER and event.state_key)
         context.new_members[room.room_id] = members_in(nids) | frozenset(shown)
     if not nids:
         return []
@@ -168,7 +168,7 @@ def _state(
     return render(context.tx, context.view(room), wanted)
 
 
-def _members_changed(context: SyncContext, room: RoomOfUser, roots: Roots) -> bool:
+def _members_changed(context: SyncContext, roots: Roots) -> bool:
     return roots.since != roots.end and any(
         key[0] == MEMBER for key in state.difference(context.tx, roots.since, roots.end)
     )
@@ -176,14 +176,12 @@ def _members_changed(context: SyncContext, room: RoomOfUser, roots: Roots) -> bo
 
 def _summary(context: SyncContext, room: RoomOfUser) -> tuple[bytes, list[str]]:
     """Member counts, and the heroes where the room has no name of its own."""
-    counts: dict[str, object] = {
+    counts: JsonObject = {
         "m.joined_member_count": room.joined_members,
         "m.invited_member_count": room.invited_members,
     }
     tx = context.tx
-    named = state.get_many(
-        tx, room.state_root, (("m.room.name", ""), ("m.room.canonical_alias", ""))
-    )
+    named = state.get_many(tx, room.state_root, (("m.room.name", ""), ("m.room.canonical_alias", "")))
     heroes: list[str] = []
     if not named:
         for membership in ("join", "invite"):
@@ -194,8 +192,8 @@ def _summary(context: SyncContext, room: RoomOfUser) -> tuple[bytes, list[str]]:
                 users = memberships.users(tx, room.room_nid, membership, most=_MOST_HEROES + 1)
                 heroes += (user_id for user_id in users if user_id != context.request.user_id)
         heroes = heroes[:_MOST_HEROES]
-        counts["m.heroes"] = heroes
-    return encode(counts), heroes  # type: ignore[arg-type] - JSON by construction
+        counts["m.heroes"] = [*heroes]
+    return encode(counts), heroes
 
 
 def _unread(context: SyncContext, room: RoomOfUser, read_upto: Mapping[str, int]) -> dict[str, bytes]:

@@ -16,8 +16,8 @@ from homeserver.runtime.clock import Clock
 from homeserver.services.sync.follower import Follower
 from homeserver.services.sync.from_tail import Asking, FromTail, can_be_served
 from homeserver.services.sync.lazy_members import LazyMembers
-from homeserver.services.sync.remembered import UserRooms
 from homeserver.services.sync.read import read_sync
+from homeserver.services.sync.remembered import UserRooms
 from homeserver.services.sync.request import SyncAnswer, SyncRequest
 from homeserver.services.sync.waiters import Waiters
 from homeserver.storage import memberships

@@ -1,8 +1,8 @@
 """The tail: the newest rows of the stream in memory, so that a waiting client is answered without a query.
 
 Each process follows the stream once, by reading it after every hint of the bus (and every few seconds, should a hint be
-lost). An entry is either *plain*, which means that it can be shown to any client that waits for its topic as it is, or it only
-says that a client which it concerns must ask the database.
+lost). An entry is either *plain*, which means that it can be shown to any client that waits for
+its topic as it is, or it only says that a client which it concerns must ask the database.
 """
 
 from collections import deque
@@ -163,7 +163,8 @@ def _typing(tx: ReadTransaction, after: int, upto: int, now_ts: int) -> Iterator
 class Tail:
     """The entries of the last few thousand positions; in the reactor's thread only.
 
-    Complete for every position after `floor`, up to `position`. A client with a token before `unsure` must ask the database.
+    Complete for every position after `floor`, up to `position`. A client with a token before
+    `unsure` must ask the database.
     """
 
     MOST = 4_000
@@ -189,7 +190,7 @@ class Tail:
         return since >= self.floor and since >= self.unsure
 
     def after(self, since: int, topics: Collection[str], *, most: int) -> list[Entry] | None:
-        """The entries after `since` with one of these topics, in order; `None` if there are too many to look through."""
+        """The entries after `since` with one of these topics, in order; `None` if more than `most` are newer."""
         found: list[Entry] = []
         for count, entry in enumerate(reversed(self._entries)):
             if entry.position <= since:

@@ -33,8 +33,8 @@ _content = msgspec.json.Decoder(_Content)
 class Timeline:
     """Events in their order, each with the reader's membership at it.
 
-    `limited`: there are more before them, after the point where the window may begin. `prev_batch` is the position that leads to
-    those.
+    `limited`: there are more before them, after the point where the window may begin. `prev_batch`
+    is the position that leads to those.
     """
 
     events: list[tuple[StoredEvent, str]]
@@ -69,10 +69,8 @@ def read_timeline(
         most = max(most, 50)
     limited = not exhausted or len(found) > limit
     found = found[:limit]
-    if found:
-        prev_batch = _position(found[-1][0]) - 1
-    else:
-        prev_batch = upto if limited else newest
+    beginning = upto if limited else newest
+    prev_batch = _position(found[-1][0]) - 1 if found else beginning
     return Timeline(found[::-1], limited, prev_batch)
 
 

@@ -5,7 +5,7 @@ from typing import Self
 
 import attrs
 
-from homeserver.core.json import encode
+from homeserver.core.json import JsonObject, encode
 
 HIGHLIGHTS = 2
 NOTIFIES = 1
@@ -34,13 +34,13 @@ class UnreadCounts:
         main = [counts for thread, counts in self.threads.items() if thread is None or not by_thread]
         sections = {"unread_notifications": _json(sum(c[0] for c in main), sum(c[1] for c in main))}
         if by_thread:
-            threads = {
+            threads: JsonObject = {
                 thread: {"notification_count": counts[0], "highlight_count": counts[1]}
                 for thread, counts in self.threads.items()
                 if thread is not None and any(counts)
             }
             if threads:
-                sections["unread_thread_notifications"] = encode(threads)  # type: ignore[arg-type] - JSON
+                sections["unread_thread_notifications"] = encode(threads)
         return sections
 
 

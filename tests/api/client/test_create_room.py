@@ -103,7 +103,12 @@ async def test_initial_state_goes_before_the_preset_and_name_and_topic_before_bo
 async def test_the_server_writes_creator_and_version_itself(alice: Client, bob: Client) -> None:
     room = await alice.create_room(
         room_version="9",
-        creation_content={"creator": bob.user_id, "room_version": "1", "m.federate": False, "type": "m.space"},
+        creation_content={
+            "creator": bob.user_id,
+            "room_version": "1",
+            "m.federate": False,
+            "type": "m.space",
+        },
     )
     assert await content(alice, room, "m.room.create") == {
         "creator": alice.user_id,
@@ -144,7 +149,9 @@ async def test_from_version_12_on_upgrades_need_more_than_other_state(
 
 
 @pytest.mark.parametrize("version", ["11", "12"])
-async def test_in_a_trusted_chat_all_are_equal(alice: Client, bob: Client, carol: Client, version: str) -> None:
+async def test_in_a_trusted_chat_all_are_equal(
+    alice: Client, bob: Client, carol: Client, version: str
+) -> None:
     room = await alice.create_room(
         room_version=version,
         preset="trusted_private_chat",
@@ -221,7 +228,11 @@ async def test_a_taken_alias_makes_no_room(alice: Client, bob: Client) -> None:
         ),
         ({"invite": [f"@u{n}:test.example" for n in range(MAX_INVITES + 1)]}, "M_INVALID_PARAM"),
         (
-            {"initial_state": [{"type": "t", "state_key": str(n), "content": {}} for n in range(MAX_INITIAL_STATE + 1)]},
+            {
+                "initial_state": [
+                    {"type": "t", "state_key": str(n), "content": {}} for n in range(MAX_INITIAL_STATE + 1)
+                ]
+            },
             "M_INVALID_PARAM",
         ),
     ],

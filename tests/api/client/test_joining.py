@@ -98,7 +98,9 @@ async def test_third_party_signatures_are_refused(alice: Client, bob: Client) ->
     (await bob.post(room_path(room, "join"), {"reason": 5})).error(400, "M_BAD_JSON")
 
 
-@pytest.mark.parametrize(("version", "rule"), [("8", "restricted"), ("10", "knock_restricted"), ("12", "restricted")])
+@pytest.mark.parametrize(
+    ("version", "rule"), [("8", "restricted"), ("10", "knock_restricted"), ("12", "restricted")]
+)
 async def test_members_of_another_room_may_join_a_restricted_one(
     alice: Client, bob: Client, carol: Client, version: str, rule: str
 ) -> None:

@@ -52,9 +52,7 @@ async def test_who_cannot_be_kicked(alice: Client, bob: Client) -> None:
     assert member["membership"] == "ban"
 
 
-@pytest.mark.parametrize(
-    ("body", "errcode"), [({}, "M_BAD_JSON"), ({"user_id": "bob"}, "M_INVALID_PARAM")]
-)
+@pytest.mark.parametrize(("body", "errcode"), [({}, "M_BAD_JSON"), ({"user_id": "bob"}, "M_INVALID_PARAM")])
 async def test_malformed_kicks(alice: Client, body: Any, errcode: str) -> None:
     room = await alice.create_room()
     (await alice.post(room_path(room, "kick"), body)).error(400, errcode)

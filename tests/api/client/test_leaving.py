@@ -5,7 +5,7 @@ from typing import Any
 from tests.api.server import Client, path_of, room_path
 
 
-async def rooms(client: Client, section: str, **query: object) -> Any:
+async def rooms(client: Client, section: str, **query: Any) -> Any:
     return (await client.sync(**query)).get("rooms", {}).get(section, {})
 
 

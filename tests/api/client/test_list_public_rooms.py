@@ -129,7 +129,9 @@ async def test_pages_of_what_was_found(alice: Client) -> None:
     assert found == ["even 8", "even 6", "even 4", "even 2", "even 0"]
 
 
-@pytest.mark.parametrize("query", [{"limit": 0}, {"limit": -1}, {"limit": "many"}, {"since": "s5"}, {"since": "n1-x"}])
+@pytest.mark.parametrize(
+    "query", [{"limit": 0}, {"limit": -1}, {"limit": "many"}, {"since": "s5"}, {"since": "n1-x"}]
+)
 async def test_malformed_questions(alice: Client, query: dict[str, object]) -> None:
     (await alice.get(ROOMS, **query)).error(400, "M_INVALID_PARAM")
 

@@ -135,9 +135,7 @@ async def test_strangers_read_world_readable_rooms_only(alice: Client, bob: Clie
 async def test_the_invited_do_not_read_state(alice: Client, bob: Client, visibility: object) -> None:
     room = await alice.create_room(
         invite=[bob.user_id],
-        initial_state=[
-            {"type": "m.room.history_visibility", "content": {"history_visibility": visibility}}
-        ],
+        initial_state=[{"type": "m.room.history_visibility", "content": {"history_visibility": visibility}}],
     )
     (await bob.get(room_path(room, "state"))).error(403, "M_FORBIDDEN")
 
@@ -264,9 +262,7 @@ async def test_memberships_that_cannot_be(
 async def test_nobody_vouches_for_oneself(alice: Client, bob: Client) -> None:
     """`join_authorised_via_users_server` is the server's to write."""
     room = await alice.create_room(
-        initial_state=[
-            {"type": "m.room.join_rules", "content": {"join_rule": "restricted", "allow": []}}
-        ]
+        initial_state=[{"type": "m.room.join_rules", "content": {"join_rule": "restricted", "allow": []}}]
     )
     path = room_path(room, "state", "m.room.member", bob.user_id)
     forged = {"membership": "join", "join_authorised_via_users_server": alice.user_id}
@@ -317,9 +313,7 @@ async def test_guests_join_where_they_may(alice: Client, guest: Client) -> None:
     await guest.leave(closed)
 
 
-async def test_guests_go_when_they_are_no_longer_admitted(
-    alice: Client, bob: Client, guest: Client
-) -> None:
+async def test_guests_go_when_they_are_no_longer_admitted(alice: Client, bob: Client, guest: Client) -> None:
     room = await alice.create_room(
         preset="public_chat",
         initial_state=[{"type": "m.room.guest_access", "content": {"guest_access": "can_join"}}],

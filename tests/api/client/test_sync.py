@@ -370,7 +370,11 @@ async def test_history_before_the_join_is_hidden_where_it_should_be(alice: Clien
     room = await alice.create_room(
         preset="public_chat",
         initial_state=[
-            {"type": "m.room.history_visibility", "state_key": "", "content": {"history_visibility": "joined"}}
+            {
+                "type": "m.room.history_visibility",
+                "state_key": "",
+                "content": {"history_visibility": "joined"},
+            }
         ],
     )
     await alice.send(room, "secret")

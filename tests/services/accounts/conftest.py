@@ -1,17 +1,21 @@
 """The services of accounts on a real database; passwords are hashed in real threads, but lightly."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import cast
 
 import argon2
 import attrs
 import pytest
 from twisted.internet import reactor
+from twisted.internet.threads import deferToThread
 
 from homeserver.config.sections import Registration
 from homeserver.core.errors import UnknownToken
 from homeserver.core.identifiers import ServerName, UserID
 from homeserver.database.database import Database
+from homeserver.database.drivers import Location
 from homeserver.runtime.worker_pool import Loop, WorkerPool
 from homeserver.services.accounts import Accounts
 from homeserver.services.attempts import InMemoryAttempts
@@ -32,7 +36,11 @@ from homeserver.services.uia_stages import (
     RegistrationTokenStage,
 )
 from homeserver.services.user_names import UserNames
-from tests.services.conftest import MovableClock
+from tests.api.server import Databases
+from tests.services.conftest import Commits, MovableClock
+
+POSTGRES = "HOMESERVER_TEST_POSTGRES"
+"""The environment variable with the URL of a PostgreSQL server that tests may make databases on."""
 
 LIGHT = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 SECRET = "the shared secret"
@@ -102,6 +110,26 @@ class Stack:
         except UnknownToken:
             return False
         return True
+
+
+@pytest.fixture(scope="session")
+def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databases]:
+    """Makes databases."""
+    made = Databases(tmp_path_factory.mktemp("databases"), os.environ.get(POSTGRES))
+    yield made
+    made.drop_all()
+
+
+@pytest.fixture(params=["sqlite", *(["postgresql"] if POSTGRES in os.environ else [])])
+async def database(
+    request: pytest.FixtureRequest, databases: Databases, tmp_path: Path, commits: Commits
+) -> AsyncIterator[Database]:
+    """An empty database of each kind: what happens at once does so only on PostgreSQL."""
+    url = databases.sqlite(tmp_path) if request.param == "sqlite" else databases.postgresql()
+    made = Database(Location.parse(url), reactor, on_commit=commits.add)  # type: ignore[arg-type]  # zope's reactor
+    made.start()
+    yield made
+    await deferToThread(made.stop)
 
 
 @pytest.fixture

@@ -1,4 +1,5 @@
 import pytest
+from twisted.internet.defer import Deferred, DeferredList
 
 from homeserver.core.errors import Forbidden, InvalidParam, TooLarge, UnknownToken, UserLocked
 from homeserver.core.identifiers import DeviceID, UserID
@@ -65,6 +66,16 @@ async def test_the_old_pair_is_good_until_the_new_refresh_token_is_used(stack: S
     assert await stack.is_known(newest.access_token)
     assert not await stack.is_known(newer.access_token)
     assert not await stack.is_known(new.access_token)
+
+
+async def test_of_two_new_pairs_used_at_once_one_stays(stack: Stack, alice: UserID) -> None:
+    for _ in range(10):
+        old = await stack.login("alice", refresh=True)
+        rivals = [await stack.sessions.refresh(old.refresh_token or "") for _ in range(3)]
+        uses = [Deferred.fromCoroutine(stack.is_known(each.access_token)) for each in rivals]
+        await DeferredList(uses, fireOnOneErrback=True)
+        assert [await stack.is_known(each.access_token) for each in rivals].count(True) == 1
+        assert not await stack.is_known(old.access_token)
 
 
 async def test_refreshing_goes_on_for_ever(stack: Stack, alice: UserID) -> None:
