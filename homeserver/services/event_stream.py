@@ -74,11 +74,13 @@ class EventStream:
         """
         deadline_ms = self.clock.monotonic_ms() + min(timeout_ms, MAX_TIMEOUT_MS)
         listening = Listening(requester.user_id, requester.device_id, since, room_id)
+        key = f"{requester.user_id} {room_id or 'events'}"
         start = since
-        topics: frozenset[str] = frozenset()
+        topics: frozenset[str] | None = None
         while True:
-            # Whoever waits before looking misses nothing that is published after the look.
-            waiter = self.waiters.add(f"{requester.user_id} {room_id or 'events'}", topics)
+            # Who waits before looking misses nothing that is published after the look; what there is to wait
+            # for, the first look tells.
+            waiter = None if topics is None else self.waiters.add(key, topics)
             try:
                 new = await self.database.read(read_new, listening, now_ts=self.clock.now_ts())
                 start = new.start if start is None else start
@@ -86,11 +88,12 @@ class EventStream:
                 if new.events or (new.end >= new.upto and (left_ms <= 0 or self.waiters.closing)):
                     return _body(start, new)
                 listening = attrs.evolve(listening, since=new.end)
-                if new.end >= new.upto and topics >= new.topics:
+                if waiter is not None and topics == new.topics and new.end >= new.upto:
                     await self._woken(waiter.woken, left_ms)
                 topics = new.topics
             finally:
-                self.waiters.remove(waiter)
+                if waiter is not None:
+                    self.waiters.remove(waiter)
 
     async def _woken(self, woken: Deferred[None], timeout_ms: int) -> None:
         """Until something was published, or the time is up."""

@@ -76,7 +76,8 @@ class Client:
         token: str | None = None,
     ) -> Answer:
         """Send one request; `path` is percent-encoded already, as by `path_of`."""
-        sent: dict[bytes | str, bytes | str] = dict(headers or {})
+        sent: dict[bytes | str, bytes | str] = {}
+        sent.update((headers or {}).items())
         access_token = self.access_token if token is None else token
         if access_token:
             sent["Authorization"] = f"Bearer {access_token}"

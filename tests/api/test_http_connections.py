@@ -9,13 +9,14 @@ from typing import Any
 import attrs
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import deferLater
 
 from homeserver.http.addresses import TrustedProxies
 from homeserver.http.endpoints import Auth, endpoint
 from homeserver.http.limits import HttpLimits
 from homeserver.http.request import Request
 from homeserver.http.response import Response
-from tests.api.http_harness import RawClient, ServerUnderTest, request, serving, turns, until
+from tests.api.http_harness import REACTOR, RawClient, ServerUnderTest, request, serving, turns, until
 
 BIG = 8_000_000
 """More than the buffers of a connection over loopback take."""
@@ -89,6 +90,7 @@ class Slow:
                 yield part
                 yield b""
         finally:
+            await deferLater(REACTOR, 0)
             self.closed_streams += 1
 
     async def _events(self) -> AsyncGenerator[bytes, None]:
@@ -265,7 +267,7 @@ async def test_a_client_that_does_not_take_its_response_is_cut(path: str) -> Non
             server.pass_time(LIMITS.write_stall_ms)
             await turns()
         assert slow.sent_parts < 1000
-        assert slow.closed_streams == (path != "/big")
+        await until(lambda: slow.closed_streams == (path != "/big"))
 
 
 @pytest.mark.parametrize("path", ["/big", "/stream/80"])
@@ -450,6 +452,15 @@ async def test_a_stream_is_sent_in_chunks_as_they_come() -> None:
         assert await read_chunks(client) == b"firstsecond"
         assert slow.closed_streams == 1
         assert (await client.get("/quick")).status == 200
+
+
+async def test_empty_parts_do_not_end_a_stream() -> None:
+    async with slow_server() as (server, slow):
+        client = await server.connect()
+        client.send(request("GET", "/stream/3"))
+        await client.read_head()
+        assert await read_chunks(client) == b"x" * 300_000
+        await until(lambda: slow.closed_streams)
 
 
 async def test_a_stream_of_known_size_needs_no_chunks() -> None:

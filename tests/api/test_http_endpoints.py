@@ -492,6 +492,15 @@ async def test_addresses_of_one_network_count_as_one() -> None:
     await limiter.check(Limit.MESSAGES, "192.0.2.2")
 
 
+async def test_the_limiter_forgets_the_longest_inactive_first() -> None:
+    rate = RateLimit.of(per_second=0.001, burst=2)
+    limiter = InMemoryRateLimiter({Limit.LOGIN: rate}, ManualClock(), max_cells=2)
+    for caller in ("a", "b", "a", "c"):
+        await limiter.check(Limit.LOGIN, caller)
+    with pytest.raises(LimitExceeded):
+        await limiter.check(Limit.LOGIN, "a")
+
+
 async def test_the_memory_of_the_limiter_is_bounded() -> None:
     clock = ManualClock()
     rate = RateLimit.of(per_second=1, burst=5)
@@ -637,6 +646,18 @@ async def test_one_line_per_request_and_its_name_on_all_its_lines() -> None:
     assert all(line["ip"] == "127.0.0.1" and line["ms"] == 0 for line in done)
     assert "access_token" not in str(lines)
     assert "request" not in lines[-1]
+
+
+async def test_what_is_refused_on_a_connection_does_not_bear_the_name_of_the_request_before() -> None:
+    with structlog.testing.capture_logs(processors=[structlog.contextvars.merge_contextvars]) as lines:
+        async with serving(Api()) as server:
+            client = await server.connect()
+            client.send(request("GET", "/_matrix/client/v1/only") + b"broken\r\n\r\n")
+            await client.closed()
+    assert [(line["event"], "request" in line) for line in lines] == [
+        ("request", True),
+        ("request refused", False),
+    ]
 
 
 async def test_metrics_count_by_route_and_status() -> None:

@@ -13,7 +13,7 @@ from homeserver.http.endpoints import Auth, endpoint
 from homeserver.http.limits import HttpLimits
 from homeserver.http.parser import RequestParser
 from homeserver.http.request import Request
-from tests.api.http_harness import RawClient, request, serving
+from tests.api.http_harness import RawClient, request, serving, until
 
 LIMITS = HttpLimits(target_bytes=200, header_bytes=400, header_count=8)
 BODY_LIMIT = 64
@@ -350,6 +350,9 @@ async def test_100_continue_is_sent_before_the_body_and_only_if_it_is_wanted() -
         # The body is there already: no need to ask for it.
         reply = await client.ask(request("POST", "/a", "Expect: 100-continue", body=b"abc"))
         assert reply.status == 200
+        client.send(request("POST", "/a", "Expect: 100-continue", "Content-Length: 3") + b"a")
+        await until(lambda: server.connections()[0]._parser.received_body_bytes == 1)
+        assert (await client.ask(b"bc")).body == b'{"name":"a","body":"abc"}'
         # The body would be too large: no invitation.
         reply = await client.ask(request("POST", "/a", "Expect: 100-continue", "Content-Length: 65"))
         assert reply.status == 413

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import attrs
 import pytest
+import structlog
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -27,6 +28,7 @@ from homeserver.http.limits import HttpLimits
 from homeserver.http.listen import ListenError, listen
 from homeserver.http.response import Response
 from homeserver.http.tls import CHECK_EVERY_MS, CertificateError, RenewableCertificate
+from homeserver.http.writer import PIECE, writer_for
 from tests.api.http_harness import (
     REACTOR,
     ManualClock,
@@ -167,6 +169,37 @@ async def test_a_client_with_tls_that_reads_nothing_is_cut(pair: Pair, path: str
             await turns()
 
 
+def test_room_in_the_transport_is_told_only_to_who_waits_for_it() -> None:
+    """Else a long poll would get the time limit of a response."""
+
+    class Transport:
+        written = 0
+
+        def registerProducer(self, producer: Any, streaming: bool) -> None:  # noqa: N802 - Twisted's name
+            self.producer = producer
+
+        def write(self, data: bytes) -> None:
+            self.written += len(data)
+            if len(data) == PIECE:
+                self.producer.pauseProducing()
+
+    transport, told = Transport(), list[str]()
+    writer = writer_for(
+        cast("Any", transport), lambda: told.append("written"), lambda: told.append("progress")
+    )
+    assert writer.write(b"a")
+    transport.producer.pauseProducing()
+    transport.producer.resumeProducing()
+    assert told == []
+    assert not writer.write(b"a" * PIECE + b"b")
+    assert transport.written == 1 + PIECE
+    transport.producer.resumeProducing()
+    assert told == ["progress", "written"]
+    assert transport.written == 1 + PIECE + 1
+    transport.producer.resumeProducing()
+    assert len(told) == 2
+
+
 async def test_a_refusal_over_tls_arrives(pair: Pair) -> None:
     limits = HttpLimits()
     async with serving(Api(), limits=limits, certificate=pair.load(ManualClock())) as server:
@@ -200,8 +233,11 @@ async def test_a_renewed_certificate_is_used_without_a_restart(pair: Pair) -> No
         assert await deferToThread(name_at, server.number) == "first"
         pair.write("second")
         assert await deferToThread(name_at, server.number) == "first"
-        clock.now_ms += CHECK_EVERY_MS
-        assert await deferToThread(name_at, server.number) == "second"
+        with structlog.testing.capture_logs() as lines:
+            for _ in range(3):
+                clock.now_ms += CHECK_EVERY_MS
+                assert await deferToThread(name_at, server.number) == "second"
+        assert [line["event"] for line in lines] == ["certificate renewed"]
         assert (await old.get("/")).status == 200
 
 

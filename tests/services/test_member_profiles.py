@@ -38,7 +38,7 @@ async def room_with_bob(members: MemberProfiles, **options: Any) -> RoomID:
     return room
 
 
-def set_profile(tx: WriteTransaction, user_id: UserID, **fields: str | None) -> None:
+def set_profile(tx: WriteTransaction, user_id: UserID, fields: dict[str, str | None]) -> None:
     for field, value in fields.items():
         if value is None:
             profiles.delete_field(tx, user_id, field)
@@ -62,7 +62,7 @@ async def show(members: MemberProfiles, room: RoomID, user_id: UserID = BOB) -> 
 
 
 async def change(members: MemberProfiles, **fields: str | None) -> None:
-    await members.database.write(set_profile, BOB, **fields)
+    await members.database.write(set_profile, BOB, fields)
     await members.update_member_events(BOB, fields.get("displayname"), fields.get("avatar_url"))
 
 

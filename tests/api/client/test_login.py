@@ -1,9 +1,11 @@
 """Client-server API, `login.yaml`."""
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from twisted.internet.defer import Deferred
 
 from homeserver.config.sections import Bucket, RateLimits
 from tests.api.server import PASSWORD, Client, Databases, TestServer, running_server
@@ -80,6 +82,20 @@ async def test_what_is_refused(
     server: TestServer, alice: Client, body: Mapping[str, object] | bytes, status: int, errcode: str
 ) -> None:
     (await server.anonymous().request("POST", LOGIN, body)).error(status, errcode)
+
+
+async def test_a_flood_of_logins_holds_nobody_else_up(server: TestServer, alice: Client) -> None:
+    flood = [Deferred.fromCoroutine(server.anonymous().post(LOGIN, by_password())) for _ in range(150)]
+    longest_s = 0.0
+    while not all(each.called for each in flood):
+        began = time.monotonic()
+        (await alice.get("/_matrix/client/v3/account/whoami")).ok()
+        longest_s = max(longest_s, time.monotonic() - began)
+    answers = [(await each).status for each in flood]
+    # What is too much is refused at once; the others are let in, each after some 25 ms of computing.
+    assert set(answers) == {200, 429}
+    assert answers.count(200) >= 10
+    assert longest_s < 1
 
 
 async def test_where_clients_had_better_go(database_url: str, tmp_path: Path) -> None:

@@ -124,7 +124,7 @@ async def test_what_else_is_refused(server: TestServer) -> None:
     (await client.post(REGISTER, wanting(password="", auth=DUMMY))).error(400, "M_WEAK_PASSWORD")
     (await client.post(REGISTER, wanting(password="x" * 2000, auth=DUMMY))).error(400, "M_WEAK_PASSWORD")
     (await client.request("POST", REGISTER, b'"text"')).error(400, "M_BAD_JSON")
-    (await client.request("POST", REGISTER, wanting(username=5))).error(400, "M_BAD_JSON")
+    (await client.request("POST", REGISTER, {"username": 5})).error(400, "M_BAD_JSON")
     (await client.post(REGISTER, wanting(), kind="king")).error(400, "M_INVALID_PARAM")
     (await client.get(AVAILABLE)).error(400, "M_MISSING_PARAM")
     (await client.request("POST", REGISTER, b"x" * 70_000)).error(413, "M_TOO_LARGE")

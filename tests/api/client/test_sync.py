@@ -94,7 +94,8 @@ async def test_memory_and_database_tell_the_same(alice: Client, bob: Client, ser
     await alice.send(room, "warm up")
     since = (await waiting)["next_batch"]
     waiting = Deferred.fromCoroutine(bob.sync(since, timeout=30_000))
-    await alice.send(room, f"hello {bob.user_id}", **{"m.mentions": {"user_ids": [bob.user_id]}})
+    mention: dict[str, Any] = {"m.mentions": {"user_ids": [bob.user_id]}}
+    await alice.send(room, f"hello {bob.user_id}", **mention)
     from_memory = joined(await waiting, room)
     # A filter that the memory cannot serve, and that changes nothing.
     from_database = joined(
@@ -332,7 +333,7 @@ async def test_threads_have_counts_of_their_own(alice: Client, bob: Client) -> N
     await bob.join(room)
     root = await alice.send(room, "root")
     for number in range(2):
-        relation = {"m.relates_to": {"rel_type": "m.thread", "event_id": root}}
+        relation: dict[str, Any] = {"m.relates_to": {"rel_type": "m.thread", "event_id": root}}
         last = await alice.send(room, f"in thread {number}", **relation)
     by_thread = {"room": {"timeline": {"unread_thread_notifications": True}}}
     section = joined(await bob.sync(filter=by_thread), room)
