@@ -11,7 +11,7 @@ from homeserver.runtime.worker_pool import WorkerPool
 from homeserver.services.account_data import AccountData
 from homeserver.services.accounts import Accounts
 from homeserver.services.aliases import Aliases
-from homeserver.services.attempts import InMemoryAttempts
+from homeserver.services.attempts import DEFAULT_RATES, InMemoryAttempts
 from homeserver.services.authentication import Authentication
 from homeserver.services.devices import Devices
 from homeserver.services.event_context import EventContexts
@@ -105,7 +105,8 @@ def make_services(
 ) -> Services:
     """Wire the services of one server together."""
     names = UserNames(config.server_name)
-    passwords = Passwords(database, names, workers, InMemoryAttempts(clock))
+    attempts = InMemoryAttempts(clock, DEFAULT_RATES if config.rate_limits.enabled else {})
+    passwords = Passwords(database, names, workers, attempts)
     sessions = Sessions(database, clock)
     uia = UserInteractiveAuth(
         database,

@@ -49,7 +49,6 @@ class RequestParser:
         "_body_limit",
         "_body_limit_of",
         "_grown_body",
-        "_header_bytes",
         "_headers",
         "_is_upgrade",
         "_limits",
@@ -84,13 +83,13 @@ class RequestParser:
         self._headers: dict[bytes, bytes] = {}
         self._repeated: dict[bytes, list[bytes]] | None = None
         self._repetitions = 0
-        self._header_bytes = 0
         self._is_upgrade = False
         # Of a body with Content-Length, what is still to come.
         self._remaining = 0
         # The last bytes seen, as far as they may be the beginning of `_END`.
         self._tail = b""
-        # What came without any progress: header bytes so far, or chunk extensions and trailers.
+        # What came without any progress: the request up to the end of its header, or chunk extensions and
+        # trailers.
         self._unproductive_bytes = 0
 
     @property
@@ -176,10 +175,7 @@ class RequestParser:
         """A whole header line; blanks may follow the value."""
         if self.head is not None:
             return  # a trailer: permitted, and without meaning for us
-        self._header_bytes += len(name) + len(value) + 4
         headers = self._headers
-        if self._header_bytes > self._limits.header_bytes or len(headers) >= self._limits.header_count:
-            raise self._refuse(_header_too_large())
         name = name.lower()
         if name in headers:
             self._repeat(name, value.rstrip())
@@ -193,7 +189,7 @@ class RequestParser:
         values = self._repeated.setdefault(name, [self._headers[name]])
         values.append(value)
         self._repetitions += 1
-        if len(self._headers) + self._repetitions > self._limits.header_count:
+        if self._repetitions > self._limits.header_count:
             raise self._refuse(_header_too_large())
         self._headers[name] += b", " + value
 
@@ -212,6 +208,12 @@ class RequestParser:
 
     def _read_head(self) -> Head:
         headers = self._headers
+        limits = self._limits
+        if (
+            self._unproductive_bytes - len(self._target) > limits.header_bytes
+            or len(headers) + self._repetitions > limits.header_count
+        ):
+            raise _header_too_large()
         version = self._parser.get_http_version()
         if version not in ("1.1", "1.0"):
             raise _malformed("only HTTP/1.1 and HTTP/1.0 are spoken here", status=505)

@@ -3,6 +3,8 @@
 from typing import Final, Protocol
 
 import attrs
+import structlog
+from twisted.internet.defer import CancelledError
 
 from homeserver.core.errors import NotFound, UserInUse
 from homeserver.core.identifiers import DeviceID, UserID, localpart_of
@@ -16,6 +18,8 @@ from homeserver.storage import login_tokens, uia_sessions, users
 from homeserver.storage.users import User
 
 DEPARTURES_AT_ONCE: Final = 20
+
+_log = structlog.get_logger(__name__)
 
 
 class Departures(Protocol):
@@ -87,8 +91,11 @@ class Accounts:
 
     async def finish_departures(self) -> None:
         """Take deactivated users out of rooms that a crash has left them in. A loop's work."""
-        for user_id in await self.database.read(users.departing, limit=DEPARTURES_AT_ONCE):
-            await self._depart(user_id)
+        after = ""
+        while found := await self.database.read(users.departing, after=after, limit=DEPARTURES_AT_ONCE):
+            for user_id in found:
+                await self._depart(user_id)
+            after = found[-1]
 
     async def find(self, user_id: UserID) -> User | None:
         """The account, None if there is none."""
@@ -99,9 +106,16 @@ class Accounts:
         return await self.database.read(users.page, after=after, limit=limit, deactivated=deactivated)
 
     async def _depart(self, user_id: UserID) -> None:
-        if self.departures is not None:
+        """Leave the rooms; a failure is not the account's, which is closed, nor another's: the loop tries again."""
+        if self.departures is None:
+            return
+        try:
             await self.departures.leave_all_rooms(user_id)
             await self.database.write(users.departed, user_id)
+        except CancelledError:
+            raise
+        except Exception:  # noqa: BLE001 - whatever it is, the account is closed
+            _log.exception("a deactivated user could not leave all rooms", user=user_id)
 
 
 def set_password(

@@ -58,20 +58,29 @@ class Passwords:
         """
         claimed = self.names.claimed(name)
         counted = name[:MAX_COUNTED_NAME] if claimed is None else folded(claimed)
-        budgets = ((guessing, counted), (Guessing.ADDRESS, address))
+        # The address first: one that is over its limit does not use up the guesses at an account.
+        budgets = ((Guessing.ADDRESS, address), (guessing, counted))
         for kind, whom in budgets:
             await self.attempts.take(kind, whom)
-        found = (
-            None
-            if claimed is None
-            else await self.database.read(users.password_hash, claimed, folded(claimed))
-        )
+        is_failure = False
+        try:
+            checked = await self._compare(claimed, password)
+            is_failure = checked is None
+        finally:
+            # What was right does not count, nor what was not looked at because the server was too busy.
+            if not is_failure:
+                for kind, whom in budgets:
+                    await self.attempts.give_back(kind, whom)
+        return checked
+
+    async def _compare(self, claimed: UserID | None, password: str) -> CheckedPassword | None:
+        found = None
+        if claimed is not None:
+            found = await self.database.read(users.password_hash, claimed, folded(claimed))
         user_id, stored = (None, None) if found is None else found
         is_right, better_hash = await self.pool.run(verify, self.hasher, stored, password)
         if not is_right or user_id is None or stored is None:
             return None
-        for kind, whom in budgets:
-            await self.attempts.give_back(kind, whom)
         return CheckedPassword(user_id, stored, better_hash)
 
 

@@ -81,7 +81,10 @@ DEACTIVATE = statement(
 )
 ERASE = statement(update(users).where(_u.user_id == bindparam("the_user")).values(is_erased=1))
 DEPARTING = statement(
-    select(_u.user_id).where(_u.is_departing == 1).order_by(_u.user_id).limit(bindparam("limit"))
+    select(_u.user_id)
+    .where(_u.is_departing == 1, _u.user_id > bindparam("after"))
+    .order_by(_u.user_id)
+    .limit(bindparam("limit"))
 )
 DEPARTED = statement(update(users).where(_u.user_id == bindparam("the_user")).values(is_departing=0))
 DELETE_OWN_DATA = tuple(
@@ -181,9 +184,9 @@ def erase(tx: WriteTransaction, user_id: UserID) -> None:
         tx.execute(query, user_id=user_id)
 
 
-def departing(tx: ReadTransaction, *, limit: int) -> list[UserID]:
-    """Deactivated users who may still be in rooms."""
-    return [UserID(row[0]) for row in tx.all(DEPARTING, limit=limit)]
+def departing(tx: ReadTransaction, *, after: str, limit: int) -> list[UserID]:
+    """Deactivated users beyond `after` who may still be in rooms, in order."""
+    return [UserID(row[0]) for row in tx.all(DEPARTING, after=after, limit=limit)]
 
 
 def departed(tx: WriteTransaction, user_id: UserID) -> None:

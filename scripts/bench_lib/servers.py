@@ -229,7 +229,7 @@ class Instance:
         return f"{self.software.name} {what}; the end of its log:\n{tail or '(empty)'}"
 
     def last_words(self) -> str:
-        """Say whether the server has ended, and give the end of its log; nothing when there is nothing to say."""
+        """Say whether the server has ended, with the end of its log; empty when there is nothing to say."""
         try:
             self.check()
         except ServerError as ended:

@@ -111,7 +111,7 @@ class Gate:
     def _hold(self, tx: WriteTransaction) -> None:
         del tx
         if not self._opened.is_set():  # else it is run again, with others whose commit failed
-            REACTOR.callFromThread(self._entered.callback, None)
+            REACTOR.callFromThread(lambda: self._entered.callback(None))
             assert self._opened.wait(30)
 
 

@@ -1,5 +1,7 @@
 """Which commits wait for the disk, and that positions which were shown never come again."""
 
+from collections.abc import Callable
+
 import pytest
 from twisted.internet.threads import deferToThread
 
@@ -65,10 +67,12 @@ async def test_each_connection_that_takes_positions_leaps_first(url: str, writer
 
 @pytest.mark.parametrize("connection_class", [SqliteConnection, PostgresConnection])
 async def test_the_leap_is_durable(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, connection_class: type
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    connection_class: type[SqliteConnection | PostgresConnection],
 ) -> None:
     seen: list[bool] = []
-    begin = connection_class.begin_write
+    begin: Callable[..., None] = connection_class.begin_write
 
     def spy(connection: object, *, durable: bool) -> None:
         seen.append(durable)

@@ -51,7 +51,8 @@ async def test_numbers_that_a_failed_function_took_do_not_come_again(database: D
 def test_a_pool_gives_each_leased_number_once_in_any_order_of_events(events: list[int | None]) -> None:
     """An integer is a lease of that many numbers, None takes one."""
     pool = NumberPool()
-    leased, taken = 0, []
+    leased = 0
+    taken: list[int] = []
     for event in events:
         if event is not None:
             pool.add(leased, event)

@@ -144,7 +144,7 @@ async def test_a_function_that_swallows_an_error_is_found_out(database: Database
 
 def execute(url: str, sql: str) -> list[tuple[object, ...]]:
     with psycopg.connect(url, autocommit=True) as connection:
-        cursor = connection.execute(sql)  # type: ignore[call-overload]
+        cursor = connection.execute(sql)
         return list(cursor) if cursor.description else []
 
 
@@ -173,8 +173,10 @@ async def test_broken_connections_are_replaced_without_anybody_noticing(postgres
         await deferToThread(cut_all, postgres_url)
         reads = [database.read(kept) for _ in range(6)]
         writes = [database.write(keep, f"{number} {each}") for each in range(12)]
-        for each in (*reads, *writes):
+        for each in reads:
             await each
+        for done in writes:
+            await done
     assert len(await database.read(kept)) == 36
     await deferToThread(database.stop)
 

@@ -71,9 +71,10 @@ def test_a_deactivated_account_keeps_its_name_and_nothing_else(store: Store) -> 
     assert not store.write(users.set_password_hash, ALICE, "back again")
     assert not store.write(users.set_admin, ALICE, is_admin=True)
     assert not create(store, ALICE)
-    assert store.read(users.departing, limit=10) == [ALICE]
+    assert store.read(users.departing, after="", limit=10) == [ALICE]
+    assert store.read(users.departing, after=ALICE, limit=10) == []
     store.write(users.departed, ALICE)
-    assert store.read(users.departing, limit=10) == []
+    assert store.read(users.departing, after="", limit=10) == []
 
 
 def test_what_is_erased_is_the_users_own(store: Store) -> None:

@@ -167,3 +167,14 @@ async def test_what_is_refused(reading: Reading) -> None:
         assert answer.outcome == (401, "M_MISSING_TOKEN")
     for query in ({"from": "x"}, {"timeout": "long"}, {"room_id": "room"}):
         assert (await reading.get("/events", query)).outcome == (400, "M_INVALID_PARAM")
+
+
+async def test_a_second_request_does_not_make_the_first_one_deaf(reading: Reading) -> None:
+    story = await reading.story().begin("shared")
+    await story.member(ALICE, "join")
+    first = await listen(reading, ALICE)
+    second = await listen(reading, ALICE)
+    await until(lambda: len(reading.waiters) == 2)
+    await story.say("hello")
+    for waiting in (first, second):
+        assert bodies((await waiting).body) == ["hello"]

@@ -52,9 +52,10 @@ class FakeDepartures:
 
     left: list[UserID] = attrs.field(factory=list)
     is_broken: bool = False
+    stuck: set[UserID] = attrs.field(factory=set)
 
     async def leave_all_rooms(self, user_id: UserID) -> None:
-        if self.is_broken:
+        if self.is_broken or user_id in self.stuck:
             raise RuntimeError("no rooms today")
         self.left.append(user_id)
 

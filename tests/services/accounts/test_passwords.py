@@ -1,12 +1,14 @@
-from typing import Literal
+from typing import Literal, cast
 
 import argon2
+import attrs
 import pytest
+from twisted.internet import reactor
 from twisted.internet.defer import Deferred, DeferredList
 
 from homeserver.core.errors import LimitExceeded, WeakPassword
 from homeserver.core.identifiers import UserID
-from homeserver.runtime.worker_pool import WorkerPool
+from homeserver.runtime.worker_pool import Loop, WorkerPool
 from homeserver.services.attempts import Guessing
 from homeserver.services.passwords import (
     MAX_PASSWORD_BYTES,
@@ -117,6 +119,24 @@ async def test_failures_are_limited_by_address(stack: Stack) -> None:
     with pytest.raises(LimitExceeded):
         await stack.passwords.check("another", "wrong", address=HERE)
     assert await stack.passwords.check("another", "wrong", address="192.0.2.2") is None
+
+
+async def test_a_limited_address_does_not_use_an_account_up(stack: Stack, alice: UserID) -> None:
+    for number in range(30):
+        await stack.passwords.check(f"user{number}", "wrong", address=HERE)
+    for _ in range(30):
+        with pytest.raises(LimitExceeded):
+            await stack.passwords.check("alice", "wrong", address=HERE)
+    assert await stack.passwords.check("alice", "password", address="192.0.2.2") is not None
+
+
+async def test_a_busy_server_counts_nothing(stack: Stack, alice: UserID) -> None:
+    idle = WorkerPool(cast("Loop", reactor), threads=1, queue_limit=0)
+    busy = attrs.evolve(stack.passwords, pool=idle)
+    for _ in range(40):
+        with pytest.raises(LimitExceeded, match="busy"):
+            await busy.check("alice", "password", address=HERE)
+    assert await stack.passwords.check("alice", "password", address=HERE) is not None
 
 
 async def test_guesses_at_the_same_time_count_one_by_one(stack: Stack, alice: UserID) -> None:

@@ -1,0 +1,169 @@
+"""The migrations lead from nothing, and from every released schema, to what the tables say."""
+
+import ast
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import psycopg
+import pytest
+import sqlalchemy
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from homeserver.database import migrations
+from homeserver.database.drivers import Location
+from homeserver.database.errors import DatabaseError
+from homeserver.database.migrate import alembic_config, engine_url, upgrade
+from homeserver.database.schema import HEAD, REVISIONS, Schema, state_of
+from homeserver.database.tables import metadata
+from tests.api.server import Databases
+from tests.database.conftest import POSTGRES
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty(request: pytest.FixtureRequest, databases: Databases, tmp_path: Path) -> Location:
+    """A database without any table."""
+    if request.param == "sqlite":
+        return Location.parse(f"sqlite:///{tmp_path}/new/homeserver.db")
+    if POSTGRES not in os.environ:
+        pytest.skip(f"no PostgreSQL: {POSTGRES} is not set")
+    return Location.parse(databases._url_of(databases._create(None)))
+
+
+def differences(location: Location) -> list[object]:
+    """What a further migration would have to change."""
+    engine = sqlalchemy.create_engine(engine_url(location))
+    try:
+        with engine.connect() as connection:
+            context = MigrationContext.configure(connection, opts={"compare_type": True})
+            return list(compare_metadata(context, metadata))
+    finally:
+        engine.dispose()
+
+
+SQLITE_SCHEMA = (
+    "SELECT t.name, c.name, c.type, c.\"notnull\", c.dflt_value, c.pk, t.sql LIKE '%WITHOUT ROWID%'"
+    " FROM sqlite_master t, pragma_table_info(t.name) c WHERE t.type = 'table' AND t.name != 'alembic_version'",
+    "SELECT tbl_name, name, replace(sql, '\n', '') FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL",
+)
+POSTGRES_SCHEMA = (
+    "SELECT table_name, column_name, data_type, is_nullable, column_default FROM information_schema.columns"
+    " WHERE table_schema = 'public' AND table_name != 'alembic_version'",
+    "SELECT tablename, indexname, indexdef FROM pg_indexes"
+    " WHERE schemaname = 'public' AND tablename != 'alembic_version'",
+    "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint"
+    " WHERE connamespace = 'public'::regnamespace AND conrelid != 'alembic_version'::regclass",
+)
+
+
+def schema(location: Location) -> list[list[str]]:
+    """All columns, indexes and constraints as the database describes them: more than alembic compares."""
+    queries = SQLITE_SCHEMA if location.backend == "sqlite" else POSTGRES_SCHEMA
+    return [sorted(map(repr, execute(location, query))) for query in queries]
+
+
+def tables(location: Location) -> set[str]:
+    engine = sqlalchemy.create_engine(engine_url(location))
+    try:
+        return set(sqlalchemy.inspect(engine).get_table_names())
+    finally:
+        engine.dispose()
+
+
+def execute(location: Location, sql: str) -> list[tuple[object, ...]]:
+    if location.backend == "sqlite":
+        Path(location.target).parent.mkdir(exist_ok=True)
+        with closing(sqlite3.connect(location.target, isolation_level=None)) as connection:
+            return list(connection.execute(sql))
+    with psycopg.connect(location.target, autocommit=True) as connection:
+        cursor = connection.execute(sql.encode())
+        return list(cursor) if cursor.description else []
+
+
+def test_the_revisions_are_those_in_the_folder() -> None:
+    script = ScriptDirectory(str(Path(migrations.__file__).parent))
+    assert script.get_heads() == [HEAD]
+    in_order = [each.revision for each in script.walk_revisions()][::-1]
+    assert in_order == list(REVISIONS)
+
+
+def test_from_nothing(empty: Location) -> None:
+    assert state_of(empty) == (Schema.EMPTY, None)
+    upgrade(empty)
+    assert state_of(empty) == (Schema.CURRENT, HEAD)
+    assert differences(empty) == []
+    assert tables(empty) == {*metadata.tables, "alembic_version"}
+    assert execute(empty, "SELECT count(*) FROM stream") == [(1,)]
+
+
+def test_it_is_the_schema_that_the_tables_describe(
+    empty: Location, databases: Databases, tmp_path: Path
+) -> None:
+    upgrade(empty)
+    if empty.backend == "sqlite":
+        described = Location.parse(f"sqlite:///{tmp_path}/described.db")
+    else:
+        described = Location.parse(databases._url_of(databases._create(None)))
+    engine = sqlalchemy.create_engine(engine_url(described))
+    metadata.create_all(engine)
+    engine.dispose()
+    execute(described, "CREATE TABLE alembic_version (version_num TEXT)")
+    assert schema(empty) == schema(described)
+
+
+def test_twice_is_once(empty: Location) -> None:
+    upgrade(empty)
+    execute(empty, "UPDATE stream SET position = 77")
+    upgrade(empty)
+    assert execute(empty, "SELECT position FROM stream") == [(77,)]
+
+
+@pytest.mark.parametrize("revision", REVISIONS)
+def test_from_every_released_schema(empty: Location, revision: str) -> None:
+    upgrade(empty, revision)
+    execute(empty, "INSERT INTO profiles (user_id, field, value) VALUES ('@a:b', 'displayname', '\"A\"')")
+    execute(empty, "UPDATE stream SET position = 77")
+    upgrade(empty)
+    assert state_of(empty) == (Schema.CURRENT, HEAD)
+    assert differences(empty) == []
+    assert execute(empty, "SELECT position FROM stream") == [(77,)]
+    assert execute(empty, "SELECT user_id FROM profiles") == [("@a:b",)]
+
+
+def test_a_migration_that_fails_leaves_nothing_behind(empty: Location) -> None:
+    """Here a stranger's table has the name of one of ours."""
+    execute(empty, "CREATE TABLE users (a INTEGER)")
+    with pytest.raises(DatabaseError, match="users"):
+        upgrade(empty)
+    assert tables(empty) <= {"users"}
+    assert state_of(empty) == (Schema.EMPTY, None)
+    execute(empty, "DROP TABLE users")
+    upgrade(empty)
+    assert differences(empty) == []
+
+
+def test_a_later_schema_is_refused(empty: Location) -> None:
+    upgrade(empty)
+    execute(empty, "UPDATE alembic_version SET version_num = '9999'")
+    for use in (upgrade, state_of):
+        with pytest.raises(DatabaseError, match="9999"):
+            use(empty)
+
+
+def test_migrations_do_not_depend_on_the_tables() -> None:
+    """A migration says itself what it does: the tables go on changing after its release."""
+    for path in sorted((Path(migrations.__file__).parent / "versions").glob("0*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            module = node.module if isinstance(node, ast.ImportFrom) else None
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            assert not any("homeserver" in (name or "") for name in (module, *names)), path
+
+
+def test_alembic_finds_its_folder() -> None:
+    engine = sqlalchemy.create_engine("sqlite://")
+    with engine.connect() as connection:
+        assert ScriptDirectory.from_config(alembic_config(connection)).get_current_head() == HEAD
+    engine.dispose()
