@@ -21,13 +21,16 @@ def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databases]:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, databases: Databases, tmp_path: Path) -> str:
+def database_url(request: pytest.FixtureRequest, databases: Databases, tmp_path: Path) -> Iterator[str]:
     """The URL of an empty database of each kind."""
     if request.param == "sqlite":
-        return databases.sqlite(tmp_path)
-    if POSTGRES not in os.environ:
+        yield databases.sqlite(tmp_path)
+    elif POSTGRES not in os.environ:
         pytest.skip(f"no PostgreSQL: {POSTGRES} is not set")
-    return databases.postgresql()
+    else:
+        url = databases.postgresql()
+        yield url
+        databases.give_back(url)
 
 
 @pytest.fixture
@@ -55,3 +58,9 @@ async def bob(server: TestServer) -> Client:
 async def carol(server: TestServer) -> Client:
     """A third user."""
     return await server.user("carol")
+
+
+@pytest.fixture
+async def guest(server: TestServer) -> Client:
+    """A guest."""
+    return await server.guest()

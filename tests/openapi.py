@@ -19,6 +19,7 @@ from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT202012
 
 METHODS = ("get", "put", "post", "delete")
+_OF_TYPE = re.compile(r"/_matrix/client/v3/rooms/[^/]+/state/[^/]+")
 ERROR_SCHEMA = {
     "type": "object",
     "required": ["errcode", "error"],

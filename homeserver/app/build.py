@@ -86,6 +86,7 @@ class Server:
             await server.connections.shut_down(CLOSING_MS)
         self.services.follower.stop()
         await self._loops.stop()
+        await self.services.member_profiles.finish()
         await self.bus.stop()
         self._workers.stop()
         self.database.stop()

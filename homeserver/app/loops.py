@@ -35,7 +35,7 @@ def loops(services: Services, upkeep: Upkeep) -> list[Loop]:
         Loop("typing-prune", 3600.0, services.typing.prune),
         Loop("presence", 5.0, services.presence.expire),
         Loop("departures", 60.0, services.accounts.finish_departures),
-        Loop("member-profiles", 60.0, services.member_profiles.finish),
+        Loop("guests", 3600.0, services.guest_access.enforce_everywhere),
         Loop("room-purge", 60.0, services.room_purge.work),
         Loop("transactions", 600.0, upkeep.prune_transactions),
     ]

@@ -1,5 +1,6 @@
 """Bringing the schema up to date, with alembic. Only the command line imports this."""
 
+import sqlite3
 from pathlib import Path
 
 import sqlalchemy
@@ -12,15 +13,22 @@ from homeserver.database.errors import DatabaseError
 from homeserver.database.schema import HEAD, state_of
 
 
+_PATIENCE = {"sqlite": {"timeout": 60}, "postgresql": {}}
+"""SQLite waits so many seconds for another process that migrates; PostgreSQL waits for its lock in any case."""
+
+
 def upgrade(location: Location, revision: str = HEAD) -> None:
-    """Apply the migrations up to `revision`, each in a transaction; what is there already is left alone.
+    """Apply the migrations up to `revision`, all of them or none; what is there already is left alone.
 
     Errors: `DatabaseError` if the database cannot be opened, is of a later release, or refuses.
     """
     state_of(location)
     if location.backend == "sqlite":
         Path(location.target).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    engine = sqlalchemy.create_engine(engine_url(location))
+    engine = sqlalchemy.create_engine(engine_url(location), connect_args=_PATIENCE[location.backend])
+    if location.backend == "sqlite":
+        sqlalchemy.event.listen(engine, "connect", _leave_transactions_alone)
+        sqlalchemy.event.listen(engine, "begin", _begin)
     try:
         with engine.begin() as connection:
             if location.backend == "postgresql":
@@ -32,6 +40,17 @@ def upgrade(location: Location, revision: str = HEAD) -> None:
         raise DatabaseError(f"database: {location.shown} could not be upgraded: {reason}") from error
     finally:
         engine.dispose()
+
+
+def _leave_transactions_alone(connection: sqlite3.Connection, record: object) -> None:
+    """Python's driver would begin a transaction only with the first change of rows: after all new tables."""
+    del record
+    connection.isolation_level = None
+
+
+def _begin(connection: sqlalchemy.Connection) -> None:
+    """One process at a time; another finds the work done."""
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def engine_url(location: Location) -> sqlalchemy.URL:

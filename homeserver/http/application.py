@@ -166,4 +166,6 @@ def _response(result: object) -> Response:
         return result
     if isinstance(result, RawJson):
         return Response(result.status, JSON_HEADERS, result.body)
+    if result is None:
+        raise TypeError("an endpoint has returned nothing")
     return Response(200, JSON_HEADERS, encode(cast("JsonValue", result)))

@@ -139,10 +139,14 @@ class RequestParser:
         except httptools.HttpParserUpgrade:
             # The client would also speak another protocol; staying with HTTP/1.1 is our right.
             pass
+        except httptools.HttpParserCallbackError:
+            if self._refusal is None:
+                raise  # a bug of ours
+            raise self._refusal from None
         except httptools.HttpParserInvalidMethodError:
-            raise self._refusal or Unrecognized("unknown HTTP method", status=405) from None
+            raise Unrecognized("unknown HTTP method", status=405) from None
         except httptools.HttpParserError as error:
-            raise self._refusal or _malformed(str(error)) from None
+            raise _malformed(str(error)) from None
         if self.head is None:
             if self._unproductive_bytes > self._limits.target_bytes + 2 * self._limits.header_bytes:
                 raise _header_too_large()

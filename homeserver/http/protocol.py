@@ -250,7 +250,8 @@ class HttpProtocol(Protocol):
             pass  # the client has gone: that is what the status says
         except Exception:  # noqa: BLE001 - whatever it is, the connection must not stay as it is
             # The response may be half written: only a cut connection tells the client.
-            _log.exception("response failed", path=match.template)
+            _log.exception("response failed", route=match.template)
+            status = 500
             keep_alive = False
             if not self._is_lost:
                 self.abort()

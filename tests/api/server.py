@@ -95,6 +95,9 @@ class Client:
             decoded,
             {key.decode().lower(): values[0].decode() for key, values in response.headers.getAllRawHeaders()},
         )
+        # "Web Browser Clients" and "API Standards": of every answer, errors included.
+        assert answer.headers["access-control-allow-origin"] == "*"
+        assert not content or answer.headers["content-type"] == "application/json"
         if check and self.specification is not None:
             request = None if isinstance(body, bytes) else body
             self.specification.check(method, path, request, answer.status, decoded)
@@ -199,13 +202,26 @@ class TestServer:
         text = f"{nonce}\0{localpart}\0{PASSWORD}\0{role}"
         mac = hmac.new(SHARED_SECRET.encode(), text.encode(), hashlib.sha1).hexdigest()
         body = {"nonce": nonce, "username": localpart, "password": PASSWORD, "admin": admin, "mac": mac}
-        made = (await client.post("/_synapse/admin/v1/register", body)).ok()
-        return attrs.evolve(
-            client,
-            user_id=made["user_id"],
-            device_id=made["device_id"],
-            access_token=made["access_token"],
-        )
+        return _logged_in(client, (await client.post("/_synapse/admin/v1/register", body)).ok())
+
+    async def device(self, user: Client) -> Client:
+        """One more device of a user."""
+        client = self.anonymous()
+        identifier = {"type": "m.id.user", "user": user.user_id}
+        body = {"type": "m.login.password", "identifier": identifier, "password": PASSWORD}
+        return _logged_in(client, (await client.post(path_of("login"), body)).ok())
+
+    async def guest(self) -> Client:
+        """A new guest."""
+        client = self.anonymous()
+        return _logged_in(client, (await client.post(path_of("register"), kind="guest")).ok())
+
+
+def _logged_in(client: Client, made: Mapping[str, str]) -> Client:
+    """The client with what a login or a registration has given it."""
+    return attrs.evolve(
+        client, user_id=made["user_id"], device_id=made["device_id"], access_token=made["access_token"]
+    )
 
 
 @asynccontextmanager
@@ -219,12 +235,12 @@ async def running_server(
 ) -> AsyncIterator[TestServer]:
     """A server on a free port. `options` replace sections of the configuration."""
     sections: dict[str, Any] = {
+        "server_name": SERVER_NAME,
         "rate_limits": RateLimits(enabled=False),
-        "registration": Registration(enabled=True, shared_secret=SHARED_SECRET),
+        "registration": Registration(enabled=True, shared_secret=SHARED_SECRET, allow_guests=True),
         **options,
     }
     config = Config(
-        server_name=SERVER_NAME,  # type: ignore[arg-type]
         data_dir=folder,
         database=database,
         signing_key_path=folder / "signing.key",
@@ -262,7 +278,9 @@ class Databases:
         self._postgres_url = postgres_url
         self._template: Path | None = None
         self._postgres_template: str | None = None
+        self._seeds: dict[str, list[tuple[Any, ...]]] = {}
         self._made: list[str] = []
+        self._free: list[str] = []
 
     def sqlite(self, folder: Path) -> str:
         """The URL of a new SQLite database in `folder`."""
@@ -275,12 +293,20 @@ class Databases:
         return f"sqlite:///{folder / 'homeserver.db'}"
 
     def postgresql(self) -> str:
-        """The URL of a new PostgreSQL database."""
+        """The URL of a PostgreSQL database."""
         assert self._postgres_url is not None
+        if self._free:
+            return self._emptied(self._free.pop())
         if self._postgres_template is None:
             self._postgres_template = self._create(None)
-            upgrade(Location.parse(self._url_of(self._postgres_template)))
+            url = self._url_of(self._postgres_template)
+            upgrade(Location.parse(url))
+            self._seeds = _rows_by_table(url)
         return self._url_of(self._create(self._postgres_template))
+
+    def give_back(self, postgres_url: str) -> None:
+        """Nobody uses the database any more: the next test may have it. (To make one costs a second.)"""
+        self._free.append(postgres_url)
 
     def drop_all(self) -> None:
         """Drop the PostgreSQL databases that were made."""
@@ -300,6 +326,24 @@ class Databases:
         self._made.append(name)
         return name
 
+    def _emptied(self, url: str) -> str:
+        """The database with the rows of the template and no others."""
+        with psycopg.connect(url) as connection:
+            connection.execute("SET LOCAL lock_timeout = '10s'")  # who still holds a row has not been stopped
+            connection.execute("".join(f'DELETE FROM "{table}";' for table in self._seeds))
+            for table, rows in self._seeds.items():
+                for row in rows:
+                    values = ", ".join(["%s"] * len(row))
+                    connection.execute(f'INSERT INTO "{table}" VALUES ({values})', row)
+        return url
+
     def _url_of(self, name: str) -> str:
         base, _, _ = (self._postgres_url or "").rpartition("/")
         return f"{base}/{name}"
+
+
+def _rows_by_table(url: str) -> dict[str, list[tuple[Any, ...]]]:
+    """Everything that is in a PostgreSQL database."""
+    with psycopg.connect(url) as connection:
+        names = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
+        return {name: connection.execute(f'SELECT * FROM "{name}"').fetchall() for (name,) in names}

@@ -8,6 +8,7 @@ from typing import Any
 
 import attrs
 import pytest
+import structlog
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 
@@ -492,10 +493,13 @@ async def test_head_of_a_stream_does_not_start_it() -> None:
 
 @pytest.mark.parametrize("path", ["/broken", "/sized/5", "/sized/7"])
 async def test_a_stream_that_fails_is_seen_to_be_incomplete(path: str) -> None:
-    async with slow_server() as (server, _):
-        client = await server.connect()
-        client.send(request("GET", path) + request("GET", "/quick"))
-        await client.closed()
+    with structlog.testing.capture_logs() as lines:
+        async with slow_server() as (server, _):
+            client = await server.connect()
+            client.send(request("GET", path) + request("GET", "/quick"))
+            await client.closed()
+        assert [line["event"] for line in lines] == ["response failed", "request"]
+        assert lines[-1]["status"] == 500
         assert client.is_reset
         assert b"0\r\n\r\n" not in client.received
         assert client.received.count(b"HTTP/1.1") <= 1

@@ -172,6 +172,8 @@ class Api:
     async def unwritable(self, what: str) -> object:
         if what == "json":
             return {"a": object()}
+        if what == "nothing":
+            return None
         return Response(200, ((b"X", b"a\r\nSet-Cookie: b"),))
 
 
@@ -589,7 +591,7 @@ async def test_errors(what: str, status: int, expected: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/raise/bug", "/unwritable/json", "/unwritable/header", "/raise/unforeseen"]
+    "path", ["/raise/bug", "/unwritable/json", "/unwritable/header", "/unwritable/nothing"]
 )
 async def test_a_bug_is_logged_and_tells_the_client_nothing(path: str) -> None:
     with structlog.testing.capture_logs(processors=[structlog.contextvars.merge_contextvars]) as lines:

@@ -45,17 +45,25 @@ def differences(location: Location) -> list[object]:
 
 
 SQLITE_SCHEMA = (
-    "SELECT t.name, c.name, c.type, c.\"notnull\", c.dflt_value, c.pk, t.sql LIKE '%WITHOUT ROWID%'"
-    " FROM sqlite_master t, pragma_table_info(t.name) c WHERE t.type = 'table' AND t.name != 'alembic_version'",
+    (
+        "SELECT t.name, c.name, c.type, c.\"notnull\", c.dflt_value, c.pk, t.sql LIKE '%WITHOUT ROWID%'"
+        " FROM sqlite_master t, pragma_table_info(t.name) c WHERE t.type = 'table' AND t.name != 'alembic_version'"
+    ),
     "SELECT tbl_name, name, replace(sql, '\n', '') FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL",
 )
 POSTGRES_SCHEMA = (
-    "SELECT table_name, column_name, data_type, is_nullable, column_default FROM information_schema.columns"
-    " WHERE table_schema = 'public' AND table_name != 'alembic_version'",
-    "SELECT tablename, indexname, indexdef FROM pg_indexes"
-    " WHERE schemaname = 'public' AND tablename != 'alembic_version'",
-    "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint"
-    " WHERE connamespace = 'public'::regnamespace AND conrelid != 'alembic_version'::regclass",
+    (
+        "SELECT table_name, column_name, data_type, is_nullable, column_default FROM information_schema.columns"
+        " WHERE table_schema = 'public' AND table_name != 'alembic_version'"
+    ),
+    (
+        "SELECT tablename, indexname, indexdef FROM pg_indexes"
+        " WHERE schemaname = 'public' AND tablename != 'alembic_version'"
+    ),
+    (
+        "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint"
+        " WHERE connamespace = 'public'::regnamespace AND conrelid != 'alembic_version'::regclass"
+    ),
 )
 
 

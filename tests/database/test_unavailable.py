@@ -21,7 +21,6 @@ from homeserver.database.transactions import ReadTransaction, WriteTransaction
 from tests.database.conftest import Gate, open_database, outcome
 from tests.database.notes import keep, kept, names, position, publish
 
-
 T = TypeVar("T")
 
 

@@ -10,7 +10,7 @@ from homeserver.core.splice import array, object_of
 from homeserver.services.client_events import render
 from homeserver.services.sync.context import SyncContext
 from homeserver.services.sync.room_state import MEMBER, Roots, members_in, roots_of, state_nids
-from homeserver.services.sync.timeline import BEGINNING, Timeline, read_timeline
+from homeserver.services.sync.timeline import BEGINNING, Timeline, read_timeline, wanted
 from homeserver.services.sync.unread import UnreadCounts
 from homeserver.services.visibility import Reader
 from homeserver.storage import events, memberships, notifications, state
@@ -64,17 +64,21 @@ def joined_room(context: SyncContext, room: RoomOfUser, extras: RoomExtras) -> b
 
 
 def left_room(context: SyncContext, room: RoomOfUser, extras: RoomExtras) -> bytes:
-    """The room in the `leave` section: what the user may see up to leaving."""
-    since = _joined_at(context, room)
-    timeline = _timeline(context, room, since, newest=room.position)
-    whole = context.request.full_state or since is None
-    roots = roots_of(
-        context.tx, room, timeline, since=None if whole else since, upto=room.position, is_current=False
-    )
-    if not room.was_joined:
-        # Somebody who was only ever invited sees no more of the room than the end of the invite.
-        roots = Roots(roots.end, roots.end, roots.end)
-    section = _state(context, room, timeline, roots, [])
+    """The room in the `leave` section: what the user may see up to leaving, and the end of the membership itself.
+
+    Somebody who left and was banned later sees the ban, but nothing of what happened between the two.
+    """
+    since = context.request.since
+    departure = _departure(context, room)
+    if departure is None or (since is not None and departure <= since):
+        timeline, section = Timeline([], limited=False, prev_batch=context.upto), list[bytes]()
+    else:
+        known = _joined_at(context, room)
+        timeline = _timeline(context, room, known, newest=departure)
+        state_since = None if context.request.full_state else known
+        roots = roots_of(context.tx, room, timeline, since=state_since, upto=departure, is_current=False)
+        section = _state(context, room, timeline, roots, [])
+    _add_own_membership(context, room, timeline)
     name = "state_after" if context.request.use_state_after else "state"
     return object_of(
         {
@@ -83,6 +87,24 @@ def left_room(context: SyncContext, room: RoomOfUser, extras: RoomExtras) -> byt
             "account_data": object_of({"events": array(extras.account_data)}),
         }
     )
+
+
+def _departure(context: SyncContext, room: RoomOfUser) -> int | None:
+    """Up to where the user may see the room; `None` for nothing, since the user was only ever invited."""
+    if not room.was_joined:
+        return None
+    left_at = memberships.left_at(context.tx, room.room_nid, context.request.user_id)
+    return room.since_position if left_at is None else left_at
+
+
+def _add_own_membership(context: SyncContext, room: RoomOfUser, timeline: Timeline) -> None:
+    """Whatever the user may not see of the room, they are told what has become of their membership."""
+    matcher = context.request.filter.timeline
+    if any(event.event_nid == room.event_nid for event, _ in timeline.events):
+        return
+    own = events.of_nids(context.tx, [room.event_nid]).get(room.event_nid)
+    if own is not None and matcher.rooms.matches(room.room_id) and wanted(matcher, own):
+        timeline.events.append((own, room.membership))
 
 
 def _client_has(since: int | None, room: RoomOfUser) -> int | None:
@@ -160,12 +182,12 @@ def _state(
     if not nids:
         return []
     stored = events.of_nids(context.tx, nids.values())
-    wanted = [
+    shown_state = [
         (stored[nid], None)
         for key, nid in sorted(nids.items())
         if matcher.matches_all or matcher.matches(key[0], stored[nid].sender, has_url=False)
     ]
-    return render(context.tx, context.view(room), wanted)
+    return render(context.tx, context.view(room), shown_state)
 
 
 def _members_changed(context: SyncContext, roots: Roots) -> bool:

@@ -95,6 +95,8 @@ def _events(tx: ReadTransaction, after: int, upto: int) -> Iterator[Entry]:
     replaced_nids = {event.replaces_nid for event in new if event.replaces_nid is not None}
     replaced = events.of_nids(tx, replaced_nids) if replaced_nids else {}
     for event in new:
+        if event.room_nid not in rooms:
+            continue  # the room is being removed
         room_id, version = rooms[event.room_nid]
         topic = room_topic(room_id)
         position = event.position or 0

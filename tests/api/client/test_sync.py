@@ -423,3 +423,22 @@ async def test_many_waiting_clients_get_every_message_in_order(server: TestServe
 
 async def asyncio_turn() -> None:
     await Deferred.fromFuture(asyncio.ensure_future(asyncio.sleep(0)))
+
+
+async def test_a_ban_after_leaving_shows_nothing_of_the_time_between(alice: Client, bob: Client) -> None:
+    room = await alice.create_room(invite=[bob.user_id], name="before")
+    await bob.join(room)
+    await bob.leave(room)
+    since = (await bob.sync())["next_batch"]
+    await alice.set_state(room, "m.room.name", {"name": "secret"})
+    await alice.send(room, "secret")
+    (await alice.post(room_path(room, "ban"), {"user_id": bob.user_id})).ok()
+    whole = {"room": {"include_leave": True, "timeline": {"limit": 50}}}
+    for answer in (
+        await bob.sync(since),
+        await bob.sync(filter=whole),
+        await bob.sync(since, full_state="true"),
+    ):
+        section = answer["rooms"]["leave"][room]
+        assert section["timeline"]["events"][-1]["content"]["membership"] == "ban"
+        assert "secret" not in str(section)
