@@ -44,12 +44,12 @@ class LogLength:
 
 def checkpoint(location: Location, log_length: LogLength) -> None:
     """Move what readers no longer need from the log to the file; blocks. Errors: StorageUnavailable."""
-    connection = location.connector(read_only=False)()
-    if not isinstance(connection, SqliteConnection):
-        raise DatabaseError("database: a checkpoint needs SQLite")
     try:
-        log_length.note(connection.checkpoint())
-    except sqlite3.Error as error:
+        connection = location.connector(read_only=False)()
+        try:
+            if isinstance(connection, SqliteConnection):
+                log_length.note(connection.checkpoint())
+        finally:
+            connection.close()
+    except (DatabaseError, sqlite3.Error) as error:
         raise unavailable(error) or error from error
-    finally:
-        connection.close()

@@ -94,7 +94,7 @@ class Database:
     def checkpoint(self) -> None:
         """Fold SQLite's write-ahead log into its file; blocks, so call it in a thread. Nothing on PostgreSQL.
 
-        Errors: `StorageUnavailable`, `DatabaseError`.
+        Errors: `StorageUnavailable`.
         """
         if self.backend == "sqlite":
             checkpoint(self.location, self._log_length)

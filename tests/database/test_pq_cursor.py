@@ -112,10 +112,12 @@ def test_statements_survive_a_rollback(cursor: PqCursor) -> None:
 def test_a_lost_connection_is_a_temporary_failure(cursor: PqCursor, postgres_url: str, use: str) -> None:
     cursor.execute("SELECT 1")
     cut_all(postgres_url)
+    uses = {
+        "execute": lambda: cursor.execute("SELECT 1"),
+        "prepare": lambda: cursor.execute("SELECT 2"),
+        "command": lambda: cursor.command(b"BEGIN"),
+    }
     for _ in range(2):
         with pytest.raises(psycopg.Error) as caught:
-            if use == "command":
-                cursor.command(b"BEGIN")
-            else:
-                cursor.execute("SELECT 1" if use == "execute" else "SELECT 2")
+            uses[use]()
         assert unavailable(caught.value) is not None
