@@ -11,7 +11,8 @@ class Requester:
 
     `device_id` is None for an application service that names no device. `appservice_id` is the ID from the
     registration of the application service that makes the request, None for everybody else. `token_hash`
-    identifies the access token without being one.
+    identifies the access token without being one. Suspended users may do less. Spec: client-server API,
+    "Account suspension".
     """
 
     user_id: UserID
@@ -20,3 +21,4 @@ class Requester:
     is_admin: bool
     appservice_id: str | None
     token_hash: bytes = attrs.field(repr=False)
+    is_suspended: bool = False

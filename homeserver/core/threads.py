@@ -5,7 +5,7 @@ from typing import Final
 
 import attrs
 
-from homeserver.core.identifiers import EventID
+from homeserver.core.identifiers import MAX_IDENTIFIER_BYTES, EventID
 from homeserver.core.json import JsonObject
 
 MAIN: Final = "main"
@@ -34,6 +34,9 @@ def relation_of(content: JsonObject) -> Relation | None:
         return None
     rel_type, event_id = relates_to.get("rel_type"), relates_to.get("event_id")
     if not isinstance(rel_type, str) or not isinstance(event_id, str):
+        return None
+    # What can be the ID of no event; no database would take it for the ID of a thread.
+    if len(event_id) > MAX_IDENTIFIER_BYTES or "\0" in event_id:
         return None
     return Relation(rel_type, EventID(event_id))
 

@@ -55,6 +55,7 @@ class Caches:
         self.keys: Cache[tuple[str, str], int] = Cache(keys)
         self.key_names: Cache[int, tuple[str, str]] = Cache(keys)
         self.rooms: Cache[str, Any] = Cache(keys)
+        self.room_names: Cache[int, Any] = Cache(keys)
         self.power_levels: Cache[str, Any] = Cache(1_000)
         self.rulesets: Cache[bytes, Any] = Cache(500)
 

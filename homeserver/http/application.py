@@ -20,7 +20,7 @@ from homeserver.core.identifiers import ServerName
 from homeserver.core.json import JsonValue, encode
 from homeserver.core.requester import Requester
 from homeserver.database.errors import StorageUnavailable
-from homeserver.http.endpoints import Auth, Endpoint
+from homeserver.http.endpoints import Auth, Endpoint, EndpointError
 from homeserver.http.errors import error_response, unavailable_response, unexpected_response
 from homeserver.http.metrics import NoMetrics, RequestMetrics
 from homeserver.http.rate_limits import RateLimiter
@@ -67,7 +67,7 @@ def _logger() -> FilteringBoundLogger:
 class Application:
     """What a listener serves.
 
-    `server_authenticator` is needed if an endpoint is for other servers.
+    `server_authenticator` is needed if an endpoint is for other servers. Errors: EndpointError without.
     """
 
     router: Router
@@ -77,6 +77,10 @@ class Application:
     metrics: RequestMetrics = attrs.field(factory=NoMetrics)
     server_authenticator: ServerAuthenticator | None = None
     _log: FilteringBoundLogger = attrs.field(factory=_logger)
+
+    def __attrs_post_init__(self) -> None:
+        if self.router.is_for_servers and self.server_authenticator is None:
+            raise EndpointError("an endpoint is for other servers, and nobody knows their signatures")
 
     def match(self, method: str, path: str) -> Match:
         """The endpoint for a request whose header has arrived; `path` is as sent."""
@@ -124,7 +128,7 @@ class Application:
         requester: Requester | None = None
         origin: ServerName | None = None
         if spec.auth is Auth.SERVER:
-            assert self.server_authenticator is not None  # noqa: S101 - checked when the server was made
+            assert self.server_authenticator is not None  # noqa: S101 - checked when this was made
             origin = await self.server_authenticator.authenticate_server(request)
         elif spec.auth is not Auth.NONE:
             requester = await self._requester(request, spec.auth)

@@ -6,7 +6,7 @@ from typing import Final
 import attrs
 
 from homeserver.core.errors import MatrixError, Unrecognized
-from homeserver.http.endpoints import Endpoint, EndpointError
+from homeserver.http.endpoints import Auth, Endpoint, EndpointError
 
 _ALIASES: Final = (
     ("/_matrix/client/v3/", "/_matrix/client/r0/"),
@@ -85,7 +85,9 @@ class Router:
     def __init__(self, endpoints: Iterable[Endpoint], *, body_limit: int) -> None:
         self._root = _Node()
         self._body_limit = body_limit
+        self.is_for_servers = False
         for endpoint in endpoints:
+            self.is_for_servers |= endpoint.spec.auth is Auth.SERVER
             path = endpoint.spec.path
             self._add(path, endpoint)
             for new, old in _ALIASES:

@@ -279,7 +279,7 @@ class Appender:
             "membership": _membership_of(event),
             "state_root": self._root,
             "status": events.ACCEPTED,
-            "notify": notify.ordinary,
+            "notify": notify.ordinary | (notifications.HAS_EXCEPTIONS if notify.exceptions else 0),
             "thread_id": thread_of(event.content, self._relation_of),
             "redacted_by": None,
             "device_id": draft.device_id,

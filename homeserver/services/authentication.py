@@ -82,6 +82,7 @@ class Authentication:
             is_admin=bearer.is_admin,
             appservice_id=bearer.appservice_id,
             token_hash=token_hash,
+            is_suspended=bearer.is_suspended,
         )
 
     def _seen(self, bearer: Bearer, request: TokenRequest, now_ts: int) -> None:

@@ -2,17 +2,17 @@
 
 import attrs
 
-from homeserver.core.errors import InvalidParam
-from homeserver.core.identifiers import EventID, RoomID
+from homeserver.core.errors import InvalidParam, UserSuspended
+from homeserver.core.identifiers import EventID, RoomID, parse_event_id
 from homeserver.core.json import JsonObject
 from homeserver.core.requester import Requester
 from homeserver.database.database import Database
-from homeserver.database.transactions import WriteTransaction
+from homeserver.database.transactions import ReadTransaction, WriteTransaction
 from homeserver.rooms.append import Appender
 from homeserver.rooms.draft import Draft, Signer
 from homeserver.runtime.clock import Clock
 from homeserver.services.presence import Presence
-from homeserver.storage import client_transactions
+from homeserver.storage import client_transactions, events
 
 
 @attrs.frozen
@@ -29,7 +29,8 @@ class Messages:
     ) -> EventID:
         """Send a message event; the same `txn_id` from the same device gives the same event.
 
-        Errors: Forbidden if the auth rules or the power levels refuse; TooLarge past 65,536 bytes; BadJson.
+        Errors: Forbidden if the auth rules or the power levels refuse; TooLarge past 65,536 bytes; BadJson;
+        InvalidParam for a redaction of nothing; UserSuspended.
         Spec: client-server API, "Sending events to a room".
         """
         redacts = None
@@ -51,7 +52,8 @@ class Messages:
     ) -> EventID:
         """Redact an event; the same `txn_id` from the same device gives the same redaction.
 
-        Errors: Forbidden if the event is another's and the power level does not reach; NotFound.
+        Errors: Forbidden if the event is another's and the power level does not reach; NotFound;
+        UserSuspended if it is another's.
         Spec: client-server API, "Redactions".
         """
         draft = Draft(
@@ -66,22 +68,40 @@ class Messages:
 
     async def _send(self, requester: Requester, room_id: RoomID, draft: Draft, request: str) -> EventID:
         event_id = await self.database.write(
-            send_once, self.signer, room_id, draft, request, now_ts=self.clock.now_ts()
+            send_once,
+            self.signer,
+            room_id,
+            draft,
+            request,
+            now_ts=self.clock.now_ts(),
+            only_own=requester.is_suspended,
         )
         await self.presence.active(requester)
         return event_id
 
 
 def send_once(
-    tx: WriteTransaction, signer: Signer, room_id: RoomID, draft: Draft, request: str, *, now_ts: int
+    tx: WriteTransaction,
+    signer: Signer,
+    room_id: RoomID,
+    draft: Draft,
+    request: str,
+    *,
+    now_ts: int,
+    only_own: bool,
 ) -> EventID:
-    """Append the event, unless this device has already made this request."""
+    """Append the event, unless this device has already made this request.
+
+    With `only_own` the sender may redact own events, and do nothing else: UserSuspended.
+    """
     device = draft.device_id or ""
     # The lock comes first: another process may be doing the same request.
     appender = Appender.lock(tx, room_id, signer, now_ts=now_ts)
     done = client_transactions.result_of(tx, draft.sender, device, request)
     if done is not None:
         return EventID(done)
+    if only_own and not _redacts_own(tx, draft):
+        raise UserSuspended("You cannot do this while your account is suspended")
     event = appender.append(draft)
     appender.publish()
     client_transactions.remember(tx, draft.sender, device, request, result=event.event_id, now_ts=now_ts)
@@ -92,7 +112,13 @@ def _target_of(content: JsonObject) -> EventID:
     redacts = content.get("redacts")
     if not isinstance(redacts, str):
         raise InvalidParam("content.redacts must be the ID of the event to redact")
-    return EventID(redacts)
+    return parse_event_id(redacts)
+
+
+def _redacts_own(tx: ReadTransaction, draft: Draft) -> bool:
+    """Whether an event of the sender is to be redacted."""
+    target = None if draft.redacts is None else events.of(tx, draft.redacts)
+    return target is not None and target.sender == draft.sender
 
 
 def _device_of(requester: Requester) -> str:

@@ -28,6 +28,7 @@ class Bearer:
     is_guest: bool
     is_deactivated: bool
     is_locked: bool
+    is_suspended: bool
     appservice_id: str | None
 
 
@@ -46,6 +47,7 @@ BEARER = statement(
         users.c.is_guest,
         users.c.is_deactivated,
         users.c.is_locked,
+        users.c.is_suspended,
         users.c.appservice_id,
     )
     .join_from(access_tokens, users, users.c.user_id == _a.user_id)
@@ -75,7 +77,7 @@ def bearer_of(tx: ReadTransaction, token_hash: bytes) -> Bearer | None:
     row = tx.one(BEARER, token_hash=token_hash)
     if row is None:
         return None
-    is_admin, is_guest, is_deactivated, is_locked = map(bool, row[5:9])
+    is_admin, is_guest, is_deactivated, is_locked, is_suspended = map(bool, row[5:10])
     user_id, device_id, expires_ts, refresh_hash, replaces_hash = row[:5]
     return Bearer(
         user_id,
@@ -87,7 +89,8 @@ def bearer_of(tx: ReadTransaction, token_hash: bytes) -> Bearer | None:
         is_guest,
         is_deactivated,
         is_locked,
-        row[9],
+        is_suspended,
+        row[10],
     )
 
 

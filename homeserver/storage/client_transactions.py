@@ -1,5 +1,7 @@
 """What a client's request with a transaction id led to, kept for 24 hours."""
 
+import hashlib
+
 from sqlalchemy import bindparam, delete, select
 
 from homeserver.core.identifiers import UserID
@@ -16,12 +18,15 @@ RESULT = statement(
     )
 )
 INSERT = insert_into(client_transactions)
+LONGEST_KEY = 1000
+"""In bytes. Transaction ids have no limit, and what an index holds has one (PostgreSQL: 2,704 bytes)."""
+
 PRUNE = statement(delete(client_transactions).where(_t.created_ts < bindparam("before_ts")))
 
 
 def result_of(tx: ReadTransaction, user_id: UserID, device_id: str, request: str) -> str | None:
     """What the same request of the same device led to, `None` if it has not been done."""
-    result: str | None = tx.value(RESULT, user_id=user_id, device_id=device_id, request=request)
+    result: str | None = tx.value(RESULT, user_id=user_id, device_id=device_id, request=_key(request))
     return result
 
 
@@ -30,10 +35,16 @@ def remember(
 ) -> None:
     """The request is done; `result` answers its repetitions."""
     tx.execute(
-        INSERT, user_id=user_id, device_id=device_id, request=request, result=result, created_ts=now_ts
+        INSERT, user_id=user_id, device_id=device_id, request=_key(request), result=result, created_ts=now_ts
     )
 
 
 def prune(tx: WriteTransaction, *, before_ts: int) -> int:
     """Forget requests older than `before_ts`; gives how many."""
     return tx.execute(PRUNE, before_ts=before_ts)
+
+
+def _key(request: str) -> str:
+    """The request as it is, or its digest if it is long."""
+    encoded = request.encode()
+    return request if len(encoded) <= LONGEST_KEY else f"sha256 {hashlib.sha256(encoded).hexdigest()}"

@@ -13,6 +13,8 @@ from homeserver.database.transactions import ReadTransaction, WriteTransaction
 
 NOTIFIES = 1
 HIGHLIGHTS = 2
+HAS_EXCEPTIONS = 4
+"""In an event's own `notify`: for some members it means something else, see `push_outcomes`."""
 
 _e = events.c
 _o = push_outcomes.c

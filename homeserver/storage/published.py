@@ -75,5 +75,16 @@ def account_data_between(tx: ReadTransaction, *, after: int, upto: int) -> list[
 
 
 def rooms_of(tx: ReadTransaction, room_nids: set[int]) -> Mapping[int, tuple[RoomID, str]]:
-    """Room id and room version by number."""
-    return {row[0]: (row[1], row[2]) for row in tx.all(ROOMS, room_nids=sorted(room_nids))}
+    """Room id and room version by number; neither ever changes."""
+    cache = tx.caches.room_names
+    found: dict[int, tuple[RoomID, str]] = {}
+    for nid in room_nids:
+        name = cache.get(nid)
+        if name is not None:
+            found[nid] = name
+    missing = room_nids - found.keys()
+    if missing:
+        for nid, room_id, version in tx.all(ROOMS, room_nids=sorted(missing)):
+            found[nid] = name = (room_id, version)
+            tx.remember(cache, nid, name)
+    return found

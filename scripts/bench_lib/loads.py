@@ -187,4 +187,8 @@ async def messages(side: Side) -> Samples:
 async def database(side: Side) -> Samples:
     """Give what was measured while the data was made."""
     await side.populate()
-    return {"database.bytes": side.population.database_bytes_per_10000}
+    population = side.population
+    return {
+        "database.alone": population.alone_bytes_per_10000,
+        "database.crowded": population.crowded_bytes_per_10000,
+    }

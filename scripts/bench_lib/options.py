@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SCENARIOS = ("start", "send", "delivery", "polls", "sync", "messages", "database")
-POPULATION_VERSION = 1
+POPULATION_VERSION = 3
 """Raised whenever the data sets are built differently, so that older ones are not taken from the cache."""
 
 

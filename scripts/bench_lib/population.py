@@ -4,8 +4,10 @@ import dataclasses
 import json
 import shutil
 import sys
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from bench_lib import matrix
 from bench_lib.databases import Database
@@ -13,6 +15,7 @@ from bench_lib.http_client import Connection, for_each
 from bench_lib.options import POPULATION_VERSION, SENDERS, Scale
 from bench_lib.servers import Instance, Software
 
+Result = TypeVar("Result")
 MANIFEST = "population.json"
 
 
@@ -35,8 +38,10 @@ class Population:
     history_room: str
     since: list[str] = dataclasses.field(default_factory=list)
     """A sync token of each user, from the end of the building."""
-    database_bytes_per_10000: float = 0.0
-    """Growth of the database by 10,000 messages."""
+    alone_bytes_per_10000: float = 0.0
+    """Growth of the database by 10,000 messages in a room of one member."""
+    crowded_bytes_per_10000: float = 0.0
+    """The same in rooms of `Scale.members`, none of whom has read anything."""
 
 
 class _Builder:
@@ -88,26 +93,35 @@ class _Builder:
         await for_each(self._port, range(len(members)), build)
         return made
 
+    async def history(self, population: Population) -> int:
+        """Fill the room that is paged through; give the number of messages."""
+        count = self._scale.history
+        self._note(f"{count} messages in one room")
+        words = matrix.texts(1)
+
+        async def one(connection: Connection, number: int) -> None:
+            token, room_id = population.reader_token, population.history_room
+            await matrix.send_text(connection, token, room_id, f"fill{number}", next(words))
+
+        await for_each(self._port, range(count), one)
+        return count
+
     async def messages(self, population: Population) -> int:
         """Fill the rooms with messages, their members (but the reader) in turn; give the total."""
         scale = self._scale
-        jobs = [
-            (room_id, _members(population.tokens, scale, room), scale.messages)
-            for room, room_id in enumerate(population.rooms)
-        ]
-        jobs.insert(0, (population.history_room, [population.reader_token], scale.history))
-        total = sum(count for _, _, count in jobs)
-        self._note(f"{total} messages")
-        words = matrix.texts(1)
+        self._note(f"{scale.messages} messages in each of {scale.rooms} rooms")
+        words = matrix.texts(2)
 
-        async def fill(connection: Connection, job: tuple[str, list[str], int]) -> None:
-            room_id, senders, count = job
-            for number in range(count):
+        async def fill(connection: Connection, room: int) -> None:
+            senders = _members(population.tokens, scale, room)
+            for number in range(scale.messages):
                 token = senders[number % len(senders)]
-                await matrix.send_text(connection, token, room_id, f"fill{number}", next(words))
+                await matrix.send_text(
+                    connection, token, population.rooms[room], f"fill{number}", next(words)
+                )
 
-        await for_each(self._port, jobs, fill)
-        return total
+        await for_each(self._port, range(scale.rooms), fill)
+        return scale.rooms * scale.messages
 
     async def sync_tokens(self, population: Population) -> list[str]:
         """Sync every user once; give their tokens."""
@@ -129,21 +143,22 @@ def _members(users: list[str], scale: Scale, room: int) -> list[str]:
 
 async def _build(instance: Instance, database: Database, scale: Scale) -> Population:
     """Fill a server; between the steps it is stopped, so that its database can be measured."""
-    await instance.start()
-    population = await _Builder(instance, scale).users_and_rooms()
-    await instance.settle()
-    instance.stop()
-    before = database.used_bytes(instance.data_dir)
-    await instance.start()
-    messages = await _Builder(instance, scale).messages(population)
-    await instance.settle()
-    instance.stop()
-    grown = database.used_bytes(instance.data_dir) - before
-    population.database_bytes_per_10000 = grown / messages * 10_000
-    await instance.start()
-    population.since = await _Builder(instance, scale).sync_tokens(population)
-    await instance.settle()
-    instance.stop()
+
+    async def step(work: Callable[[_Builder], Awaitable[Result]]) -> tuple[Result, int]:
+        """Do a part on the running server; give its result, and the size of the database after it."""
+        await instance.start()
+        result = await work(_Builder(instance, scale))
+        await instance.settle()
+        instance.stop()
+        return result, database.used_bytes(instance.data_dir)
+
+    population, size = await step(lambda builder: builder.users_and_rooms())
+    count, grown = await step(lambda builder: builder.history(population))
+    population.alone_bytes_per_10000 = (grown - size) / count * 10_000
+    size = grown
+    count, grown = await step(lambda builder: builder.messages(population))
+    population.crowded_bytes_per_10000 = (grown - size) / count * 10_000
+    population.since, _ = await step(lambda builder: builder.sync_tokens(population))
     return population
 
 
@@ -166,6 +181,7 @@ class PopulationCache:
             instance.data_dir.mkdir(parents=True)
             database.create(instance.data_dir)
             population = await _build(instance, database, self._scale)
+            database.refresh_statistics(instance.data_dir)
             self._keep(place, instance, database, population)
             return population
         shutil.copytree(place, instance.data_dir)

@@ -100,7 +100,8 @@ def rows(scale: Scale) -> list[Row]:
         Row("sync.bytes", "size of the initial sync's answer", _size),
         Row("messages.rate", "/messages, events per second", _rate, 5.0, more_is_better=True),
         Row("messages.cpu", "/messages, CPU per event", _time),
-        Row("database.bytes", "database growth per 10,000 messages", _size, 0.4),
+        Row("database.alone", "database, 10,000 messages in a room of 1", _size, 0.4),
+        Row("database.crowded", f"database, 10,000 messages in rooms of {scale.members}, unread", _size, 0.4),
     ]
 
 
@@ -214,6 +215,7 @@ def facts(options: Options, sides: Sequence[Side], database: str) -> list[str]:
         "The sides take turns; while one is measured, the other is frozen.",
         f"CPU: user and system time of all processes of {servers}, until they are quiet again.",
         "Memory: PSS of the server's processes. Client busy: the load client's share of one core.",
+        "Both databases have fresh statistics (ANALYZE); SQLite gathers none by itself.",
         "Rate limits are off in both, presence is off in Synapse, clients sync with set_presence=offline.",
     ]
     for side in sides:

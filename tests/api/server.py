@@ -9,12 +9,13 @@ import sqlite3
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 from urllib.parse import quote, urlencode
 
 import attrs
 import psycopg
 import treq
+from sqlalchemy import bindparam, update
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.web.client import Agent, HTTPConnectionPool
@@ -24,6 +25,9 @@ from homeserver.config.sections import Config, Listener, RateLimits, Registratio
 from homeserver.core.signing import SigningKey
 from homeserver.database.drivers import Location
 from homeserver.database.migrate import upgrade
+from homeserver.database.statements import statement
+from homeserver.database.tables.accounts import users
+from homeserver.database.transactions import WriteTransaction
 from homeserver.runtime.clock import Clock, SystemClock
 from tests.openapi import Specification
 
@@ -216,11 +220,22 @@ class TestServer:
         client = self.anonymous()
         return _logged_in(client, (await client.post(path_of("register"), kind="guest")).ok())
 
+    async def restrict(self, user: Client, how: Literal["is_locked", "is_suspended"]) -> None:
+        """Lock or suspend a user's account."""
+        await self.server.database.write(_restrict, user.user_id, how)
+
 
 def _logged_in(client: Client, made: Mapping[str, str]) -> Client:
     """The client with what a login or a registration has given it."""
     return attrs.evolve(
         client, user_id=made["user_id"], device_id=made["device_id"], access_token=made["access_token"]
+    )
+
+
+def _restrict(tx: WriteTransaction, user_id: str, how: str) -> None:
+    tx.execute(
+        statement(update(users).where(users.c.user_id == bindparam("the_user")).values({how: 1})),
+        the_user=user_id,
     )
 
 

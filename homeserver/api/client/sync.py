@@ -4,10 +4,12 @@ from typing import Literal
 
 import attrs
 import msgspec
+from twisted.python.failure import Failure
 
 from homeserver.core.requester import Requester
 from homeserver.core.tokens import parse_stream_token
 from homeserver.http.endpoints import Auth, endpoint
+from homeserver.http.request import Request
 from homeserver.http.response import RawJson
 from homeserver.services.presence import Presence
 from homeserver.services.sync.filters import SyncFilters
@@ -35,19 +37,28 @@ class Sync:
     presence: Presence
 
     @endpoint("GET", "/_matrix/client/v3/sync", auth=Auth.GUEST_OK)
-    async def sync(self, requester: Requester, query: SyncQuery) -> RawJson:
+    async def sync(self, requester: Requester, request: Request, query: SyncQuery) -> RawJson:
         """What is new since the client's token, or all of it; waits until there is something."""
         since = parse_stream_token(query.since) if query.since else None
         compiled = await self.filters.of(requester.user_id, query.filter)
         timeout_ms = max(0, min(query.timeout, MAX_TIMEOUT_MS))
         await self.presence.touch(requester, query.set_presence, wait_ms=timeout_ms)
-        return RawJson(
-            await self.sync_service.sync(
+        gone = request.disconnected
+        try:
+            body = await self.sync_service.sync(
                 requester,
                 compiled,
                 since=since,
                 timeout_ms=timeout_ms,
                 full_state=query.full_state,
                 use_state_after=query.use_state_after,
+                gone=gone,
             )
-        )
+        finally:
+            gone.addErrback(_no_longer_of_interest)
+            gone.cancel()
+        return RawJson(body)
+
+
+def _no_longer_of_interest(_: Failure) -> None:
+    """Nobody waits for the client to go away any more."""

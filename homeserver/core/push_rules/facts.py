@@ -116,7 +116,9 @@ class EventFacts:
 
         These are whom it mentions and whom it may invite, of whatever server.
         """
-        users = {UserID(value) for _, value in self.elements(MENTIONS) if isinstance(value, str)}
+        mentioned = (value for _, value in self.elements(MENTIONS) if isinstance(value, str))
+        # Nobody has NUL in the user ID, and no database can look for it.
+        users = {UserID(user_id) for user_id in mentioned if "\0" not in user_id}
         if self.type == "m.room.member" and self.state_key is not None:
             users.add(UserID(self.state_key))
         return frozenset(users)

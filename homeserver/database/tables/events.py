@@ -23,7 +23,7 @@ events = Table(
     Column("state_root", BigInteger),
     # 0 accepted, 1 rejected, 2 soft-failed, 3 known only as part of a state or auth chain.
     Column("status", SmallInteger, nullable=False),
-    # What it means to a member with unmodified push rules: bit 0 notifies, bit 1 highlights.
+    # What it means to a member with unmodified push rules: bit 0 notifies, bit 1 highlights; bit 2: see push_outcomes.
     Column("notify", SmallInteger, nullable=False),
     # The root of the thread it belongs to, NULL for the main timeline.
     Column("thread_id", Text),

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 
 import structlog
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from homeserver.core.identifiers import UserID
@@ -12,7 +12,7 @@ from homeserver.database.errors import StorageUnavailable
 from homeserver.database.transactions import ReadTransaction
 from homeserver.runtime.clock import Clock
 from homeserver.services.sync.remembered import Remembered
-from homeserver.services.sync.tail import Tail, read_tail
+from homeserver.services.sync.tail import Tail, TailRows, read_tail
 from homeserver.services.sync.waiters import Waiters
 
 _log = structlog.get_logger(__name__)
@@ -41,13 +41,17 @@ class Follower:
         self._reading = False
         self._again = False
         self._hinted: set[str] = set()
+        self._blind = False
+        self._started = False
         self._stopped = False
         self._tick: IDelayedCall | None = None
 
     async def start(self) -> None:
-        """Begin at the stream's present end."""
-        self.tail = Tail(await self._database.read(_position))
+        """Begin at the stream's present end; hints before that are for nobody."""
+        self.tail.begin_anew(await self._database.read(_position))
+        self._started = True
         self._schedule()
+        self.hint()
 
     def stop(self) -> None:
         """Follow no more."""
@@ -60,13 +64,14 @@ class Follower:
         self._hinted.update(topics)
         if self._reading:
             self._again = True
-        elif not self._stopped:
+        elif self._started and not self._stopped:
             self._reading = True
             Deferred.fromCoroutine(self._advance())
 
     def lost_touch(self) -> None:
         """Hints may have been lost: what relied on them is dropped, and the stream is read again."""
         self._remembered.clear()
+        self._blind = True
         self.hint()
 
     async def _advance(self) -> None:
@@ -78,25 +83,41 @@ class Follower:
                 again = self._again
         except StorageUnavailable as error:
             _log.warning("the stream could not be followed", reason=str(error))
-        except Exception:  # noqa: BLE001 - following must go on, whatever one row held
-            # Waiting clients ask the database themselves until the next tick succeeds.
-            _log.exception("the stream could not be followed")
         finally:
             self._reading = False
 
     async def _read(self) -> None:
         hinted, self._hinted = self._hinted, set()
-        rows = await self._database.read(read_tail, after=self.tail.position, now_ts=self._clock.now_ts())
-        if rows.upto == self.tail.position:
-            return
-        topics = set(self.tail.extend(rows))
-        if rows.unsure:
-            # Of kinds that the tail does not follow, only the hints say whom they concern.
-            topics |= hinted
+        blind, self._blind = self._blind, False
+        try:
+            rows = await self._rows()
+        except BaseException:
+            # The next turn is to wake whom this one has not.
+            self._hinted |= hinted
+            self._blind |= blind
+            raise
+        topics = set(self.tail.extend(rows)) if rows.upto != self.tail.position else set()
+        # Of kinds that the tail does not follow, only the hints say whom they concern. A hint may come after its rows.
+        topics |= hinted
         for topic in topics:
             if topic.startswith("user:"):
                 self._remembered.forget_rooms(UserID(topic[5:]))
-        self._waiters.wake(topics)
+        if rows.skipped:
+            self._remembered.clear()
+        if rows.skipped or (blind and rows.unsure):
+            self._waiters.wake_all()
+        else:
+            self._waiters.wake(topics)
+
+    async def _rows(self) -> TailRows:
+        """What is new. If it cannot be read, whatever one row holds, the tail goes on behind it."""
+        try:
+            return await self._database.read(read_tail, after=self.tail.position, now_ts=self._clock.now_ts())
+        except (StorageUnavailable, CancelledError):
+            raise
+        except Exception:  # noqa: BLE001 - as above
+            _log.exception("the stream could not be followed", after=self.tail.position)
+            return TailRows(await self._database.read(_position), [], unsure=True, skipped=True)
 
     def _schedule(self) -> None:
         if not self._stopped:

@@ -46,9 +46,11 @@ class Sync:
         timeout_ms: int,
         full_state: bool,
         use_state_after: bool,
+        gone: Deferred[None],
     ) -> bytes:
         """The body of the response to one sync. `since` is the position of the client's token.
 
+        `gone` fires if the client goes away: then nothing is waited for any more.
         Waits up to `timeout_ms` for something new, if the client has a token and asks for no full state.
         Spec: client-server API, "Syncing".
         """
@@ -67,13 +69,15 @@ class Sync:
             return (await self._read(request)).body
         asking = _Poll(requester.user_id, device_id, filter, since, use_state_after)
         deadline_ms = self.clock.monotonic_ms() + min(timeout_ms, MAX_TIMEOUT_MS)
+        gone.addCallback(asking.give_up)
         return await self._poll(asking, deadline_ms)
 
     async def _poll(self, poll: "_Poll", deadline_ms: int) -> bytes:
         """Answer as soon as there is something new, or when the time is up."""
         position = poll.since
-        # Who does not want to wait wants all there is now; the memory may be a moment behind.
-        asks_database = self.clock.monotonic_ms() >= deadline_ms
+        # Who does not want to wait wants all there is now; the memory may be a moment behind. It may also be behind the
+        # token, which another process gave; a token from before the database was restored leads back to what is there.
+        asks_database = self.clock.monotonic_ms() >= deadline_ms or position > self.follower.tail.position
         while True:
             rooms = await self._rooms(poll.user_id)
             body = None if asks_database else self._from_memory(poll, rooms, position)
@@ -84,14 +88,16 @@ class Sync:
                     return answer.body
                 # Nothing up to there; what came while the database was asked stands in the tail.
                 position = answer.upto
+                if position < poll.since:
+                    poll = attrs.evolve(poll, since=position)
                 continue
             if body:
                 return body
             left_ms = deadline_ms - self.clock.monotonic_ms()
-            if left_ms <= 0 or self.waiters.closing:
+            if left_ms <= 0 or self.waiters.closing or poll.is_given_up:
                 return self._nothing(poll, position)
             # Nothing falls between looking and waiting: both happen without a pause.
-            await self._wait(poll.user_id, rooms.topics, left_ms)
+            await self._wait(poll, rooms.topics, left_ms)
 
     def _from_memory(self, poll: "_Poll", rooms: UserRooms, position: int) -> bytes | None:
         """The answer, empty if there is nothing new after `position`; `None` if the database must be asked."""
@@ -167,9 +173,10 @@ class Sync:
                 remembered.remember_rooms(user_id, rooms)
         return rooms
 
-    async def _wait(self, user_id: UserID, topics: frozenset[str], timeout_ms: int) -> None:
-        """Until one of the topics is told something, or the time is up."""
-        waiter = self.waiters.add(user_id, topics)
+    async def _wait(self, poll: "_Poll", topics: frozenset[str], timeout_ms: int) -> None:
+        """Until one of the topics is told something, the time is up, or the client has gone."""
+        waiter = self.waiters.add(poll.user_id, topics)
+        poll.waiting = waiter.woken
         call = self.reactor.callLater(timeout_ms / 1000, _fire, waiter.woken)
         try:
             await waiter.woken
@@ -179,15 +186,23 @@ class Sync:
                 call.cancel()
 
 
-@attrs.frozen(slots=True)
+@attrs.define(slots=True, eq=False)
 class _Poll:
-    """An incremental sync that may wait."""
+    """An incremental sync that may wait; `waiting` is what it waits for at the moment."""
 
     user_id: UserID
     device_id: str
     filter: CompiledFilter
     since: int
     use_state_after: bool
+    waiting: Deferred[None] | None = None
+    is_given_up: bool = False
+
+    def give_up(self, _: None) -> None:
+        """The client has gone away."""
+        self.is_given_up = True
+        if self.waiting is not None:
+            _fire(self.waiting)
 
 
 def joined_rooms(tx: ReadTransaction, user_id: UserID) -> tuple[int, Collection[RoomID]]:

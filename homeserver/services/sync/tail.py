@@ -59,12 +59,19 @@ class Entry:
 
 @attrs.frozen(slots=True)
 class TailRows:
-    """What was new; `unsure` tells that rows were published which the tail does not follow."""
+    """What was new; `unsure` tells that rows were published which the tail does not follow.
+
+    With `skipped` it was too much to be read: the tail begins anew at `upto`.
+    """
 
     upto: int
     entries: list[Entry]
     unsure: bool
+    skipped: bool = False
 
+
+MOST_BEHIND = 50_000
+"""Positions. Who is further behind (the process was suspended) does not read all of it into memory."""
 
 _FOLLOWED = (Kind.EVENTS, Kind.RECEIPTS, Kind.TYPING, Kind.ACCOUNT_DATA)
 
@@ -73,6 +80,8 @@ def read_tail(tx: ReadTransaction, *, after: int, now_ts: int) -> TailRows:
     """Everything that was published after a position."""
     stream = tx.stream_row()
     upto = stream.position
+    if upto - after > MOST_BEHIND:
+        return TailRows(upto, [], unsure=True, skipped=True)
     entries: list[Entry] = []
     if stream.changed_since(Kind.EVENTS, after):
         entries += _events(tx, after, upto)
@@ -91,7 +100,9 @@ def read_tail(tx: ReadTransaction, *, after: int, now_ts: int) -> TailRows:
 def _events(tx: ReadTransaction, after: int, upto: int) -> Iterator[Entry]:
     new = events.published(tx, after=after, upto=upto)
     rooms = published.rooms_of(tx, {event.room_nid for event in new})
-    outcomes = notifications.outcomes(tx, after=after, upto=upto)
+    outcomes: Mapping[int, Mapping[str, int]] = {}
+    if any(event.notify & notifications.HAS_EXCEPTIONS for event in new):
+        outcomes = notifications.outcomes(tx, after=after, upto=upto)
     replaced_nids = {event.replaces_nid for event in new if event.replaces_nid is not None}
     replaced = events.of_nids(tx, replaced_nids) if replaced_nids else {}
     for event in new:
@@ -179,6 +190,8 @@ class Tail:
 
     def extend(self, rows: TailRows) -> Collection[str]:
         """Take over what was read; gives the topics to wake."""
+        if rows.skipped:
+            self.begin_anew(rows.upto)
         self._entries.extend(rows.entries)
         self.position = rows.upto
         if rows.unsure:
@@ -186,6 +199,11 @@ class Tail:
         while len(self._entries) > self.MOST:
             self.floor = self._entries.popleft().position
         return {entry.topic for entry in rows.entries}
+
+    def begin_anew(self, position: int) -> None:
+        """Know nothing of what came before `position`."""
+        self._entries.clear()
+        self.position = self.floor = self.unsure = position
 
     def holds(self, since: int) -> bool:
         """Whether the tail knows everything after `since`."""

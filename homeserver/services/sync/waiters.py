@@ -67,10 +67,14 @@ class Waiters:
             keys.update(self._listeners.get(topic, ()))
         _fire([waiter for key in keys for waiter in self._waiting.get(key, ())])
 
+    def wake_all(self) -> None:
+        """Wake everybody: it is not known whom it concerns."""
+        _fire([waiter for waiting in self._waiting.values() for waiter in waiting])
+
     def close(self) -> None:
         """Wake everybody for good: the server is shutting down, and open polls are answered."""
         self._closing = True
-        _fire([waiter for waiting in self._waiting.values() for waiter in waiting])
+        self.wake_all()
 
     def __len__(self) -> int:
         return sum(map(len, self._waiting.values()))

@@ -6,15 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.api.room_reading_harness import Reading, serving_rooms
-from tests.api.user_data_harness import Api, serving_user_data
 from tests.openapi import Specification
-
-
-@pytest.fixture
-async def api(tmp_path: Path) -> AsyncIterator[Api]:
-    """The endpoints of what users keep and signal."""
-    async with serving_user_data(tmp_path) as served:
-        yield served
 
 
 @pytest.fixture

@@ -1,69 +1,115 @@
 """Client-server API, `receipts.yaml`."""
 
+from typing import Any
+
+import attrs
 import pytest
 
-from homeserver.core.receipts import Receipt
-from homeserver.storage import receipts, rooms
-from tests.api.user_data_harness import ALICE, BOB, GUEST, LAST, REPLY, ROOM, ROOT, Api
-
-PATH = f"/rooms/{ROOM}/receipt"
+from tests.api.server import Client, path_of, room_path
 
 
-async def seen_by_bob(api: Api) -> list[Receipt]:
-    nid = await api.database.read(rooms.nid_of, ROOM)
-    assert nid is not None
-    return (await api.database.read(receipts.since, BOB, [nid], since=0, upto=2**62)).get(nid, [])
+@attrs.frozen
+class Conversation:
+    """A room of both with a thread in it: `$root`, a `$reply` in its thread, and the `$last` message."""
+
+    alice: Client
+    bob: Client
+    room: str
+    events: dict[str, str]
+    since: str
+
+    def path(self, receipt_type: str, event: str) -> str:
+        return room_path(self.room, "receipt", receipt_type, self.events.get(event, event))
+
+    async def seen_by_bob(self) -> Any:
+        """The contents of the `m.receipt` events that Bob gets."""
+        answer = await self.bob.sync(self.since)
+        if "rooms" not in answer:
+            return []
+        events = answer["rooms"]["join"][self.room]["ephemeral"]["events"]
+        assert {event["type"] for event in events} == {"m.receipt"}
+        return [event["content"] for event in events]
 
 
-async def test_a_receipt_is_sent(api: Api) -> None:
-    answer = await api.post(f"{PATH}/m.read/{LAST}", {})
-    assert (answer.status, answer.body) == (200, {})
-    assert [(receipt.user_id, receipt.event_id) for receipt in await seen_by_bob(api)] == [(ALICE, LAST)]
+@pytest.fixture
+async def talk(alice: Client, bob: Client) -> Conversation:
+    room = await alice.create_room(preset="public_chat")
+    await bob.join(room)
+    root = await bob.send(room, "root")
+    reply = await bob.send(room, "reply", **{"m.relates_to": {"rel_type": "m.thread", "event_id": root}})
+    events = {"$root": root, "$reply": reply, "$last": await bob.send(room, "last")}
+    return Conversation(alice, bob, room, events, (await bob.sync())["next_batch"])
 
 
-async def test_the_body_may_be_missing(api: Api) -> None:
-    assert (await api.call("POST", f"{PATH}/m.read/{LAST}")).status == 200
+async def test_a_receipt_is_shown_and_never_moves_back(talk: Conversation) -> None:
+    assert (await talk.alice.post(talk.path("m.read", "$last"), {})).ok() == {}
+    (content,) = await talk.seen_by_bob()
+    receipt = content[talk.events["$last"]]["m.read"][talk.alice.user_id]
+    assert receipt.keys() == {"ts"}
+    assert receipt["ts"] > 1_600_000_000_000
+    (await talk.alice.post(talk.path("m.read", "$root"), {})).ok()
+    assert await talk.seen_by_bob() == [content]
 
 
-async def test_private_receipts_are_not_shown(api: Api) -> None:
-    assert (await api.post(f"{PATH}/m.read.private/{LAST}", {})).status == 200
-    assert await seen_by_bob(api) == []
+async def test_a_threaded_receipt_on_a_thread_and_on_its_root(talk: Conversation) -> None:
+    in_thread = {"thread_id": talk.events["$root"]}
+    (await talk.alice.post(talk.path("m.read", "$root"), in_thread)).ok()
+    (await talk.alice.post(talk.path("m.read", "$reply"), in_thread)).ok()
+    (await talk.alice.post(talk.path("m.read", "$last"), {"thread_id": "main"})).ok()
+    shown = {
+        (event_id, receipts["m.read"][talk.alice.user_id]["thread_id"])
+        for content in await talk.seen_by_bob()
+        for event_id, receipts in content.items()
+    }
+    assert shown == {(talk.events["$reply"], talk.events["$root"]), (talk.events["$last"], "main")}
 
 
-async def test_a_threaded_receipt(api: Api) -> None:
-    assert (await api.post(f"{PATH}/m.read/{REPLY}", {"thread_id": ROOT})).status == 200
-    assert [receipt.thread_id for receipt in await seen_by_bob(api)] == [ROOT]
-
-
-async def test_the_fully_read_marker_is_set_here_too(api: Api) -> None:
-    assert (await api.post(f"{PATH}/m.fully_read/{LAST}", {})).status == 200
-    marker = await api.get(f"/user/{ALICE}/rooms/{ROOM}/account_data/m.fully_read")
-    assert marker.body == {"event_id": LAST}
-    assert await seen_by_bob(api) == []
+async def test_private_receipts_and_markers_are_not_shown(talk: Conversation) -> None:
+    (await talk.alice.post(talk.path("m.read.private", "$last"), {})).ok()
+    (await talk.alice.post(talk.path("m.fully_read", "$last"), {})).ok()
+    assert await talk.seen_by_bob() == []
+    path = path_of("user", talk.alice.user_id, "rooms", talk.room, "account_data", "m.fully_read")
+    assert (await talk.alice.get(path)).ok() == {"event_id": talk.events["$last"]}
+    (own,) = (await talk.alice.sync())["rooms"]["join"][talk.room]["ephemeral"]["events"]
+    assert list(own["content"][talk.events["$last"]]) == ["m.read.private"]
 
 
 @pytest.mark.parametrize(
-    ("receipt_type", "event_id", "body"),
+    ("receipt_type", "event", "body"),
     [
-        ("m.read", LAST, {"thread_id": 5}),
-        ("m.read", LAST, {"thread_id": ""}),
-        ("m.read", LAST, {"thread_id": ROOT}),
-        ("m.read", REPLY, {"thread_id": "main"}),
-        ("m.fully_read", LAST, {"thread_id": "main"}),
-        ("m.unknown", LAST, {}),
+        ("m.read", "$last", {"thread_id": 5}),
+        ("m.read", "$last", {"thread_id": None}),
+        ("m.read", "$last", {"thread_id": ""}),
+        ("m.read", "$last", {"thread_id": "$root"}),
+        ("m.read", "$last", {"thread_id": "\0"}),
+        ("m.read", "$reply", {"thread_id": "main"}),
+        ("m.fully_read", "$last", {"thread_id": "main"}),
+        ("m.unknown", "$last", {}),
         ("m.read", "no-event-id", {}),
     ],
 )
-async def test_what_is_invalid(api: Api, receipt_type: str, event_id: str, body: object) -> None:
-    answer = await api.post(f"{PATH}/{receipt_type}/{event_id}", body)
-    assert (answer.status, answer.errcode) == (400, "M_INVALID_PARAM")
-    assert await seen_by_bob(api) == []
+async def test_what_is_invalid(
+    talk: Conversation, receipt_type: str, event: str, body: dict[str, object]
+) -> None:
+    thread = body.get("thread_id")
+    if isinstance(thread, str) and thread in talk.events:
+        body = {"thread_id": talk.events[thread]}
+    (await talk.alice.post(talk.path(receipt_type, event), body)).error(400, "M_INVALID_PARAM")
+    assert await talk.seen_by_bob() == []
 
 
-async def test_events_and_rooms_that_are_not_the_users(api: Api) -> None:
-    answer = await api.post(f"{PATH}/m.read/$unknown", {})
-    assert (answer.status, answer.errcode) == (404, "M_NOT_FOUND")
-    answer = await api.post(f"/rooms/!other:x/receipt/m.read/{LAST}", {})
-    assert (answer.status, answer.errcode) == (403, "M_FORBIDDEN")
-    answer = await api.post(f"{PATH}/m.read/{LAST}", {}, by=GUEST)
-    assert (answer.status, answer.errcode) == (403, "M_GUEST_ACCESS_FORBIDDEN")
+async def test_events_and_rooms_that_are_not_the_users(
+    talk: Conversation, carol: Client, guest: Client
+) -> None:
+    elsewhere = await talk.alice.create_room()
+    other = await talk.alice.send(elsewhere, "elsewhere")
+    for event in ("$unknown", other):
+        (await talk.alice.post(talk.path("m.read", event), {})).error(404, "M_NOT_FOUND")
+    (await carol.post(talk.path("m.read", "$last"), {})).error(403, "M_FORBIDDEN")
+    (await guest.post(talk.path("m.read", "$last"), {})).error(403, "M_GUEST_ACCESS_FORBIDDEN")
+    nowhere = room_path("!none:x", "receipt", "m.read", talk.events["$last"])
+    (await talk.alice.post(nowhere, {})).error(403, "M_FORBIDDEN")
+    (await talk.alice.post(talk.path("m.read", "$last"), [])).error(400, "M_BAD_JSON")
+    (await talk.alice.post(talk.path("m.read", "$last"), b"{")).error(400, "M_NOT_JSON")
+    await talk.alice.leave(talk.room)
+    (await talk.alice.post(talk.path("m.read", "$last"), {})).error(403, "M_FORBIDDEN")

@@ -442,3 +442,16 @@ async def test_a_ban_after_leaving_shows_nothing_of_the_time_between(alice: Clie
         section = answer["rooms"]["leave"][room]
         assert section["timeline"]["events"][-1]["content"]["membership"] == "ban"
         assert "secret" not in str(section)
+
+
+async def test_a_client_that_goes_away_is_waited_for_no_longer(server: TestServer, alice: Client) -> None:
+    await alice.create_room()
+    since = (await alice.sync())["next_batch"]
+    waiters = server.server.services.waiters
+    waiting = Deferred.fromCoroutine(alice.sync(since, timeout=60_000))
+    while len(waiters) == 0:
+        await asyncio_turn()
+    waiting.addErrback(lambda _: None)
+    waiting.cancel()
+    while len(waiters) > 0:
+        await asyncio_turn()

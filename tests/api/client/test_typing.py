@@ -1,42 +1,95 @@
 """Client-server API, `typing.yaml`."""
 
+from pathlib import Path
+from typing import Any
+
+import attrs
 import pytest
+from twisted.internet.defer import Deferred
 
-from homeserver.core.identifiers import UserID
 from homeserver.runtime.clock import SystemClock
-from homeserver.storage import rooms, typing
-from tests.api.user_data_harness import ALICE, BOB, ROOM, Api
-
-PATH = f"/rooms/{ROOM}/typing/{ALICE}"
+from tests.api.server import Client, room_path, running_server
+from tests.openapi import Specification
 
 
-async def who(api: Api) -> list[UserID]:
-    nid = await api.database.read(rooms.nid_of, ROOM)
-    assert nid is not None
-    return (await api.database.read(typing.now, [nid], now_ts=SystemClock().now_ts())).get(nid, [])
+def typing_in(answer: Any, room: str) -> list[str]:
+    (event,) = answer["rooms"]["join"][room]["ephemeral"]["events"]
+    assert event["type"] == "m.typing"
+    users: list[str] = event["content"]["user_ids"]
+    return users
 
 
-async def test_typing_starts_and_stops(api: Api) -> None:
-    answer = await api.put(PATH, {"typing": True, "timeout": 30_000})
-    assert (answer.status, answer.body) == (200, {})
-    assert await who(api) == [ALICE]
-    assert (await api.put(PATH, {"typing": False})).status == 200
-    assert await who(api) == []
+async def test_typing_starts_and_stops(alice: Client, bob: Client) -> None:
+    room = await alice.create_room(preset="public_chat")
+    await bob.join(room)
+    since = (await alice.sync())["next_batch"]
+    path = room_path(room, "typing", bob.user_id)
+    for body in ({"typing": True, "timeout": 30_000}, {"typing": True}):
+        assert (await bob.put(path, body)).ok() == {}
+        answer = await alice.sync(since)
+        assert typing_in(answer, room) == [bob.user_id]
+    (await alice.put(room_path(room, "typing", alice.user_id), {"typing": True})).ok()
+    assert set(typing_in(await alice.sync(since), room)) == {alice.user_id, bob.user_id}
+    for body in ({"typing": False}, {"typing": False, "timeout": 5_000}):
+        (await bob.put(path, body)).ok()
+        assert typing_in(await alice.sync(answer["next_batch"]), room) == [alice.user_id]
 
 
-async def test_the_timeout_may_be_missing(api: Api) -> None:
-    assert (await api.put(PATH, {"typing": True})).status == 200
-    assert await who(api) == [ALICE]
+@attrs.define
+class MovableClock(SystemClock):
+    """The system's clock, set forward by `ahead_ms`."""
+
+    ahead_ms: int = 0
+
+    def now_ts(self) -> int:
+        return super().now_ts() + self.ahead_ms
 
 
-@pytest.mark.parametrize("body", [{}, {"typing": "yes"}, {"typing": True, "timeout": "long"}])
-async def test_what_is_malformed(api: Api, body: object) -> None:
-    answer = await api.put(PATH, body)
-    assert (answer.status, answer.errcode) == (400, "M_BAD_JSON")
+async def test_who_says_nothing_more_stops_typing_when_the_time_is_over(
+    database_url: str, tmp_path: Path, specification: Specification | None
+) -> None:
+    clock = MovableClock()
+    async with running_server(database_url, tmp_path, specification, clock=clock) as server:
+        alice, bob = await server.user("alice"), await server.user("bob")
+        room = await alice.create_room(preset="public_chat")
+        await bob.join(room)
+        since = (await alice.sync())["next_batch"]
+        (await bob.put(room_path(room, "typing", bob.user_id), {"typing": True, "timeout": 20_000})).ok()
+        answer = await alice.sync(since)
+        assert typing_in(answer, room) == [bob.user_id]
+        waiting = Deferred.fromCoroutine(alice.sync(answer["next_batch"], timeout=30_000))
+        clock.ahead_ms = 20_001
+        assert typing_in(await waiting, room) == []
 
 
-async def test_who_may_type(api: Api) -> None:
-    for path, by in ((PATH, BOB), (f"/rooms/!other:x/typing/{ALICE}", ALICE)):
-        answer = await api.put(path, {"typing": True}, by=by)
-        assert (answer.status, answer.errcode) == (403, "M_FORBIDDEN")
-    assert await who(api) == []
+@pytest.mark.parametrize(
+    ("body", "errcode"),
+    [
+        ({}, "M_BAD_JSON"),
+        ({"typing": "yes"}, "M_BAD_JSON"),
+        ({"typing": True, "timeout": "long"}, "M_BAD_JSON"),
+        ({"typing": True, "timeout": 1.5}, "M_BAD_JSON"),
+        (b"typing", "M_NOT_JSON"),
+    ],
+)
+async def test_what_is_malformed(alice: Client, body: object, errcode: str) -> None:
+    room = await alice.create_room()
+    since = (await alice.sync())["next_batch"]
+    (await alice.put(room_path(room, "typing", alice.user_id), body)).error(400, errcode)
+    assert "rooms" not in await alice.sync(since)
+
+
+async def test_who_may_type(alice: Client, bob: Client, guest: Client) -> None:
+    room = await alice.create_room(preset="public_chat")
+    since = (await alice.sync())["next_batch"]
+    path = room_path(room, "typing", bob.user_id)
+    typing = {"typing": True}
+    (await bob.put(path, typing)).error(403, "M_FORBIDDEN")
+    (await alice.put(path, typing)).error(403, "M_FORBIDDEN")
+    (await alice.put(room_path("!none:x", "typing", alice.user_id), typing)).error(403, "M_FORBIDDEN")
+    (await guest.put(room_path(room, "typing", guest.user_id), typing)).error(403, "M_GUEST_ACCESS_FORBIDDEN")
+    (await alice.put(room_path(room, "typing", "alice"), typing)).error(400, "M_INVALID_PARAM")
+    assert "rooms" not in await alice.sync(since)
+    # The longest and the shortest times are as good as any.
+    for timeout in (10**30, 0, -1):
+        (await alice.put(room_path(room, "typing", alice.user_id), {**typing, "timeout": timeout})).ok()

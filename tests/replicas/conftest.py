@@ -1,0 +1,139 @@
+"""Fixtures for tests with several server processes: they need PostgreSQL and Redis."""
+
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import cast
+from urllib.parse import urlsplit
+
+import attrs
+import pytest
+from twisted.internet import reactor
+from twisted.internet.interfaces import IAddress, IListeningPort, IReactorTCP
+from twisted.internet.defer import maybeDeferred
+from twisted.internet.protocol import Protocol
+from twisted.protocols.portforward import ProxyFactory
+
+from tests.api.server import Client, Databases
+from tests.openapi import Specification
+from tests.processes import ServerProcess, processes
+
+POSTGRES = "HOMESERVER_TEST_POSTGRES"
+REDIS = "HOMESERVER_TEST_REDIS"
+
+
+@pytest.fixture(scope="session")
+def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databases]:
+    """Makes databases."""
+    made = Databases(tmp_path_factory.mktemp("databases"), os.environ.get(POSTGRES))
+    yield made
+    made.drop_all()
+
+
+@attrs.define(eq=False)
+class RedisLink:
+    """A way to Redis that can be cut and mended: to the servers it is as if Redis were killed and started again."""
+
+    host: str
+    port: int
+    _listening: IListeningPort | None = None
+    _own_port: int = 0
+    _open: list[Protocol] = attrs.field(factory=list)
+
+    @property
+    def url(self) -> str:
+        """What the servers are told."""
+        return f"redis://127.0.0.1:{self._own_port}"
+
+    def mend(self) -> None:
+        """Accept connections."""
+        factory = _Tracking(self.host, self.port)
+        factory.open = self._open
+        tcp = cast("IReactorTCP", reactor)
+        self._listening = tcp.listenTCP(self._own_port, factory, interface="127.0.0.1")
+        self._own_port = self._listening.getHost().port  # type: ignore[attr-defined]
+
+    async def cut(self) -> None:
+        """Break all connections, and refuse new ones."""
+        if self._listening is not None:
+            await maybeDeferred(self._listening.stopListening)
+            self._listening = None
+        for protocol in self._open:
+            if protocol.transport is not None:
+                protocol.transport.abortConnection()  # type: ignore[attr-defined]
+        self._open.clear()
+
+
+class _Tracking(ProxyFactory):  # type: ignore[misc]  # untyped
+    open: list[Protocol]
+    noisy = False
+
+    def buildProtocol(self, addr: IAddress) -> Protocol:
+        protocol = cast("Protocol", super().buildProtocol(addr))
+        self.open.append(protocol)
+        return protocol
+
+
+@pytest.fixture
+async def redis() -> AsyncIterator[RedisLink]:
+    """A way to Redis."""
+    if REDIS not in os.environ:
+        pytest.skip(f"no Redis: {REDIS} is not set")
+    parts = urlsplit(os.environ[REDIS])
+    link = RedisLink(parts.hostname or "127.0.0.1", parts.port or 6379)
+    link.mend()
+    yield link
+    await link.cut()
+
+
+@pytest.fixture
+def database_url(databases: Databases) -> str:
+    """An empty PostgreSQL database."""
+    if POSTGRES not in os.environ:
+        pytest.skip(f"no PostgreSQL: {POSTGRES} is not set")
+    return databases.postgresql()
+
+
+@attrs.frozen
+class Replicas:
+    """Two processes that are the same server."""
+
+    a: ServerProcess
+    b: ServerProcess
+
+
+@pytest.fixture
+async def replicas(
+    database_url: str, redis: RedisLink, tmp_path: Path, specification: Specification | None
+) -> AsyncIterator[Replicas]:
+    """Two running processes."""
+    async with processes(tmp_path, database_url, specification, "a", "b", redis=redis.url) as (a, b):
+        yield Replicas(a, b)
+
+
+@attrs.frozen
+class Person:
+    """A device of a user, at either process."""
+
+    a: Client
+    b: Client
+
+    @property
+    def user_id(self) -> str:
+        return self.a.user_id
+
+
+async def person(replicas: Replicas, name: str) -> Person:
+    """A new user."""
+    at_a = await replicas.a.door().user(name)
+    return Person(at_a, replicas.b.client(at_a))
+
+
+@pytest.fixture
+async def alice(replicas: Replicas) -> Person:
+    return await person(replicas, "alice")
+
+
+@pytest.fixture
+async def bob(replicas: Replicas) -> Person:
+    return await person(replicas, "bob")
