@@ -19,24 +19,30 @@ from twisted.internet.interfaces import (
 from homeserver.app.endpoints import endpoints
 from homeserver.app.loops import Upkeep, loops
 from homeserver.app.services import Services, make_services
-from homeserver.config.sections import Config, Listener, RateLimits
+from homeserver.config.sections import Config, Listener, RateLimits, Resource
 from homeserver.core.rate_limit import RateLimit
 from homeserver.core.signing import SigningKey
 from homeserver.database.database import Database
 from homeserver.database.drivers import Location
+from homeserver.database.errors import StorageUnavailable
 from homeserver.http.addresses import TrustedProxies
 from homeserver.http.application import Application
 from homeserver.http.endpoints import Limit
 from homeserver.http.listen import listen
+from homeserver.http.metrics import NoMetrics, RequestMetrics
 from homeserver.http.rate_limits import InMemoryRateLimiter, RateLimiter
 from homeserver.http.router import Router
 from homeserver.http.server import HttpServer
+from homeserver.http.shared_rate_limits import SharedRateLimiter
 from homeserver.http.tls import RenewableCertificate
 from homeserver.rooms.draft import Signer
 from homeserver.runtime.bus import Bus, LocalBus
+from homeserver.runtime.cells import Cells
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.loops import Loops
 from homeserver.runtime.worker_pool import WorkerPool
+from homeserver.services.attempts import DEFAULT_RATES, Attempts, InMemoryAttempts
+from homeserver.services.shared_attempts import SharedAttempts
 
 CLOSING_MS = 3_000
 """How long running requests may take after the signal to stop."""
@@ -44,6 +50,28 @@ CLOSING_MS = 3_000
 
 class Reactor(IReactorTCP, IReactorTime, IReactorThreads, IReactorCore):
     """What a server needs of the reactor."""
+
+
+@attrs.frozen
+class Shared:
+    """What counts over all processes of the server, by means of `cells` where there are several."""
+
+    rate_limiter: RateLimiter
+    attempts: Attempts
+    cells: Cells | None = None
+
+    async def stop(self) -> None:
+        """Disconnect."""
+        if self.cells is not None:
+            await self.cells.stop()
+
+
+@attrs.frozen
+class Measuring:
+    """Where requests are counted, and what gives the metrics, `None` if they are not collected."""
+
+    requests: RequestMetrics
+    exposition: Callable[[], bytes] | None
 
 
 @attrs.frozen
@@ -59,6 +87,7 @@ class Server:
     _workers: WorkerPool
     _servers: list[tuple[Listener, HttpServer]]
     _certificate: RenewableCertificate | None
+    _shared: Shared
     _ports: list[IListeningPort] = attrs.field(factory=list, init=False)
 
     @property
@@ -88,6 +117,7 @@ class Server:
         await self._loops.stop()
         await self.services.member_profiles.finish()
         await self.bus.stop()
+        await self._shared.stop()
         self._workers.stop()
         self.database.stop()
 
@@ -98,9 +128,10 @@ def build(config: Config, key: SigningKey, reactor: Reactor, clock: Clock) -> Se
     workers = WorkerPool(reactor)
     bus = _bus(config, lambda: services.follower.lost_touch())  # noqa: PLW0108 - services come after the bus
     database = Database(Location.parse(config.database), reactor, on_commit=bus.publish)
-    services = make_services(config, database, clock, reactor, signer, workers)
+    shared = _shared(config, clock)
+    services = make_services(config, database, clock, reactor, signer, workers, shared.attempts)
     bus.subscribe(lambda _, topics: services.follower.hint(topics))
-    rate_limiter = InMemoryRateLimiter(_rates(config.rate_limits), clock)
+    measuring = _measuring(config)
     certificate = None
     if config.tls is not None:
         certificate = RenewableCertificate(config.tls.certificate, config.tls.private_key, clock)
@@ -110,13 +141,14 @@ def build(config: Config, key: SigningKey, reactor: Reactor, clock: Clock) -> Se
         bus,
         services,
         reactor,
-        Loops(reactor, loops(services, Upkeep(database, clock))),
+        Loops(reactor, loops(services, Upkeep(database, clock)), passing=(StorageUnavailable,)),
         workers,
         [
-            (listener, _server(config, services, listener, rate_limiter, clock, reactor))
+            (listener, _server(config, services, listener, shared.rate_limiter, measuring, clock, reactor))
             for listener in config.listeners
         ],
         certificate,
+        shared,
     )
 
 
@@ -131,18 +163,46 @@ def _bus(config: Config, on_break: Callable[[], None]) -> Bus:
     return bus
 
 
+def _shared(config: Config, clock: Clock) -> Shared:
+    """What counts requests and guesses: this process alone, or all of them together."""
+    rates = _rates(config.rate_limits)
+    guesses = DEFAULT_RATES if config.rate_limits.enabled else {}
+    alone = Shared(InMemoryRateLimiter(rates, clock), InMemoryAttempts(clock, guesses))
+    if config.redis is None:
+        return alone
+    module = importlib.import_module("homeserver.runtime.redis_cells")
+    cells: Cells = module.RedisCells(config.redis, f"homeserver:{config.server_name}:")
+    return Shared(
+        SharedRateLimiter(rates, cells, alone.rate_limiter),
+        SharedAttempts(cells, alone.attempts, guesses),
+        cells,
+    )
+
+
+def _measuring(config: Config) -> Measuring:
+    """Metrics, if a listener serves them; otherwise nothing is counted, nor the library for it loaded."""
+    if not any(Resource.METRICS in listener.resources for listener in config.listeners):
+        return Measuring(NoMetrics(), None)
+    metrics = importlib.import_module("homeserver.runtime.metrics")
+    counting = importlib.import_module("homeserver.http.prometheus_metrics")
+    registry = metrics.new_registry()
+    return Measuring(counting.PrometheusRequestMetrics(registry), lambda: metrics.exposition(registry))
+
+
 def _server(
     config: Config,
     services: Services,
     listener: Listener,
     rate_limiter: RateLimiter,
+    measuring: Measuring,
     clock: Clock,
     reactor: Reactor,
 ) -> HttpServer:
     router = Router(
-        endpoints(config, services, listener.resources), body_limit=config.limits.max_request_bytes
+        endpoints(config, services, listener.resources, measuring.exposition),
+        body_limit=config.limits.max_request_bytes,
     )
-    application = Application(router, services.authentication, rate_limiter, clock)
+    application = Application(router, services.authentication, rate_limiter, clock, measuring.requests)
     proxies = TrustedProxies.of(config.trusted_proxies) if listener.x_forwarded else None
     return HttpServer(application, clock, reactor, proxies=proxies)
 

@@ -1,8 +1,9 @@
 """All endpoints, from the services that they translate for."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from homeserver.api.admin.health import Health
+from homeserver.api.admin.metrics import Metrics
 from homeserver.api.admin.register import Register
 from homeserver.api.client.account_data import AccountData
 from homeserver.api.client.account_deactivation import AccountDeactivation
@@ -54,11 +55,18 @@ from homeserver.config.sections import Config, Resource
 from homeserver.http.endpoints import Endpoint, endpoints_of
 
 
-def endpoints(config: Config, services: Services, resources: Iterable[Resource]) -> list[Endpoint]:
-    """What a listener with these resources serves."""
+def endpoints(
+    config: Config,
+    services: Services,
+    resources: Iterable[Resource],
+    exposition: Callable[[], bytes] | None = None,
+) -> list[Endpoint]:
+    """What a listener with these resources serves; `exposition` gives the metrics, where they are collected."""
     served: list[object] = [Health(services.health)]
     if Resource.CLIENT in resources:
         served += _client(config, services)
+    if Resource.METRICS in resources and exposition is not None:
+        served.append(Metrics(exposition))
     if Resource.FEDERATION in resources:
         served += _federation(config)
     return [endpoint for each in served for endpoint in endpoints_of(each)]

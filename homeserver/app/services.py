@@ -11,7 +11,7 @@ from homeserver.runtime.worker_pool import WorkerPool
 from homeserver.services.account_data import AccountData
 from homeserver.services.accounts import Accounts
 from homeserver.services.aliases import Aliases
-from homeserver.services.attempts import DEFAULT_RATES, InMemoryAttempts
+from homeserver.services.attempts import Attempts
 from homeserver.services.authentication import Authentication
 from homeserver.services.devices import Devices
 from homeserver.services.event_context import EventContexts
@@ -102,10 +102,10 @@ def make_services(
     reactor: IReactorTime,
     signer: Signer,
     workers: WorkerPool,
+    attempts: Attempts,
 ) -> Services:
     """Wire the services of one server together."""
     names = UserNames(config.server_name)
-    attempts = InMemoryAttempts(clock, DEFAULT_RATES if config.rate_limits.enabled else {})
     passwords = Passwords(database, names, workers, attempts)
     sessions = Sessions(database, clock)
     uia = UserInteractiveAuth(

@@ -27,6 +27,7 @@ class Resource(enum.Enum):
 
     CLIENT = "client"
     FEDERATION = "federation"
+    METRICS = "metrics"
 
 
 class Listener(Section, frozen=True):

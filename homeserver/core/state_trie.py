@@ -7,7 +7,7 @@ their number; the root's number names the state. Number 0 is the empty state.
 Everything here works level by level, so that a caller can load the nodes of a level in one query.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import attrs
 import msgspec
@@ -87,20 +87,6 @@ def items(root: int, load: Load) -> Iterator[tuple[int, int]]:
             else:
                 below += (child for child in node.children if child != EMPTY)
         level = below
-
-
-def nodes_of(roots: Iterable[int], load: Load) -> set[int]:
-    """The numbers of all nodes that these roots reach."""
-    reached: set[int] = set()
-    level = sorted({root for root in roots if root != EMPTY})
-    while level:
-        reached.update(level)
-        below: set[int] = set()
-        for node in load(level).values():
-            if isinstance(node, Branch):
-                below.update(node.children)
-        level = sorted(below - reached - {EMPTY})
-    return reached
 
 
 def diff(old: int, new: int, load: Load) -> dict[int, tuple[int | None, int | None]]:

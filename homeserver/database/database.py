@@ -75,6 +75,12 @@ class Database:
         """
         return self._reads.add(Job(f, args, kwargs, durable=True))
 
+    def look_up(
+        self, f: Callable[Concatenate[ReadTransaction, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Deferred[T]:
+        """As `read`, for an `f` that runs one statement: that is a snapshot by itself, and costs half."""
+        return self._reads.add(Job(f, args, kwargs, durable=True, is_single=True))
+
     def write(
         self, f: Callable[Concatenate[WriteTransaction, P], T], /, *args: P.args, **kwargs: P.kwargs
     ) -> Deferred[T]:

@@ -22,15 +22,22 @@ class Loop(Protocol):
 class Job:
     """A transaction function with its arguments, and the Deferred that its caller awaits."""
 
-    __slots__ = ("args", "deferred", "durable", "error", "function", "kwargs", "result")
+    __slots__ = ("args", "deferred", "durable", "error", "function", "is_single", "kwargs", "result")
 
     def __init__(
-        self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], *, durable: bool
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        *,
+        durable: bool,
+        is_single: bool = False,
     ) -> None:
         self.function = function
         self.args = args
         self.kwargs = kwargs
         self.durable = durable
+        self.is_single = is_single
         self.deferred: Deferred[Any] = Deferred(_ignore_cancellation)
         self.result: Any = None
         self.error: BaseException | None = None

@@ -12,7 +12,6 @@ from homeserver.database.drivers import Location
 from homeserver.database.errors import DatabaseError
 from homeserver.database.schema import HEAD, state_of
 
-
 _PATIENCE = {"sqlite": {"timeout": 60}, "postgresql": {}}
 """SQLite waits so many seconds for another process that migrates; PostgreSQL waits for its lock in any case."""
 

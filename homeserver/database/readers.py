@@ -70,9 +70,16 @@ class ReaderThread(threading.Thread):
 
     def _transaction(self, job: Job) -> None:
         connection = self._link.get()
+        tx = ReadTransaction(connection.cursor, self._backend, self._caches)
+        if job.is_single:
+            try:
+                job.result = job.function(tx, *job.args, **job.kwargs)
+            finally:
+                # On SQLite a statement with rows left keeps its snapshot, and with it the log from beginning anew.
+                connection.cursor.fetchall()
+            return
         connection.begin_read()
         try:
-            tx = ReadTransaction(connection.cursor, self._backend, self._caches)
             job.result = job.function(tx, *job.args, **job.kwargs)
         finally:
             self._link.roll_back()

@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql import insert as pg_insert
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql import ClauseElement, ColumnElement, Update
+from sqlalchemy.sql import ClauseElement, ColumnElement
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import BindParameter
 
@@ -171,12 +171,4 @@ def upsert(table: Table, *, key: Sequence[str], keep: Sequence[str] = ()) -> Sta
         construct = construct.on_conflict_do_update(index_elements=list(key), set_=changed)
     else:
         construct = construct.on_conflict_do_nothing(index_elements=list(key))
-    return Statement(construct, names)
-
-
-def set_columns(construct: Update, *names: str) -> Statement:
-    """An UPDATE that sets the columns `names` to parameters of the same names.
-
-    Its WHERE clause must use other names for its own parameters, as SQLAlchemy demands.
-    """
     return Statement(construct, names)

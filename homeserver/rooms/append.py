@@ -128,7 +128,7 @@ class Appender:
             wanted.add(key)
         found = self.state_events(wanted)
         replaced = None if key is None else found.get(key)
-        if replaced is not None and replaced.content == draft.content and replaced.sender == draft.sender:
+        if replaced is not None and self._is_same(replaced, draft):
             return replaced
         event_nid = self._tx.new_nid()
         event, pdu = self._build(draft, event_nid, auth_keys, found)
@@ -186,6 +186,14 @@ class Appender:
             event_id=event_id,
             reference_hashes=hashes,
         )
+
+    def _is_same(self, replaced: Event, draft: Draft) -> bool:
+        """Whether the state has already what the draft would set."""
+        if replaced.content != draft.content or replaced.sender != draft.sender:
+            return False
+        # What is remembered of an event may be what it was before another process redacted it.
+        stored = events.of(self._tx, replaced.event_id)
+        return stored is None or stored.redacted_by is None
 
     def _reference_hashes(self, event_ids: set[EventID]) -> dict[EventID, str]:
         """The hashes by which old room versions refer to events."""

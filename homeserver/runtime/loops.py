@@ -20,10 +20,16 @@ class Loop:
 
 
 class Loops:
-    """Runs the loops of one process; a loop that fails is logged and tried again at its next turn."""
+    """Runs the loops of one process; a loop that fails is logged and tried again at its next turn.
 
-    def __init__(self, reactor: IReactorTime, loops: list[Loop]) -> None:
+    Errors of the types `passing` are states of affairs, not bugs: they are logged in one line.
+    """
+
+    def __init__(
+        self, reactor: IReactorTime, loops: list[Loop], *, passing: tuple[type[Exception], ...] = ()
+    ) -> None:
         self._reactor = reactor
+        self._passing = passing
         self._loops = loops
         self._waiting: dict[str, IDelayedCall] = {}
         self._running: dict[str, Deferred[None]] = {}
@@ -59,6 +65,8 @@ class Loops:
             await loop.work()
         except CancelledError:
             raise
+        except self._passing as error:
+            _log.warning("a loop could not do its work", loop=loop.name, reason=str(error))
         except Exception:  # noqa: BLE001 - a loop's bug must not end the loop
             # The next turn tries again: what was claimed is free again when its lease has expired.
             _log.exception("a loop failed", loop=loop.name)

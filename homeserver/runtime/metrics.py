@@ -4,11 +4,8 @@ Names start with `homeserver_`; labels have few values (an operation, a status),
 """
 
 from prometheus_client import CollectorRegistry, GCCollector, Info, ProcessCollector, generate_latest
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from homeserver import __version__
-
-CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
 
 def new_registry() -> CollectorRegistry:
@@ -21,5 +18,5 @@ def new_registry() -> CollectorRegistry:
 
 
 def exposition(registry: CollectorRegistry) -> bytes:
-    """All metrics in Prometheus's text format, to be served as `CONTENT_TYPE`."""
+    """All metrics in Prometheus's text format."""
     return generate_latest(registry)

@@ -23,6 +23,10 @@ _KEEPALIVE: Final = {socket.TCP_KEEPIDLE: 10, socket.TCP_KEEPINTVL: 5, socket.TC
 """Who only listens would not notice for hours that the other end has vanished."""
 
 
+_BROKEN: Final = (RedisError, OSError, RuntimeError)
+"""What a broken link shows itself as; uvloop has a RuntimeError for a transport that is closed already."""
+
+
 class RedisBus:
     """Publishes to one channel and listens to it; a broken link is retried for ever.
 
@@ -67,7 +71,7 @@ class RedisBus:
         loop = asyncio.get_event_loop()
         try:
             await Deferred.fromFuture(asyncio.ensure_future(self._ping(), loop=loop))
-        except (RedisError, OSError) as error:
+        except _BROKEN as error:
             raise BusError(f"redis: {error}: is the server running, and is the address right?") from error
         for work in (self._listen, self._send):
             task = loop.create_task(work())
@@ -86,7 +90,7 @@ class RedisBus:
         if self._wanted.is_set() and tasks:
             try:
                 await asyncio.wait_for(self._send_pending(), self.FAREWELL_S)
-            except (RedisError, OSError) as error:
+            except _BROKEN as error:
                 _log.warning("bus: the last message could not be sent", reason=str(error))
         await self._sender.aclose()
         await self._listener.aclose()
@@ -101,7 +105,7 @@ class RedisBus:
             try:
                 await self._send_pending()
                 continue
-            except (RedisError, OSError) as error:
+            except _BROKEN as error:
                 if not was_lost:
                     _log.warning("bus: messages cannot be sent, retrying", reason=str(error))
             except Exception:  # noqa: BLE001 - whatever it is, this process must not fall silent
@@ -126,7 +130,7 @@ class RedisBus:
         while True:
             try:
                 await self._listen_once()
-            except (RedisError, OSError) as error:
+            except _BROKEN as error:
                 if not self._is_broken:
                     _log.warning("bus: the link to Redis broke, retrying", reason=str(error))
             except Exception:  # noqa: BLE001 - whatever it is, this process must not stay deaf

@@ -63,7 +63,7 @@ class Authentication:
         Errors: UnknownToken, with `soft_logout` if it has expired; UserLocked, except to log out.
         """
         token_hash = hash_of(access_token)
-        bearer = await self.database.read(access_tokens.bearer_of, token_hash)
+        bearer = await self.database.look_up(access_tokens.bearer_of, token_hash)
         # A deactivated account has no tokens: a row of one is what a client must not find out about.
         if bearer is None or bearer.is_deactivated:
             raise UnknownToken("The access token is not known")

@@ -9,6 +9,7 @@ waits for the disk.
 from collections.abc import Callable
 
 import attrs
+import structlog
 
 from homeserver.core.errors import Forbidden, InvalidParam, NotFound
 from homeserver.core.identifiers import UserID
@@ -23,10 +24,13 @@ from homeserver.core.presence import (
 )
 from homeserver.core.requester import Requester
 from homeserver.database.database import Database
+from homeserver.database.errors import StorageUnavailable
 from homeserver.database.transactions import ReadTransaction, WriteTransaction
 from homeserver.runtime.caches import Cache
 from homeserver.runtime.clock import Clock
 from homeserver.storage import presence
+
+_log = structlog.get_logger(__name__)
 
 MAX_STATUS_LENGTH = 1000
 
@@ -92,7 +96,7 @@ class Presence:
             )
 
         active_ts = 0 if known is None else known.active_ts
-        await self._change(key, sync, _Written(set_presence, expires_ts, active_ts), now_ts)
+        await self._note(key, sync, _Written(set_presence, expires_ts, active_ts), now_ts)
 
     async def active(self, requester: Requester) -> None:
         """The user has sent, read or typed something: an idle device is online again.
@@ -113,7 +117,7 @@ class Presence:
                 return None
             return attrs.evolve(before, presence="online", last_active_ts=now_ts)
 
-        await self._change(key, wake, _Written("online", known.expires_ts if known else 0, now_ts), now_ts)
+        await self._note(key, wake, _Written("online", known.expires_ts if known else 0, now_ts), now_ts)
 
     async def set_status(
         self, requester: Requester, user_id: UserID, state: PresenceState, status_msg: str | None
@@ -172,6 +176,13 @@ class Presence:
             if not users:
                 return
             await self.database.write_soon(update_for_time, users, now_ts=now_ts)
+
+    async def _note(self, key: tuple[UserID, str], change: Change, written: _Written, now_ts: int) -> None:
+        """As `_change`, beside what the user really asked for: that does not fail because of it."""
+        try:
+            await self._change(key, change, written, now_ts)
+        except StorageUnavailable as error:
+            _log.info("that a device is there was not noted", reason=str(error))
 
     async def _change(
         self,

@@ -9,11 +9,11 @@ from collections.abc import Iterable, Sequence
 import attrs
 
 from homeserver.core.history_visibility import may_see
-from homeserver.core.identifiers import RoomID, UserID
+from homeserver.core.identifiers import UserID
 from homeserver.core.json import JsonObject, decode_object
-from homeserver.core.room_versions import RoomVersion, get_room_version
+from homeserver.core.room_versions import RoomVersion
 from homeserver.database.transactions import ReadTransaction
-from homeserver.storage import events, memberships, rooms, state
+from homeserver.storage import events, state
 from homeserver.storage.events import StoredEvent
 
 _VISIBILITY = ("m.room.history_visibility", "")
@@ -31,24 +31,6 @@ class Reader:
     membership: str | None
     since_position: int
     was_joined: bool
-
-
-def reader_of(tx: ReadTransaction, user_id: UserID, room_id: RoomID) -> Reader | None:
-    """The user as a reader of the room; `None` if this server does not hold the room."""
-    mine = memberships.room_of(tx, user_id, room_id)
-    if mine is not None:
-        return Reader(
-            user_id,
-            mine.room_nid,
-            get_room_version(mine.version),
-            mine.membership,
-            mine.since_position,
-            mine.was_joined,
-        )
-    room = rooms.of(tx, room_id)
-    if room is None:
-        return None
-    return Reader(user_id, room.room_nid, get_room_version(room.version), None, 0, was_joined=False)
 
 
 def visible(

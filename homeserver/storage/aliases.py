@@ -25,7 +25,6 @@ OF_ROOM = statement(
 )
 INSERT = insert_into(aliases, ignore_conflict=True)
 DELETE = statement(delete(aliases).where(_a.alias == bindparam("alias")))
-DELETE_ROOM = statement(delete(aliases).where(_a.room_id == bindparam("room_id")))
 
 
 def of(tx: ReadTransaction, alias: RoomAlias) -> Alias | None:
@@ -47,8 +46,3 @@ def add(tx: WriteTransaction, alias: RoomAlias, room_id: RoomID, creator: UserID
 def remove(tx: WriteTransaction, alias: RoomAlias) -> bool:
     """Remove the alias; whether it was there."""
     return tx.execute(DELETE, alias=alias) > 0
-
-
-def remove_of_room(tx: WriteTransaction, room_id: RoomID) -> None:
-    """Remove all aliases of a room."""
-    tx.execute(DELETE_ROOM, room_id=room_id)

@@ -1,10 +1,10 @@
 """Events and the timelines of rooms."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import Literal
 
 import attrs
-from sqlalchemy import bindparam, delete, desc, func, select, update
+from sqlalchemy import bindparam, desc, func, select, update
 
 from homeserver.core.event import Event
 from homeserver.core.identifiers import EventID, UserID
@@ -51,7 +51,6 @@ INSERT = insert_into(events)
 BY_ID = statement(select(*_COLUMNS).where(_e.event_id == bindparam("event_id")))
 BY_IDS = statement(select(*_COLUMNS).where(in_list(_e.event_id, "event_ids")))
 BY_NIDS = statement(select(*_COLUMNS).where(in_list(_e.event_nid, "event_nids")))
-NIDS = statement(select(_e.event_id, _e.event_nid).where(in_list(_e.event_id, "event_ids")))
 IDS = statement(select(_e.event_nid, _e.event_id).where(in_list(_e.event_nid, "event_nids")))
 POSITION = statement(
     select(_e.room_nid, _e.position, _e.thread_id).where(_e.event_id == bindparam("event_id"))
@@ -84,28 +83,6 @@ PUBLISHED = statement(
     .where(_e.position > bindparam("after"), _e.position <= bindparam("upto"), _visible)
     .order_by(_e.position)
 )
-AT_OR_AFTER = statement(
-    select(_e.event_id, _e.origin_server_ts)
-    .where(
-        _e.room_nid == bindparam("room_nid"),
-        _e.origin_server_ts >= bindparam("ts"),
-        _e.position.is_not(None),
-        _visible,
-    )
-    .order_by(_e.origin_server_ts, _e.position)
-    .limit(1)
-)
-AT_OR_BEFORE = statement(
-    select(_e.event_id, _e.origin_server_ts)
-    .where(
-        _e.room_nid == bindparam("room_nid"),
-        _e.origin_server_ts <= bindparam("ts"),
-        _e.position.is_not(None),
-        _visible,
-    )
-    .order_by(desc(_e.origin_server_ts), desc(_e.position))
-    .limit(1)
-)
 NEAR_FORWARDS = statement(
     select(*_COLUMNS)
     .where(
@@ -133,18 +110,6 @@ REDACT = statement(
     .where(_e.event_nid == bindparam("the_event"))
     .values(pdu=bindparam("redacted_pdu"), redacted_by=bindparam("redaction_id"))
 )
-JOIN_AFTER = statement(
-    select(_e.position)
-    .where(
-        _e.room_nid == bindparam("room_nid"),
-        _e.position > bindparam("after"),
-        _e.type == "m.room.member",
-        _e.state_key == bindparam("user_id"),
-        _e.membership == "join",
-        _visible,
-    )
-    .limit(1)
-)
 _of_member = (
     _e.room_nid == bindparam("room_nid"),
     _e.state_key == bindparam("user_id"),
@@ -157,14 +122,6 @@ _of_member = (
 JOINS = statement(
     select(func.min(_e.position), func.max(_e.position)).where(*_of_member, _e.membership == "join")
 )
-ROOTS = statement(
-    select(_e.state_root).where(_e.room_nid == bindparam("room_nid"), _e.state_root.is_not(None)).distinct()
-)
-SOME_OF_ROOM = statement(
-    select(_e.event_nid).where(_e.room_nid == bindparam("room_nid")).limit(bindparam("most"))
-)
-DELETE = statement(delete(events).where(in_list(_e.event_nid, "event_nids")))
-COUNT = statement(select(func.count()).where(_e.room_nid == bindparam("room_nid")))
 
 
 def of(tx: ReadTransaction, event_id: str) -> StoredEvent | None:
@@ -211,11 +168,6 @@ def parsed(tx: ReadTransaction, event_nids: Collection[int], version: RoomVersio
     return found
 
 
-def nids_of(tx: ReadTransaction, event_ids: Collection[str]) -> dict[EventID, int]:
-    """The numbers of those events that are known."""
-    return {row[0]: row[1] for row in tx.all(NIDS, event_ids=sorted(event_ids))}
-
-
 def ids_of(tx: ReadTransaction, event_nids: Collection[int]) -> dict[int, EventID]:
     """The ids of these numbers."""
     return {row[0]: row[1] for row in tx.all(IDS, event_nids=sorted(event_nids))}
@@ -248,12 +200,6 @@ def published(tx: ReadTransaction, *, after: int, upto: int) -> list[StoredEvent
     return [StoredEvent(*row) for row in tx.all(PUBLISHED, after=after, upto=upto)]
 
 
-def closest(tx: ReadTransaction, room_nid: int, ts: int, *, forwards: bool) -> tuple[EventID, int] | None:
-    """The event nearest to `ts` (milliseconds) in that direction, with its `origin_server_ts`."""
-    row = tx.one(AT_OR_AFTER if forwards else AT_OR_BEFORE, room_nid=room_nid, ts=ts)
-    return None if row is None else (row[0], row[1])
-
-
 def near(tx: ReadTransaction, room_nid: int, ts: int, *, forwards: bool, most: int) -> list[StoredEvent]:
     """Up to `most` accepted events from `ts` (milliseconds) on in one direction, nearest first."""
     query = NEAR_FORWARDS if forwards else NEAR_BACKWARDS
@@ -265,25 +211,7 @@ def redact(tx: WriteTransaction, event_nid: int, *, pdu: bytes, redaction_id: Ev
     tx.execute(REDACT, the_event=event_nid, redacted_pdu=pdu, redaction_id=redaction_id)
 
 
-def has_join_after(tx: ReadTransaction, room_nid: int, user_id: UserID, position: int) -> bool:
-    """Whether the user joined the room by an event with a higher position."""
-    return tx.one(JOIN_AFTER, room_nid=room_nid, user_id=user_id, after=position) is not None
-
-
 def joins_of(tx: ReadTransaction, room_nid: int, user_id: UserID) -> tuple[int, int] | None:
     """Where the user's first and last join of the room stand; `None` if there is none."""
     row = tx.one(JOINS, room_nid=room_nid, user_id=user_id)
     return None if row is None or row[0] is None else (row[0], row[1])
-
-
-def state_roots(tx: ReadTransaction, room_nid: int) -> list[int]:
-    """The roots that the room's events refer to."""
-    return [row[0] for row in tx.all(ROOTS, room_nid=room_nid)]
-
-
-def delete_some(tx: WriteTransaction, room_nid: int, *, most: int) -> int:
-    """Delete up to `most` events of the room; gives how many."""
-    nids: Sequence[int] = [row[0] for row in tx.all(SOME_OF_ROOM, room_nid=room_nid, most=most)]
-    if nids:
-        tx.execute(DELETE, event_nids=nids)
-    return len(nids)

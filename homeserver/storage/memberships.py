@@ -113,11 +113,6 @@ MEMBER_EVENTS = statement(
     .where(_m.room_nid == bindparam("room_nid"), _m.membership == bindparam("membership"))
     .order_by(_m.user_id)
 )
-LOCAL_USERS = statement(
-    select(_m.user_id).where(
-        _m.room_nid == bindparam("room_nid"), _m.membership == bindparam("membership"), _m.is_local == 1
-    )
-)
 LOCAL_AMONG = statement(
     select(_m.user_id).where(
         _m.room_nid == bindparam("room_nid"),
@@ -241,11 +236,6 @@ def users(tx: ReadTransaction, room_nid: int, membership: str, *, most: int) -> 
 def member_events(tx: ReadTransaction, room_nid: int, membership: str) -> list[tuple[UserID, bytes]]:
     """All users with this membership, each with the JSON of the membership event's PDU."""
     return [(row[0], row[1]) for row in tx.all(MEMBER_EVENTS, room_nid=room_nid, membership=membership)]
-
-
-def local_users(tx: ReadTransaction, room_nid: int, membership: str) -> list[UserID]:
-    """The users of this server with this membership."""
-    return [row[0] for row in tx.all(LOCAL_USERS, room_nid=room_nid, membership=membership)]
 
 
 def local_among(tx: ReadTransaction, room_nid: int, user_ids: Collection[str]) -> list[UserID]:

@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 
 import attrs
-from sqlalchemy import bindparam, delete, func, select
+from sqlalchemy import bindparam, func, select
 
 from homeserver.core.identifiers import UserID
 from homeserver.database.statements import Statement, insert_into, statement
 from homeserver.database.tables.events import events
 from homeserver.database.tables.notifications import push_outcomes
-from homeserver.database.transactions import ReadTransaction, WriteTransaction
+from homeserver.database.transactions import ReadTransaction
 
 NOTIFIES = 1
 HIGHLIGHTS = 2
@@ -60,7 +60,6 @@ OUTCOMES = statement(
         _o.position > bindparam("after"), _o.position <= bindparam("upto")
     )
 )
-DELETE_ROOM = statement(delete(push_outcomes).where(_o.room_nid == bindparam("room_nid")))
 
 
 @attrs.frozen(slots=True)
@@ -128,8 +127,3 @@ def exceptions_rows(
         (INSERT, {"user_id": user_id, "room_nid": room_nid, "notify": notify})
         for user_id, notify in outcomes_of.items()
     ]
-
-
-def delete_room(tx: WriteTransaction, room_nid: int) -> None:
-    """Forget who was notified in the room."""
-    tx.execute(DELETE_ROOM, room_nid=room_nid)

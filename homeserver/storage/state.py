@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from sqlalchemy import bindparam, delete, desc, select
+from sqlalchemy import bindparam, desc, select
 
 from homeserver.core import state_trie
 from homeserver.core.event import StateKey
@@ -30,20 +30,14 @@ NODES = statement(
     select(state_nodes.c.node_nid, state_nodes.c.node).where(in_list(state_nodes.c.node_nid, "node_nids"))
 )
 INSERT_NODE = insert_into(state_nodes)
-NODES_OF_ROOM = statement(
-    select(state_nodes.c.node_nid).where(state_nodes.c.room_nid == bindparam("room_nid"))
-)
-DELETE_NODES = statement(delete(state_nodes).where(in_list(state_nodes.c.node_nid, "node_nids")))
 ROOT_AT = statement(
     select(room_states.c.state_root)
     .where(room_states.c.room_nid == bindparam("room_nid"), room_states.c.position <= bindparam("at"))
     .order_by(desc(room_states.c.position))
     .limit(1)
 )
-ROOTS = statement(select(room_states.c.state_root).where(room_states.c.room_nid == bindparam("room_nid")))
 INSERT_ROOT = insert_into(room_states)
 """Takes `position` when it is published, like the event that changed the state."""
-DELETE_ROOTS = statement(delete(room_states).where(room_states.c.room_nid == bindparam("room_nid")))
 
 
 def loader(tx: ReadTransaction) -> state_trie.Load:
@@ -166,20 +160,3 @@ def root_at(tx: ReadTransaction, room_nid: int, position: int) -> int:
     """The room's current state as of `position`; the empty state if the room was not there yet."""
     root: int | None = tx.value(ROOT_AT, room_nid=room_nid, at=position)
     return state_trie.EMPTY if root is None else root
-
-
-def collect(tx: WriteTransaction, room_nid: int, roots: Iterable[int], *, most: int) -> int:
-    """Delete up to `most` nodes of the room that neither `roots` nor `room_states` reach; gives how many."""
-    current = [row[0] for row in tx.all(ROOTS, room_nid=room_nid)]
-    reached = state_trie.nodes_of([*roots, *current], loader(tx))
-    stored = {row[0] for row in tx.all(NODES_OF_ROOM, room_nid=room_nid)}
-    garbage = sorted(stored - reached)[:most]
-    if garbage:
-        tx.execute(DELETE_NODES, node_nids=garbage)
-        tx.caches.nodes.drop(garbage)
-    return len(garbage)
-
-
-def forget_room(tx: WriteTransaction, room_nid: int) -> None:
-    """The room's states are no longer needed; `collect` then finds its nodes unreached."""
-    tx.execute(DELETE_ROOTS, room_nid=room_nid)

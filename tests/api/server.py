@@ -251,6 +251,7 @@ async def running_server(
     """A server on a free port. `options` replace sections of the configuration."""
     sections: dict[str, Any] = {
         "server_name": SERVER_NAME,
+        "listeners": (Listener(port=0),),
         "rate_limits": RateLimits(enabled=False),
         "registration": Registration(enabled=True, shared_secret=SHARED_SECRET, allow_guests=True),
         **options,
@@ -259,7 +260,6 @@ async def running_server(
         data_dir=folder,
         database=database,
         signing_key_path=folder / "signing.key",
-        listeners=(Listener(port=0),),
         **sections,
     )
     clock = clock or SystemClock()

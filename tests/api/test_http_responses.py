@@ -25,7 +25,7 @@ from homeserver.core.rate_limit import RateLimit
 from homeserver.core.requester import Requester
 from homeserver.database.errors import StorageUnavailable
 from homeserver.http.endpoints import Auth, Limit, endpoint
-from homeserver.http.metrics import PrometheusRequestMetrics
+from homeserver.http.prometheus_metrics import PrometheusRequestMetrics
 from homeserver.http.rate_limits import InMemoryRateLimiter
 from homeserver.http.request import Request
 from homeserver.http.response import JSON_HEADERS, Response

@@ -1,5 +1,6 @@
 """SQLite's write-ahead log does not grow for ever, nor does its upkeep stop the writing."""
 
+import sqlite3
 import threading
 from pathlib import Path
 
@@ -9,9 +10,9 @@ from twisted.internet.threads import deferToThread
 from homeserver.database.checkpoints import LogLength
 from homeserver.database.database import Database
 from homeserver.database.errors import StorageUnavailable
-from homeserver.database.transactions import WriteTransaction
+from homeserver.database.transactions import ReadTransaction, WriteTransaction
 from tests.database.conftest import open_database
-from tests.database.notes import keep, kept
+from tests.database.notes import KEPT, keep, kept
 
 PAGE = 4096
 
@@ -59,14 +60,14 @@ async def test_a_reader_in_the_way_is_not_waited_for(
     await write_much(database, "before")
     entered, leave = threading.Event(), threading.Event()
 
-    def long_read(tx: WriteTransaction) -> set[str]:
+    def long_read(tx: ReadTransaction) -> set[str]:
         first = kept(tx)
         entered.set()
         assert leave.wait(30)
         assert kept(tx) == first
         return first
 
-    read = database.read(long_read)  # type: ignore[arg-type]  # it only reads
+    read = database.read(long_read)
     await deferToThread(entered.wait, 30)
     for number in range(3):
         await deferToThread(database.checkpoint)
@@ -92,4 +93,20 @@ async def test_a_checkpoint_that_cannot_be_made_is_told(sqlite_url: str, tmp_pat
 async def test_postgresql_needs_none(postgres_url: str) -> None:
     database = open_database(postgres_url)
     database.checkpoint()
+    await deferToThread(database.stop)
+
+
+async def test_a_look_up_leaves_no_snapshot_behind(sqlite_url: str) -> None:
+    """Else an idle reader would keep the log from beginning anew."""
+    database = open_database(sqlite_url, readers=1)
+    await write_much(database, "before")
+
+    def first_of_many(tx: ReadTransaction) -> object:
+        return tx.one(KEPT)
+
+    assert await database.look_up(first_of_many)
+    with sqlite3.connect(database.location.target, isolation_level=None) as other:
+        other.execute("PRAGMA busy_timeout = 0")
+        assert other.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()[0] == 0
+    other.close()
     await deferToThread(database.stop)

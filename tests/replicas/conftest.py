@@ -9,10 +9,11 @@ from urllib.parse import urlsplit
 import attrs
 import pytest
 from twisted.internet import reactor
-from twisted.internet.interfaces import IAddress, IListeningPort, IReactorTCP
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import maybeDeferred
-from twisted.internet.protocol import Protocol
-from twisted.protocols.portforward import ProxyFactory
+from twisted.internet.interfaces import IAddress, IListeningPort, IReactorTCP, ITCPTransport
+from twisted.internet.protocol import ServerFactory
+from twisted.protocols.portforward import ProxyFactory, ProxyServer
 
 from tests.api.server import Client, Databases
 from tests.openapi import Specification
@@ -38,7 +39,7 @@ class RedisLink:
     port: int
     _listening: IListeningPort | None = None
     _own_port: int = 0
-    _open: list[Protocol] = attrs.field(factory=list)
+    _open: list[ProxyServer] = attrs.field(factory=list)
 
     @property
     def url(self) -> str:
@@ -50,8 +51,9 @@ class RedisLink:
         factory = _Tracking(self.host, self.port)
         factory.open = self._open
         tcp = cast("IReactorTCP", reactor)
-        self._listening = tcp.listenTCP(self._own_port, factory, interface="127.0.0.1")
-        self._own_port = self._listening.getHost().port  # type: ignore[attr-defined]
+        listening = tcp.listenTCP(self._own_port, cast("ServerFactory", factory), interface="127.0.0.1")
+        self._own_port = cast("IPv4Address", listening.getHost()).port
+        self._listening = listening
 
     async def cut(self) -> None:
         """Break all connections, and refuse new ones."""
@@ -60,17 +62,18 @@ class RedisLink:
             self._listening = None
         for protocol in self._open:
             if protocol.transport is not None:
-                protocol.transport.abortConnection()  # type: ignore[attr-defined]
+                cast("ITCPTransport", protocol.transport).abortConnection()
         self._open.clear()
 
 
-class _Tracking(ProxyFactory):  # type: ignore[misc]  # untyped
-    open: list[Protocol]
+class _Tracking(ProxyFactory):
+    open: list[ProxyServer]
     noisy = False
 
-    def buildProtocol(self, addr: IAddress) -> Protocol:
-        protocol = cast("Protocol", super().buildProtocol(addr))
-        self.open.append(protocol)
+    def buildProtocol(self, addr: IAddress | None) -> ProxyServer | None:  # noqa: N802 - Twisted's name
+        protocol = super().buildProtocol(addr)
+        if protocol is not None:
+            self.open.append(protocol)
         return protocol
 
 
@@ -108,6 +111,18 @@ async def replicas(
 ) -> AsyncIterator[Replicas]:
     """Two running processes."""
     async with processes(tmp_path, database_url, specification, "a", "b", redis=redis.url) as (a, b):
+        yield Replicas(a, b)
+
+
+@pytest.fixture
+async def replicas_with_limits(
+    database_url: str, redis: RedisLink, tmp_path: Path, specification: Specification | None
+) -> AsyncIterator[Replicas]:
+    """Two running processes that let a user send five messages."""
+    limits = {"messages": {"per_second": 0.001, "burst": 5}}
+    async with processes(
+        tmp_path, database_url, specification, "a", "b", redis=redis.url, rate_limits=limits
+    ) as (a, b):
         yield Replicas(a, b)
 
 

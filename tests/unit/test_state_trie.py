@@ -36,9 +36,6 @@ class Store:
         self.made = len(made)
         return new_root
 
-    def nodes(self) -> set[int]:
-        return set(self._stored)
-
 
 @given(states, st.lists(changes, max_size=4))
 def test_it_behaves_as_a_dictionary(first: dict[int, int], later: list[dict[int, int | None]]) -> None:
@@ -81,19 +78,6 @@ def test_setting_what_is_there_changes_nothing(state: dict[int, int]) -> None:
     root = store.put(EMPTY, state)
     assert store.put(root, state) == root
     assert store.made == 0
-
-
-@given(states, changes)
-def test_the_nodes_of_two_roots_are_all_that_is_reachable(
-    first: dict[int, int], changed: dict[int, int | None]
-) -> None:
-    store = Store()
-    old = store.put(EMPTY, first)
-    new = store.put(old, changed)
-    reached = state_trie.nodes_of([old, new], store.load)
-    assert reached <= store.nodes()
-    # What no root reaches was never made: nothing is garbage while both states are wanted.
-    assert reached == store.nodes()
 
 
 def test_a_change_in_a_large_state_writes_a_few_small_nodes() -> None:

@@ -20,12 +20,3 @@ counters = Table(
     Column("name", Text, primary_key=True),
     Column("next", BigInteger, nullable=False),
 )
-
-leases = Table(
-    "leases",
-    metadata,
-    # Work that one process does at a time: who does it, and until when.
-    Column("name", Text, primary_key=True),
-    Column("owner", Text, nullable=False),
-    Column("expires_ts", BigInteger, nullable=False),
-)

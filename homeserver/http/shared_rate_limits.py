@@ -1,0 +1,42 @@
+"""Rate limits of a server that is several processes."""
+
+from collections.abc import Callable, Mapping
+
+import attrs
+
+from homeserver.core.errors import LimitExceeded
+from homeserver.core.rate_limit import RateLimit
+from homeserver.core.requester import Requester
+from homeserver.http.addresses import rate_limited_address
+from homeserver.http.endpoints import Limit
+from homeserver.http.rate_limits import RateLimiter, nobody_is_exempt
+from homeserver.runtime.cells import Cells, CellsUnavailable
+
+
+@attrs.frozen(eq=False)
+class SharedRateLimiter:
+    """Counts in `cells`; in `alone` while these cannot be reached. A limit that `rates` lacks is none."""
+
+    rates: Mapping[Limit, RateLimit]
+    cells: Cells
+    alone: RateLimiter
+    is_exempt: Callable[[Requester], bool] = nobody_is_exempt
+
+    async def check(self, limit: Limit, caller: Requester | str) -> None:
+        """As `RateLimiter.check`."""
+        rate = self.rates.get(limit)
+        if rate is None:
+            return
+        if isinstance(caller, str):
+            name = rate_limited_address(caller)
+        elif self.is_exempt(caller):
+            return
+        else:
+            name = caller.user_id
+        try:
+            wait_ms = await self.cells.take(f"{limit.value}:{name}", rate)
+        except CellsUnavailable:
+            await self.alone.check(limit, caller)
+            return
+        if wait_ms:
+            raise LimitExceeded(retry_after_ms=wait_ms)

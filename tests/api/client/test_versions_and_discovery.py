@@ -1,0 +1,126 @@
+"""What clients ask first: `versions.yaml`, `capabilities.yaml`, `wellknown.yaml`, `support.yaml`, `login.yaml`.
+
+Also the server-server API's `wellknown.yaml`, by which other servers find this one.
+"""
+
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+from homeserver.api.client.capabilities import Capabilities
+from homeserver.api.client.versions import Versions
+from homeserver.config.sections import Support, SupportContact
+from homeserver.core.identifiers import UserID
+from homeserver.core.requester import Requester
+from homeserver.core.room_versions import ROOM_VERSIONS
+from tests.api.server import Client, Databases, TestServer, path_of, running_server
+from tests.openapi import Specification
+
+VERSIONS = "/_matrix/client/versions"
+CLIENT = "/.well-known/matrix/client"
+SERVER = "/.well-known/matrix/server"
+SUPPORT = "/.well-known/matrix/support"
+
+
+async def test_old_and_new_versions_are_listed(server: TestServer, alice: Client) -> None:
+    for client in (server.anonymous(), alice):
+        answer = (await client.get(VERSIONS)).ok()
+        assert answer["versions"] == ["r0.6.1", *(f"v1.{minor}" for minor in range(1, 20))]
+    (await server.anonymous().request("GET", VERSIONS, token="wrong")).error(401, "M_UNKNOWN_TOKEN")
+
+
+async def test_features_before_their_time() -> None:
+    assert (await Versions().get_versions(None)).unstable_features == {}
+    features = {"org.example.feature": True}
+    assert (await Versions(features).get_versions(None)).unstable_features == features
+
+
+async def test_capabilities_tell_what_works(alice: Client, guest: Client) -> None:
+    capabilities = (await alice.get(path_of("capabilities"))).ok()["capabilities"]
+    versions = capabilities.pop("m.room_versions")
+    assert versions == {"default": "12", "available": dict.fromkeys(ROOM_VERSIONS, "stable")}
+    enabled = {name: value["enabled"] for name, value in capabilities.items()}
+    assert enabled == {
+        "m.change_password": True,
+        "m.profile_fields": True,
+        "m.set_displayname": True,
+        "m.set_avatar_url": True,
+        "m.3pid_changes": False,
+        "m.get_login_token": True,
+        "m.forget_forced_upon_leave": False,
+    }
+    room = await alice.create_room()
+    create = (await alice.get(path_of("rooms", room, "state", "m.room.create", ""))).ok()
+    assert create["room_version"] == versions["default"]
+    for version in versions["available"]:
+        await alice.create_room(room_version=version)
+    (await guest.get(path_of("capabilities"))).error(403, "M_GUEST_ACCESS_FORBIDDEN")
+
+
+async def test_moderation_is_for_administrators_where_it_exists() -> None:
+    """`capabilities.yaml`: "should be omitted altogether if `suspend` and `lock` would be `false`"."""
+    capabilities = Capabilities(
+        default_room_version="12",
+        change_password=True,
+        threepid_changes=False,
+        get_login_token=False,
+        moderation=True,
+    )
+    alice = Requester(
+        UserID("@alice:x"), None, is_guest=False, is_admin=False, appservice_id=None, token_hash=b""
+    )
+    admin = attrs.evolve(alice, is_admin=True)
+    moderation: dict[tuple[bool, bool], Any] = {}
+    for who in (alice, admin):
+        for there in (True, False):
+            answer: Any = await attrs.evolve(capabilities, moderation=there).get_capabilities(who)
+            moderation[who.is_admin, there] = answer["capabilities"].get("m.account_moderation")
+    assert moderation.pop((True, True)) == {"suspend": True, "lock": True}
+    assert set(moderation.values()) == {None}
+
+
+@pytest.fixture
+def configured(databases: Databases, tmp_path: Path, specification: Specification | None) -> Any:
+    def run(**options: Any) -> AbstractAsyncContextManager[TestServer]:
+        return running_server(databases.sqlite(tmp_path), tmp_path, specification, **options)
+
+    return run
+
+
+async def test_a_server_that_is_announced(configured: Any) -> None:
+    contacts = (
+        SupportContact(role="m.role.admin", matrix_id=UserID("@admin:test.example"), email_address="admin@x"),
+        SupportContact(role="m.role.security", email_address="security@x"),
+    )
+    support = Support(contacts=contacts, page="https://test.example/support")
+    async with configured(public_base_url="https://matrix.test.example", support=support) as server:
+        client = server.anonymous()
+        base_url = "https://matrix.test.example"
+        assert (await client.get(CLIENT)).ok() == {"m.homeserver": {"base_url": base_url}}
+        # A port is given, for other servers would else try 8448.
+        assert (await client.get(SERVER)).ok() == {"m.server": "matrix.test.example:443"}
+        assert (await client.get(SUPPORT)).ok() == {
+            "contacts": [
+                {"role": "m.role.admin", "matrix_id": "@admin:test.example", "email_address": "admin@x"},
+                {"role": "m.role.security", "email_address": "security@x"},
+            ],
+            "support_page": "https://test.example/support",
+        }
+        # These are for everybody: a token, even a wrong one, is not looked at.
+        for path in (CLIENT, SERVER, SUPPORT):
+            assert (await client.request("GET", path, token="wrong")).status == 200
+
+
+async def test_only_the_page_of_support(configured: Any) -> None:
+    async with configured(support=Support(page="https://test.example/")) as server:
+        assert (await server.anonymous().get(SUPPORT)).ok() == {"support_page": "https://test.example/"}
+
+
+async def test_a_server_that_is_not_announced(server: TestServer) -> None:
+    client = server.anonymous()
+    (await client.get(CLIENT)).error(404, "M_NOT_FOUND")
+    (await client.get(SUPPORT)).error(404, "M_NOT_FOUND")
+    assert (await client.get(SERVER)).ok() == {"m.server": "test.example"}

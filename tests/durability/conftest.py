@@ -1,0 +1,46 @@
+"""Fixtures for tests that take a server's process, or its disk, away."""
+
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.api.server import Databases
+from tests.openapi import Specification
+from tests.processes import ServerProcess, processes
+
+POSTGRES = "HOMESERVER_TEST_POSTGRES"
+
+
+@pytest.fixture(scope="session")
+def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databases]:
+    """Makes databases."""
+    made = Databases(tmp_path_factory.mktemp("databases"), os.environ.get(POSTGRES))
+    yield made
+    made.drop_all()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, databases: Databases, tmp_path: Path) -> str:
+    """The URL of an empty database of each kind."""
+    if request.param == "sqlite":
+        return databases.sqlite(tmp_path)
+    if POSTGRES not in os.environ:
+        pytest.skip(f"no PostgreSQL: {POSTGRES} is not set")
+    return databases.postgresql()
+
+
+@pytest.fixture
+async def process(
+    database_url: str, tmp_path: Path, specification: Specification | None
+) -> AsyncIterator[ServerProcess]:
+    """A running server process."""
+    async with processes(tmp_path, database_url, specification, "homeserver") as (made,):
+        yield made
+
+
+@pytest.fixture
+def rounds() -> int:
+    """How often a process is killed; `HOMESERVER_TEST_ROUNDS` asks for more."""
+    return int(os.environ.get("HOMESERVER_TEST_ROUNDS", "2"))
