@@ -1,6 +1,6 @@
 """What the transaction functions of these tests write: published notes, and plain ones.
 
-A published note is a row of account data (it has a position), a plain one a row of `leases`.
+A published note is a row of account data (it has a position), a plain one an alias.
 """
 
 from sqlalchemy import bindparam, insert, select
@@ -8,7 +8,7 @@ from sqlalchemy import bindparam, insert, select
 from homeserver.database.kinds import Kind
 from homeserver.database.statements import insert_into, statement, upsert
 from homeserver.database.tables.account_data import account_data
-from homeserver.database.tables.stream import leases
+from homeserver.database.tables.rooms import aliases
 from homeserver.database.transactions import ReadTransaction, WriteTransaction
 
 AUTHOR = "@author:test.example"
@@ -21,10 +21,10 @@ PUBLISHED = statement(
     .where(account_data.c.position > bindparam("after"))
     .order_by(account_data.c.position)
 )
-KEEP = insert_into(leases)
-KEPT = statement(select(leases.c.name).order_by(leases.c.name))
-KEPT_ONE = statement(select(leases.c.owner).where(leases.c.name == bindparam("name")))
-KEPT_LOCKED = statement(select(leases.c.owner).where(leases.c.name == bindparam("name")).with_for_update())
+KEEP = insert_into(aliases)
+KEPT = statement(select(aliases.c.alias).order_by(aliases.c.alias))
+KEPT_ONE = statement(select(aliases.c.creator).where(aliases.c.alias == bindparam("name")))
+KEPT_LOCKED = statement(select(aliases.c.creator).where(aliases.c.alias == bindparam("name")).with_for_update())
 
 
 def publish(tx: WriteTransaction, name: str, *, kind: Kind = Kind.ACCOUNT_DATA, new: bool = False) -> None:
@@ -52,7 +52,7 @@ def names(tx: ReadTransaction) -> set[str]:
 
 def keep(tx: WriteTransaction, name: str, text: str = "") -> None:
     """A plain note; fails if there is one of the name."""
-    tx.execute(KEEP, name=name, owner=text, expires_ts=0)
+    tx.execute(KEEP, alias=name, room_id="!room:test.example", creator=text, created_ts=0)
 
 
 def kept(tx: ReadTransaction) -> set[str]:

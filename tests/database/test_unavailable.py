@@ -306,7 +306,7 @@ async def test_a_deadlock_is_undone_and_tried_again(postgres_url: str) -> None:
 
 
 def lock(tx: WriteTransaction, name: str) -> None:
-    tx._cursor.execute("SELECT owner FROM leases WHERE name = $1 FOR UPDATE", [name])
+    tx._cursor.execute("SELECT creator FROM aliases WHERE alias = $1 FOR UPDATE", [name])
 
 
 async def test_stopping_does_what_waits_and_refuses_what_comes_later(url: str) -> None:

@@ -38,9 +38,3 @@ async def process(
     """A running server process."""
     async with processes(tmp_path, database_url, specification, "homeserver") as (made,):
         yield made
-
-
-@pytest.fixture
-def rounds() -> int:
-    """How often a process is killed; `HOMESERVER_TEST_ROUNDS` asks for more."""
-    return int(os.environ.get("HOMESERVER_TEST_ROUNDS", "2"))

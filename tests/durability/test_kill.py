@@ -1,14 +1,22 @@
 """SIGKILL at a random moment of many writes: nothing that was acknowledged is lost, nothing is there twice."""
 
+import os
 import random
 import time
 
+import pytest
 from twisted.internet.defer import Deferred
 
 from tests.durability.writing import Ledger, Writers, check
 from tests.processes import ServerProcess
 
 PEOPLE = 8
+
+KILLS = 2
+"""Per round."""
+
+ROUNDS = int(os.environ.get("HOMESERVER_TEST_ROUNDS", "2"))
+"""Twenty are for a thorough test by hand."""
 
 
 async def writers(process: ServerProcess, chance: random.Random) -> Writers:
@@ -20,13 +28,15 @@ async def writers(process: ServerProcess, chance: random.Random) -> Writers:
     return Writers(alice, people, rooms, Ledger(), chance)
 
 
-async def test_what_was_acknowledged_survives_a_kill(process: ServerProcess, rounds: int) -> None:
+@pytest.mark.parametrize("round_", range(ROUNDS))
+async def test_what_was_acknowledged_survives_a_kill(process: ServerProcess, round_: int) -> None:
+    """Each round on a new database: killed, started, checked, and that once more."""
     seed = time.time_ns()
-    print(f"seed {seed}")
+    print(f"round {round_}, seed {seed}")
     chance = random.Random(seed)
     writing = await writers(process, chance)
     restarts = []
-    for _ in range(rounds):
+    for _ in range(KILLS):
         before = writing.ledger.acknowledged
         fatal = before + chance.randint(20, 500)
 
@@ -50,7 +60,7 @@ async def test_what_was_acknowledged_survives_a_kill(process: ServerProcess, rou
         await check(writing)
     ledger = writing.ledger
     print(
-        f"{rounds} kills, {ledger.acknowledged} writes acknowledged, {ledger.unanswered} unanswered, "
+        f"{KILLS} kills, {ledger.acknowledged} writes acknowledged, {ledger.unanswered} unanswered, "
         f"{len(ledger.messages)} messages, {len(ledger.state)} state events; restarts took "
         f"{min(restarts):.1f} to {max(restarts):.1f} s"
     )

@@ -1,6 +1,7 @@
 """Fixtures for tests with several server processes: they need PostgreSQL and Redis."""
 
 import os
+import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import cast
@@ -118,11 +119,13 @@ async def replicas(
 async def replicas_with_limits(
     database_url: str, redis: RedisLink, tmp_path: Path, specification: Specification | None
 ) -> AsyncIterator[Replicas]:
-    """Two running processes that let a user send five messages."""
-    limits = {"messages": {"per_second": 0.001, "burst": 5}}
-    async with processes(
-        tmp_path, database_url, specification, "a", "b", redis=redis.url, rate_limits=limits
-    ) as (a, b):
+    """Two running processes that let a user send five messages; a new name, as Redis remembers the old ones."""
+    options = {
+        "server_name": f"{uuid.uuid4()}.example",
+        "redis": redis.url,
+        "rate_limits": {"messages": {"per_second": 0.001, "burst": 5}},
+    }
+    async with processes(tmp_path, database_url, specification, "a", "b", **options) as (a, b):
         yield Replicas(a, b)
 
 

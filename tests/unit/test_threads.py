@@ -96,6 +96,8 @@ def test_at_most_three_parents_are_looked_at() -> None:
         {"event_id": "$a"},
         {"rel_type": 1, "event_id": "$a"},
         {"rel_type": "m.thread", "event_id": {}},
+        {"rel_type": "m.thread", "event_id": "$a\0"},
+        {"rel_type": "m.thread", "event_id": "$" + "a" * 255},
     ],
 )
 def test_malformed_relationships_count_as_none(relates_to: JsonValue) -> None:

@@ -35,10 +35,10 @@ async def test_data_are_kept_and_told_to_all_devices(server: TestServer, alice: 
 
 
 async def test_types_are_any_text(alice: Client) -> None:
-    for type in ("im.vector.setting.breadcrumbs", "ünïcode / 100%", "x" * 255):
-        for path in paths(alice.user_id, "!somewhere:else", type):
-            (await alice.put(path, {"type": type})).ok()
-            assert (await alice.get(path)).ok() == {"type": type}
+    for name in ("im.vector.setting.breadcrumbs", "ünïcode / 100%", "x" * 255):
+        for path in paths(alice.user_id, "!somewhere:else", name):
+            (await alice.put(path, {"type": name})).ok()
+            assert (await alice.get(path)).ok() == {"type": name}
     for path in paths(alice.user_id, "!somewhere:else", "ü" * 128):
         (await alice.put(path, {})).error(400, "M_INVALID_PARAM")
 

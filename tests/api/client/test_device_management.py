@@ -47,8 +47,8 @@ async def test_devices_are_listed_and_named(server: TestServer, alice: Client) -
 async def test_unknown_devices_are_not_found(server: TestServer, alice: Client, bob: Client) -> None:
     for device_id in ("unknown", bob.device_id, "a/b?c"):
         path = path_of("devices", device_id)
-        (await alice.request("GET", path, check=False)).error(404, "M_NOT_FOUND")
-        (await alice.request("PUT", path, {"display_name": "x"}, check=False)).error(404, "M_NOT_FOUND")
+        (await alice.request("GET", path)).error(404, "M_NOT_FOUND")
+        (await alice.request("PUT", path, {"display_name": "x"})).error(404, "M_NOT_FOUND")
 
 
 async def test_a_device_is_deleted(server: TestServer, alice: Client) -> None:
@@ -79,16 +79,16 @@ async def test_a_session_is_for_one_device(server: TestServer, alice: Client) ->
         await login(server, name)
     asked = await alice.delete(path_of("devices", "a"), {})
     auth = proof(session=asked.json["session"])
-    refused = await alice.request("DELETE", path_of("devices", "b"), {"auth": auth}, check=False)
+    refused = await alice.request("DELETE", path_of("devices", "b"), {"auth": auth})
     refused.error(403, "M_FORBIDDEN")
     body = {"devices": ["a"], "auth": auth}
-    (await alice.request("POST", DELETE_DEVICES, body, check=False)).error(403, "M_FORBIDDEN")
+    (await alice.request("POST", DELETE_DEVICES, body)).error(403, "M_FORBIDDEN")
     assert {"a", "b"} <= set(await device_ids(alice))
 
 
 async def test_others_devices_are_out_of_reach(server: TestServer, alice: Client, bob: Client) -> None:
     path = path_of("devices", alice.device_id)
-    refused = await bob.request("DELETE", path, {"auth": proof("alice")}, check=False)
+    refused = await bob.request("DELETE", path, {"auth": proof("alice")})
     refused.error(403, "M_FORBIDDEN")
     (await bob.delete(path, {"auth": proof("bob")})).ok()
     assert await device_ids(alice) == [alice.device_id]
@@ -96,7 +96,7 @@ async def test_others_devices_are_out_of_reach(server: TestServer, alice: Client
 
 async def test_what_is_refused(alice: Client) -> None:
     path = path_of("devices", alice.device_id)
-    long = await alice.request("PUT", path, {"display_name": "x" * 300}, check=False)
+    long = await alice.request("PUT", path, {"display_name": "x" * 300})
     long.error(400, "M_TOO_LARGE")
-    (await alice.request("PUT", path, {"display_name": 5}, check=False)).error(400, "M_BAD_JSON")
-    (await alice.request("POST", DELETE_DEVICES, {}, check=False)).error(400, "M_BAD_JSON")
+    (await alice.request("PUT", path, {"display_name": 5})).error(400, "M_BAD_JSON")
+    (await alice.request("POST", DELETE_DEVICES, {})).error(400, "M_BAD_JSON")

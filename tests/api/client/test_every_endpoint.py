@@ -153,9 +153,8 @@ async def test_an_empty_body_is_as_good_as_an_empty_object(server: TestServer, a
         if endpoint.function.__name__ in LETS_GO:
             continue
         method, path = endpoint.spec.method, path_to(endpoint)
-        answers = [
-            await ask(alice, method, path, body=body, query={"timeout": 0}) for body in ({}, None, b"")
-        ]
+        bodies: tuple[object, ...] = ({}, None, b"")
+        answers = [await ask(alice, method, path, body=body, query={"timeout": 0}) for body in bodies]
         assert answers[0].status < 500
         assert len({(each.status, (each.json or {}).get("errcode")) for each in answers}) == 1
 

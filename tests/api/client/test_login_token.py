@@ -38,4 +38,4 @@ async def test_each_token_needs_its_own_proof(alice: Client) -> None:
 
 
 async def test_nobody_gets_no_token(server: TestServer) -> None:
-    (await server.anonymous().request("POST", GET_TOKEN, {}, check=False)).error(401, "M_MISSING_TOKEN")
+    (await server.anonymous().request("POST", GET_TOKEN, {})).error(401, "M_MISSING_TOKEN")

@@ -35,4 +35,4 @@ async def test_logging_out_everywhere_ends_all(server: TestServer, alice: Client
 
 async def test_who_is_not_logged_in(server: TestServer) -> None:
     for path in (path_of("logout"), path_of("logout", "all")):
-        (await server.anonymous().request("POST", path, {}, check=False)).error(401, "M_MISSING_TOKEN")
+        (await server.anonymous().request("POST", path, {})).error(401, "M_MISSING_TOKEN")

@@ -67,8 +67,6 @@ async def test_what_is_refused(server: TestServer, alice: Client, bob: Client) -
     (await alice.post(CHANGE, other)).error(403, "M_FORBIDDEN")
     mixed = {"new_password": "one", "auth": proof(user="bob", session=asked.json["session"])}
     (await bob.post(CHANGE, mixed)).error(403, "M_FORBIDDEN")
-    stranger = await server.anonymous().request(
-        "POST", CHANGE, {"new_password": "x"}, token="wrong", check=False
-    )
+    stranger = await server.anonymous().request("POST", CHANGE, {"new_password": "x"}, token="wrong")
     stranger.error(401, "M_UNKNOWN_TOKEN")
     (await login(server, PASSWORD)).ok()

@@ -36,7 +36,8 @@ async def talk(alice: Client, bob: Client) -> Conversation:
     room = await alice.create_room(preset="public_chat")
     await bob.join(room)
     root = await bob.send(room, "root")
-    reply = await bob.send(room, "reply", **{"m.relates_to": {"rel_type": "m.thread", "event_id": root}})
+    relation = {"m.relates_to": {"rel_type": "m.thread", "event_id": root}}
+    reply = await bob.send_event(room, "m.room.message", {"body": "reply", **relation})
     events = {"$root": root, "$reply": reply, "$last": await bob.send(room, "last")}
     return Conversation(alice, bob, room, events, (await bob.sync())["next_batch"])
 

@@ -133,9 +133,7 @@ async def test_what_else_is_refused(server: TestServer) -> None:
 async def test_closed_registration(closed: Client) -> None:
     (await closed.post(REGISTER, wanting())).error(403, "M_FORBIDDEN")
     (await closed.post(REGISTER, {}, kind="guest")).error(403, "M_FORBIDDEN")
-    (await closed.request("GET", AVAILABLE, query={"username": "alice"}, check=False)).error(
-        403, "M_FORBIDDEN"
-    )
+    (await closed.request("GET", AVAILABLE, query={"username": "alice"})).error(403, "M_FORBIDDEN")
 
 
 async def test_guests(admitting: TestServer) -> None:
@@ -153,7 +151,7 @@ async def test_guests(admitting: TestServer) -> None:
         ("DELETE", path_of("devices", "D")),
         ("POST", path_of("delete_devices")),
     ):
-        (await guest.request(method, path, {}, check=False)).error(403, "M_GUEST_ACCESS_FORBIDDEN")
+        (await guest.request(method, path, {})).error(403, "M_GUEST_ACCESS_FORBIDDEN")
     localpart = made["user_id"][1:].partition(":")[0]
     upgrade = wanting(localpart, guest_access_token=guest.access_token, auth=DUMMY)
     upgraded = (await admitting.anonymous().post(REGISTER, upgrade)).ok()

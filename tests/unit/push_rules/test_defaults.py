@@ -276,6 +276,11 @@ def test_nobody_is_notified_of_what_they_sent() -> None:
     assert alices(facts("m.room.tombstone", {}, state_key="", sender=ALICE)) == SILENCE
 
 
+def test_nobody_is_looked_for_who_cannot_be() -> None:
+    mentions: JsonObject = {"user_ids": ["@a\0:x", "\0", 5, None, ALICE]}
+    assert facts(content={"m.mentions": mentions}).singled_out() == {ALICE}
+
+
 @pytest.mark.parametrize(
     "content", [{"body": "x"}, {"body": "x", "m.mentions": MENTION}, {"msgtype": "m.notice"}]
 )
