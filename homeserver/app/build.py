@@ -2,12 +2,13 @@
 
 import importlib
 import secrets
-from collections.abc import Callable
-from typing import cast
+from collections.abc import Callable, Coroutine
+from typing import Any, cast
 
 import attrs
+import structlog
 from twisted.internet.address import IPv4Address
-from twisted.internet.defer import maybeDeferred
+from twisted.internet.defer import Deferred, TimeoutError, gatherResults, maybeDeferred
 from twisted.internet.interfaces import (
     IListeningPort,
     IReactorCore,
@@ -15,6 +16,7 @@ from twisted.internet.interfaces import (
     IReactorThreads,
     IReactorTime,
 )
+from twisted.python.failure import Failure
 
 from homeserver.app.endpoints import endpoints
 from homeserver.app.loops import Upkeep, loops
@@ -43,6 +45,11 @@ from homeserver.runtime.loops import Loops
 from homeserver.runtime.worker_pool import WorkerPool
 from homeserver.services.attempts import DEFAULT_RATES, Attempts, InMemoryAttempts
 from homeserver.services.shared_attempts import SharedAttempts
+
+_log = structlog.get_logger(__name__)
+
+ENDING_S = 2.0
+"""How long work beside the requests may take to come to its end."""
 
 CLOSING_MS = 3_000
 """How long running requests may take after the signal to stop."""
@@ -114,12 +121,20 @@ class Server:
         for _, server in self._servers:
             await server.connections.shut_down(CLOSING_MS)
         self.services.follower.stop()
-        await self._loops.stop()
-        await self.services.member_profiles.finish()
+        await self._patiently(self._loops.stop(), self.services.member_profiles.finish())
+        # The others are to hear of the last commits, too.
+        self.database.stop()
         await self.bus.stop()
         await self._shared.stop()
         self._workers.stop()
-        self.database.stop()
+
+    async def _patiently(self, *endings: Coroutine[Deferred[Any], Any, None]) -> None:
+        """Wait for these, but not for ever: a database that does not answer must not hold up the end."""
+        waiting = [
+            Deferred.fromCoroutine(each).addTimeout(ENDING_S, self.reactor).addErrback(_note_unfinished)
+            for each in endings
+        ]
+        await gatherResults(waiting)
 
 
 def build(config: Config, key: SigningKey, reactor: Reactor, clock: Clock) -> Server:
@@ -161,6 +176,11 @@ def _bus(config: Config, on_break: Callable[[], None]) -> Bus:
         config.redis, f"homeserver:{config.server_name}", secrets.token_hex(8), on_break=on_break
     )
     return bus
+
+
+def _note_unfinished(failure: Failure) -> None:
+    failure.trap(TimeoutError)
+    _log.warning("some work was given up")
 
 
 def _shared(config: Config, clock: Clock) -> Shared:

@@ -24,7 +24,7 @@ class Database:
     `on_commit(position, topics)` is called in the reactor thread after each commit that published rows.
     """
 
-    STOP_S = 5.0
+    STOP_S = 3.0
     """How long transactions that are running or waiting may take when the server stops."""
 
     def __init__(

@@ -81,5 +81,8 @@ class ReaderThread(threading.Thread):
         connection.begin_read()
         try:
             job.result = job.function(tx, *job.args, **job.kwargs)
-        finally:
+            # There is nothing to keep, but PostgreSQL's statistics take a rollback for a failure.
+            connection.commit()
+        except BaseException:
             self._link.roll_back()
+            raise

@@ -71,10 +71,10 @@ def remove_leftovers(cache: Path) -> None:
         shutil.rmtree(folder)
 
 
-def _software(options: Options) -> list[Software]:
+def _software(options: Options, work: Path) -> list[Software]:
     found: list[Software] = []
     if options.ours:
-        found.append(Ours())
+        found.append(Ours(work / "code"))
     if options.peer:
         found.append(peer.synapse(options.peer_venv, options.peer_version))
     return found
@@ -107,7 +107,7 @@ class Comparison:
             cache = PopulationCache(
                 options.cache, options.scale, postgresql=options.postgresql, rebuild=options.rebuild
             )
-            for software in _software(options):
+            for software in _software(options, work):
                 folder = work / software.name.lower()
                 side = Side(software, self._database(folder), folder, cache, options.scale)
                 self._stack.callback(side.remove)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -59,16 +60,23 @@ def _keep_signing_key(data_dir: Path) -> None:
 
 
 class Ours:
-    """This repository's server, run from its working tree."""
+    """This repository's server, as it stands now: a copy is run, so that edits meanwhile change nothing.
+
+    `folder` is for the copy and must not be there yet.
+    """
 
     name = "ours"
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
         local = REPOSITORY / ".venv" / "bin" / "python"
         self._python = str(local) if local.exists() else sys.executable
+        self._folder = folder
+        shutil.copytree(
+            REPOSITORY / "homeserver", folder / "homeserver", ignore=shutil.ignore_patterns("__pycache__")
+        )
         digest = hashlib.sha256()
-        for path in sorted((REPOSITORY / "homeserver").rglob("*.py")):
-            digest.update(str(path.relative_to(REPOSITORY)).encode() + b"\0" + path.read_bytes() + b"\0")
+        for path in sorted(folder.rglob("*.py")):
+            digest.update(str(path.relative_to(folder)).encode() + b"\0" + path.read_bytes() + b"\0")
         self.version = f"{_commit()}code {digest.hexdigest()[:10]}"
         self.key = f"ours-{digest.hexdigest()[:16]}"
 
@@ -87,7 +95,7 @@ class Ours:
         }
         _keep_signing_key(data_dir)
         file = _write_json(data_dir / "homeserver.yaml", config)
-        return [self._python, "-m", "homeserver", "run", "--config", str(file)], REPOSITORY
+        return [self._python, "-m", "homeserver", "run", "--config", str(file)], self._folder
 
 
 def _commit() -> str:

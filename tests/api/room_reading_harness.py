@@ -6,12 +6,10 @@ Who makes a request is settled by the harness's tokens; what happens in rooms, b
 import contextlib
 import json
 from collections.abc import AsyncGenerator, Mapping
-from pathlib import Path
 from typing import Any, cast
 from urllib.parse import quote, urlencode
 
 import attrs
-from sqlalchemy import create_engine, insert
 from twisted.internet.threads import deferToThread
 
 from homeserver.api.client.event_context import EventContext
@@ -24,9 +22,6 @@ from homeserver.api.client.rooms import Rooms
 from homeserver.core.identifiers import RoomID, UserID
 from homeserver.database.database import Database
 from homeserver.database.drivers import Location
-from homeserver.database.kinds import Kind
-from homeserver.database.tables import metadata
-from homeserver.database.tables.stream import counters, stream
 from homeserver.runtime.clock import SystemClock
 from homeserver.services.event_context import EventContexts
 from homeserver.services.event_stream import EventStream
@@ -122,15 +117,11 @@ class Reading:
 
 
 @contextlib.asynccontextmanager
-async def serving_rooms(folder: Path, specification: Specification | None) -> AsyncGenerator[Reading, None]:
-    """Serve the endpoints until the block is left."""
-    engine = create_engine(f"sqlite:///{folder}/test.db")
-    metadata.create_all(engine)
-    with engine.begin() as connection:
-        connection.execute(insert(stream).values(id=1, position=0, **{kind.value: 0 for kind in Kind}))
-        connection.execute(insert(counters).values(name="nid", next=1))
-    engine.dispose()
-    location = Location.parse(f"sqlite:///{folder}/test.db")
+async def serving_rooms(
+    database_url: str, specification: Specification | None
+) -> AsyncGenerator[Reading, None]:
+    """Serve the endpoints until the block is left; the database is an empty one."""
+    location = Location.parse(database_url)
     database = Database(location, cast("Any", REACTOR), on_commit=lambda _, topics: follower.hint(topics))
     clock, waiters = SameDay(), Waiters()
     follower = Follower(database, clock, REACTOR, waiters, Remembered())

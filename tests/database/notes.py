@@ -24,7 +24,9 @@ PUBLISHED = statement(
 KEEP = insert_into(aliases)
 KEPT = statement(select(aliases.c.alias).order_by(aliases.c.alias))
 KEPT_ONE = statement(select(aliases.c.creator).where(aliases.c.alias == bindparam("name")))
-KEPT_LOCKED = statement(select(aliases.c.creator).where(aliases.c.alias == bindparam("name")).with_for_update())
+KEPT_LOCKED = statement(
+    select(aliases.c.creator).where(aliases.c.alias == bindparam("name")).with_for_update()
+)
 
 
 def publish(tx: WriteTransaction, name: str, *, kind: Kind = Kind.ACCOUNT_DATA, new: bool = False) -> None:

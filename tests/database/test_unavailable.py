@@ -300,7 +300,7 @@ async def test_a_deadlock_is_undone_and_tried_again(postgres_url: str) -> None:
     written = [database.write(crossing, "a", "b"), database.write(crossing, "b", "a")]
     for each in written:
         await each
-    assert len(runs) == 3
+    assert len(runs) >= 3
     assert await database.read(kept) == {"a", "b", "a then b", "b then a"}
     await deferToThread(database.stop)
 

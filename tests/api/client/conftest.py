@@ -1,7 +1,6 @@
 """Fixtures for tests of the client-server API."""
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -10,7 +9,7 @@ from tests.openapi import Specification
 
 
 @pytest.fixture
-async def reading(tmp_path: Path, specification: Specification | None) -> AsyncIterator[Reading]:
+async def reading(database_url: str, specification: Specification | None) -> AsyncIterator[Reading]:
     """The endpoints that read rooms."""
-    async with serving_rooms(tmp_path, specification) as served:
+    async with serving_rooms(database_url, specification) as served:
         yield served

@@ -15,11 +15,10 @@ VALIDITY = "/_matrix/client/v1/register/m.login.registration_token/validity"
 
 @pytest.fixture
 async def asking(
-    databases: Databases, tmp_path: Path, specification: Specification | None
+    database_url: str, tmp_path: Path, specification: Specification | None
 ) -> AsyncIterator[TestServer]:
-    url = databases.sqlite(tmp_path)
     policy = Registration(enabled=True, requires_token=True)
-    async with running_server(url, tmp_path, specification, registration=policy) as server:
+    async with running_server(database_url, tmp_path, specification, registration=policy) as server:
         yield server
 
 

@@ -16,7 +16,7 @@ from homeserver.config.sections import Support, SupportContact
 from homeserver.core.identifiers import UserID
 from homeserver.core.requester import Requester
 from homeserver.core.room_versions import ROOM_VERSIONS
-from tests.api.server import Client, Databases, TestServer, path_of, running_server
+from tests.api.server import Client, TestServer, path_of, running_server
 from tests.openapi import Specification
 
 VERSIONS = "/_matrix/client/versions"
@@ -83,9 +83,9 @@ async def test_moderation_is_for_administrators_where_it_exists() -> None:
 
 
 @pytest.fixture
-def configured(databases: Databases, tmp_path: Path, specification: Specification | None) -> Any:
+def configured(database_url: str, tmp_path: Path, specification: Specification | None) -> Any:
     def run(**options: Any) -> AbstractAsyncContextManager[TestServer]:
-        return running_server(databases.sqlite(tmp_path), tmp_path, specification, **options)
+        return running_server(database_url, tmp_path, specification, **options)
 
     return run
 

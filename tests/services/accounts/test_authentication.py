@@ -78,7 +78,7 @@ class CountingDatabase:
         self.database = database
         self.statements = 0
 
-    def read(self, f: Callable[..., object], *args: object) -> Deferred[object]:
+    def look_up(self, f: Callable[..., object], *args: object) -> Deferred[object]:
         def run(tx: ReadTransaction) -> object:
             statement = tx._run
 
@@ -89,7 +89,7 @@ class CountingDatabase:
             tx._run = count  # type: ignore[method-assign]
             return f(tx, *args)
 
-        return self.database.read(run)
+        return self.database.look_up(run)
 
 
 class PatientDatabase:
@@ -97,6 +97,7 @@ class PatientDatabase:
 
     def __init__(self, database: Database) -> None:
         self.read = database.read
+        self.look_up = database.look_up
         self.write = database.write
         self.write_later = database.write_soon
         self.later: list[Deferred[Any]] = []
