@@ -8,7 +8,8 @@ from typing import Any, cast
 import attrs
 import structlog
 from twisted.internet.address import IPv4Address
-from twisted.internet.defer import Deferred, TimeoutError, gatherResults, maybeDeferred
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
+from twisted.internet.defer import TimeoutError as OutOfPatience
 from twisted.internet.interfaces import (
     IListeningPort,
     IReactorCore,
@@ -179,7 +180,7 @@ def _bus(config: Config, on_break: Callable[[], None]) -> Bus:
 
 
 def _note_unfinished(failure: Failure) -> None:
-    failure.trap(TimeoutError)
+    failure.trap(OutOfPatience)
     _log.warning("some work was given up")
 
 

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 
 import attrs
 import structlog
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 _log = structlog.get_logger(__name__)
@@ -63,6 +63,8 @@ class Loops:
     async def _work(self, loop: Loop) -> None:
         try:
             await loop.work()
+        except CancelledError:
+            return  # whoever did that has said why
         except self._passing as error:
             _log.warning("a loop could not do its work", loop=loop.name, reason=str(error))
         except Exception:  # noqa: BLE001 - a loop's bug must not end the loop
