@@ -78,7 +78,8 @@ async def _converse(alice: nio.AsyncClient, bob: nio.AsyncClient) -> None:
     last = timeline.events[-1].event_id
     await done(bob.update_receipt_marker(room_id, last), nio.UpdateReceiptMarkerResponse)
     await done(bob.room_read_markers(room_id, last, last), nio.RoomReadMarkersResponse)
-    await done(alice.sync(timeout=1000), nio.SyncResponse)
+    while bob.user_id not in alice.rooms[room_id].read_receipts:
+        await done(alice.sync(timeout=30_000), nio.SyncResponse)
     assert alice.rooms[room_id].read_receipts[bob.user_id].event_id == last
     counts = (await done(bob.sync(timeout=0), nio.SyncResponse)).rooms.join[room_id]
     assert counts.unread_notifications.notification_count == 0

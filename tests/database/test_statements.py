@@ -60,7 +60,9 @@ def test_all_statements_are_found() -> None:
     strangers = [each for each in made if id(each) not in named and "test" not in repr(each._construct)]
     texts = {each.compiled("sqlite").sql for each in strangers}
     known = {each.compiled("sqlite").sql for each in STATEMENTS.values()}
-    assert not {text for text in texts - known if "account_data" not in text and "aliases" not in text}
+    # Of tests; and a writer's, which makes one for each combination of kinds and keeps it.
+    others = ("account_data", "aliases", ":new_status", "UPDATE stream SET position=")
+    assert not {text for text in texts - known if not any(part in text for part in others)}
     assert len(STATEMENTS) > 200
 
 
