@@ -130,7 +130,7 @@ class Cluster:
                 shell.stdin.close()
             if parent is None:
                 said = shell.stderr.read().strip()
-                raise DatabaseError(f"no PostgreSQL of this machine answers at {self.admin_url}: {said}")
+                raise DatabaseError(f"no PostgreSQL of this machine answers at the URL: {said}")
         return parent
 
     def sql(self, statement: str) -> str:

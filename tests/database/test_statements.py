@@ -22,7 +22,6 @@ SCANS = {
     "database.transactions.STREAM_ROW": "one row",
     "storage.schema_version.REVISION": "one row",
     "storage.memberships.ROOMS_WITH_GUESTS": "looks through the accounts once, at start",
-    "storage.notifications.DELETE_ROOM": "a room is removed",
     "storage.rooms.COUNT": "statistics",
     "positions of 1 kinds": "one row",
     "positions of 8 kinds": "one row",
