@@ -84,6 +84,16 @@ login_tokens = Table(
     Index("ix_login_tokens_expires_ts", "expires_ts"),
 )
 
+openid_tokens = Table(
+    "openid_tokens",
+    metadata,
+    # SHA-256 of the token.
+    Column("token_hash", LargeBinary, primary_key=True),
+    Column("user_id", Text, nullable=False),
+    Column("expires_ts", BigInteger, nullable=False),
+    Index("ix_openid_tokens_expires_ts", "expires_ts"),
+)
+
 uia_sessions = Table(
     "uia_sessions",
     metadata,

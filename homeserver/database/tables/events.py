@@ -21,6 +21,12 @@ events = Table(
     Column("membership", Text),
     # Root of the state before the event.
     Column("state_root", BigInteger),
+    # Root of the state after it, NULL where that is the same.
+    Column("root_after", BigInteger),
+    # How high it stands in the graph of auth events (see core.state_resolution.auth_graph), if it sets state.
+    Column("generation", BigInteger),
+    # 1: this server sends it to the other servers of the room.
+    Column("is_outbound", SmallInteger, nullable=False, server_default="0"),
     # 0 accepted, 1 rejected, 2 soft-failed, 3 known only as part of a state or auth chain.
     Column("status", SmallInteger, nullable=False),
     # What it means to a member with unmodified push rules: bit 0 notifies, bit 1 highlights; bit 2: see push_outcomes.
@@ -47,6 +53,32 @@ events = Table(
         postgresql_where=text("membership IS NOT NULL"),
     ),
     Index("ix_events_room_nid_origin_server_ts", "room_nid", "origin_server_ts"),
+    Index(
+        "ix_events_is_outbound",
+        "position",
+        sqlite_where=text("is_outbound = 1"),
+        postgresql_where=text("is_outbound = 1"),
+    ),
+)
+
+auth_edges = Table(
+    "auth_edges",
+    metadata,
+    # Which state events cite an event in their `auth_events`.
+    Column("room_nid", BigInteger, primary_key=True, autoincrement=False),
+    Column("auth_nid", BigInteger, primary_key=True, autoincrement=False),
+    Column("event_nid", BigInteger, primary_key=True, autoincrement=False),
+    sqlite_with_rowid=False,
+)
+
+backward_extremities = Table(
+    "backward_extremities",
+    metadata,
+    # Events that this server lacks, and the events of the room's history that name them in `prev_events`.
+    Column("room_nid", BigInteger, primary_key=True, autoincrement=False),
+    Column("event_id", Text, primary_key=True),
+    Column("child_nid", BigInteger, primary_key=True, autoincrement=False),
+    sqlite_with_rowid=False,
 )
 
 client_transactions = Table(

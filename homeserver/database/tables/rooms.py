@@ -48,6 +48,27 @@ memberships = Table(
     sqlite_with_rowid=False,
 )
 
+room_servers = Table(
+    "room_servers",
+    metadata,
+    # How many joined members each server has in each room, this one included; no row without any.
+    Column("room_nid", BigInteger, primary_key=True, autoincrement=False),
+    Column("server_name", Text, primary_key=True),
+    Column("joined_members", BigInteger, nullable=False),
+    Index("ix_room_servers_server_name", "server_name"),
+    sqlite_with_rowid=False,
+)
+
+stripped_states = Table(
+    "stripped_states",
+    metadata,
+    # What came with an invitation to, or a knock on, a room that this server is not in: a JSON array of events.
+    Column("room_nid", BigInteger, primary_key=True, autoincrement=False),
+    Column("user_id", Text, primary_key=True),
+    Column("events", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 aliases = Table(
     "aliases",
     metadata,
