@@ -27,7 +27,7 @@ from homeserver.database.statements import Statement
 from homeserver.database.transactions import WriteTransaction
 from homeserver.rooms.draft import Draft, Signer
 from homeserver.rooms.notify import Notifications, notifications_of
-from homeserver.storage import events, memberships, notifications, rooms, state
+from homeserver.storage import auth_edges, events, memberships, notifications, room_servers, rooms, state
 
 MAX_PREV_EVENTS = 20
 MAX_DEPTH = 2**53 - 1
@@ -64,14 +64,16 @@ class Appender:
         self._extremities = list(room.extremities)
         self._joined = room.joined_members
         self._invited = room.invited_members
+        self._remote = room.remote_members
         self._made: list[_Made] = []
         self._own: dict[int, Event] = {}
+        self._places: dict[EventID, auth_edges.Place] = {}
 
     @classmethod
     def lock(cls, tx: WriteTransaction, room_id: RoomID, signer: Signer, *, now_ts: int) -> "Appender":
         """Lock the room for the transaction. Errors: `NotFound` if this server does not hold it."""
         room = rooms.lock(tx, room_id)
-        if room is None:
+        if room is None or not room.is_held:
             raise NotFound("Unknown room")
         return cls(tx, room, signer, now_ts=now_ts)
 
@@ -87,7 +89,7 @@ class Appender:
         now_ts: int,
     ) -> "Appender":
         """Make a room by its create event. `room_id` is `None` where the create event's hash becomes the room's id."""
-        room = rooms.Room(tx.new_nid(), RoomID(room_id or ""), version, 0, (), 0, 0, 0, 0, is_public=False)
+        room = rooms.Room(tx.new_nid(), RoomID(room_id or ""), version, 0, (), 0, 0, 0, 0, 0, is_public=False)
         appender = cls(tx, room, signer, now_ts=now_ts)
         if room_id is None:
             # The same content in the same millisecond would be the same room: the clock is moved on until it is new.
@@ -150,6 +152,7 @@ class Appender:
             "forward_extremities": rooms.extremities_json(self._extremities),
             "joined_members": self._joined,
             "invited_members": self._invited,
+            "remote_members": self._remote,
         }
         state_changed = self._root != self.room.state_root
         last.also.append((rooms.ADVANCE_STATE if state_changed else rooms.ADVANCE, update))
@@ -242,6 +245,7 @@ class Appender:
         levels: PowerLevels,
     ) -> None:
         tx = self._tx
+        remote_before = self._remote
         if event.type == "m.room.member" and event.state_key is not None:
             self._count_members(event, replaced)
         notify = notifications_of(tx, event, self.room.room_nid, self._joined, levels, self.state_events)
@@ -249,7 +253,8 @@ class Appender:
             event,
             event_nid,
             events.INSERT,
-            self._row(draft, event, event_nid, pdu, replaced, notify),
+            self._row(draft, event, event_nid, pdu, replaced, notify)
+            | {"is_outbound": int(self._is_outbound(event, remote_before))},
             notifications.exceptions_rows(self.room.room_nid, notify.exceptions),
             [room_topic(event.room_id)],
         )
@@ -286,6 +291,8 @@ class Appender:
             "sender": event.sender,
             "membership": _membership_of(event),
             "state_root": self._root,
+            "root_after": None,
+            "generation": None,
             "status": events.ACCEPTED,
             "notify": notify.ordinary | (notifications.HAS_EXCEPTIONS if notify.exceptions else 0),
             "thread_id": thread_of(event.content, self._relation_of),
@@ -307,13 +314,38 @@ class Appender:
         if event.type == "m.room.member":
             self._change_membership(event, event_nid, made)
         self._root = state.put(self._tx, self.room.room_nid, self._root, {event.key: event_nid})
+        cited = self._cited(event)
+        place = auth_edges.Place(event_nid, auth_edges.generation_above(cited))
+        self._places[event.event_id] = place
+        auth_edges.add(self._tx, self.room.room_nid, event_nid, cited)
+        made.params |= {"root_after": self._root, "generation": place.generation}
         made.also.append((state.INSERT_ROOT, {"room_nid": self.room.room_nid, "state_root": self._root}))
+
+    def _cited(self, event: Event) -> list[auth_edges.Place]:
+        """The places of the event's auth events."""
+        own = {event_id: self._places[event_id] for event_id in event.auth_events if event_id in self._places}
+        stored = auth_edges.places(self._tx, set(event.auth_events) - own.keys())
+        return [*own.values(), *stored.values()]
+
+    def _is_outbound(self, event: Event, remote_before: int) -> bool:
+        """Whether other servers are to be sent the event: those in the room, and the one whose user it is about."""
+        if remote_before or self._remote:
+            return True
+        if event.type != "m.room.member" or event.state_key is None:
+            return False
+        return server_of(UserID(event.state_key)) != self._signer.server_name
 
     def _count_members(self, event: Event, before: Event | None) -> None:
         membership = event.content.get("membership")
         was = None if before is None else before.content.get("membership")
-        self._joined += (membership == "join") - (was == "join")
+        joined = (membership == "join") - (was == "join")
+        self._joined += joined
         self._invited += (membership == "invite") - (was == "invite")
+        server_name = server_of(UserID(event.state_key or ""))
+        if server_name is not None:
+            room_servers.count(self._tx, self.room.room_nid, server_name, joined)
+            if server_name != self._signer.server_name:
+                self._remote += joined
 
     def _change_membership(self, event: Event, event_nid: int, made: _Made) -> None:
         user_id = UserID(event.state_key or "")

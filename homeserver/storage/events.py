@@ -35,6 +35,9 @@ class StoredEvent:
     sender: UserID
     membership: str | None
     state_root: int | None
+    root_after: int | None
+    generation: int | None
+    is_outbound: int
     status: int
     notify: int
     thread_id: str | None

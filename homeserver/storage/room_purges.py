@@ -1,15 +1,22 @@
 """Rooms to be removed from this server: which ones, and all rows that a room has left behind."""
 
 import attrs
-from sqlalchemy import Column, Table, bindparam, delete, select, update
+from sqlalchemy import Table, bindparam, delete, select, tuple_, update
 
 from homeserver.core.identifiers import RoomID
 from homeserver.database.statements import Statement, in_list, insert_into, statement
 from homeserver.database.tables.account_data import account_data
 from homeserver.database.tables.ephemeral import receipts, typing
-from homeserver.database.tables.events import events
+from homeserver.database.tables.events import auth_edges, backward_extremities, events
 from homeserver.database.tables.notifications import push_outcomes
-from homeserver.database.tables.rooms import aliases, memberships, room_purges, rooms
+from homeserver.database.tables.rooms import (
+    aliases,
+    memberships,
+    room_purges,
+    room_servers,
+    rooms,
+    stripped_states,
+)
 from homeserver.database.tables.state import room_states, state_nodes
 from homeserver.database.transactions import WriteTransaction
 
@@ -25,22 +32,12 @@ class RoomPurge:
     room_id: RoomID
 
 
-@attrs.frozen(slots=True)
-class _Part:
-    """Rows of a table that belong to a room: the keys of some of them, and their removal."""
-
-    some: Statement
-    remove: Statement
-
-    @classmethod
-    def of(cls, table: Table, key: str) -> "_Part":
-        """`key` tells the rows of one room apart, alone or with others."""
-        column: Column[object] = table.c[key]
-        in_room = table.c.room_nid == bindparam("room_nid")
-        return cls(
-            statement(select(column).where(in_room).limit(bindparam("most"))),
-            statement(delete(table).where(in_room, in_list(column, "keys"))),
-        )
+def _some(table: Table, *key: str) -> Statement:
+    """Removes up to `most` rows of a room; `key` tells the rows of one room apart."""
+    columns = [table.c[name] for name in key]
+    in_room = table.c.room_nid == bindparam("room_nid")
+    some = select(*columns).where(in_room).limit(bindparam("most"))
+    return statement(delete(table).where(in_room, tuple_(*columns).in_(some)))
 
 
 _p = room_purges.c
@@ -90,12 +87,16 @@ OF_MEMBERS = (
     ),
 )
 PARTS = (
-    _Part.of(memberships, "user_id"),
-    _Part.of(receipts, "user_id"),
-    _Part.of(typing, "user_id"),
-    _Part.of(room_states, "position"),
-    _Part.of(events, "event_nid"),
-    _Part.of(state_nodes, "node_nid"),
+    _some(memberships, "user_id"),
+    _some(receipts, "user_id", "receipt_type", "thread_id"),
+    _some(typing, "user_id"),
+    _some(room_states, "position"),
+    _some(room_servers, "server_name"),
+    _some(stripped_states, "user_id"),
+    _some(backward_extremities, "event_id", "child_nid"),
+    _some(auth_edges, "auth_nid", "event_nid"),
+    _some(events, "event_nid"),
+    _some(state_nodes, "node_nid"),
 )
 
 
@@ -130,11 +131,7 @@ def remove_some(tx: WriteTransaction, purge: RoomPurge, *, most: int, until_ts: 
     tx.execute(KEEP, the_room=purge.room_nid, until_ts=until_ts)
     if _remove_members(tx, purge):
         return True
-    for part in PARTS:
-        if keys := {row[0] for row in tx.all(part.some, room_nid=purge.room_nid, most=most)}:
-            tx.execute(part.remove, room_nid=purge.room_nid, keys=sorted(keys))
-            return True
-    return False
+    return any(tx.execute(part, room_nid=purge.room_nid, most=most) for part in PARTS)
 
 
 def _remove_members(tx: WriteTransaction, purge: RoomPurge) -> bool:

@@ -14,7 +14,10 @@ from homeserver.database.transactions import ReadTransaction, Row, WriteTransact
 
 @attrs.frozen(slots=True)
 class Room:
-    """A room as its row stands; `extremities` are (event id, depth), newest last."""
+    """A room as its row stands; `extremities` are (event id, depth), newest last.
+
+    `remote_members` are those of the `joined_members` that are users of other servers.
+    """
 
     room_nid: int
     room_id: RoomID
@@ -24,8 +27,14 @@ class Room:
     last_position: int
     joined_members: int
     invited_members: int
+    remote_members: int
     state_position: int
     is_public: bool = attrs.field(converter=bool)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether this server has, or had, a part in the room; else it merely knows of it, as by an invitation."""
+        return bool(self.extremities)
 
 
 _COLUMNS = (
@@ -37,6 +46,7 @@ _COLUMNS = (
     rooms.c.last_position,
     rooms.c.joined_members,
     rooms.c.invited_members,
+    rooms.c.remote_members,
     rooms.c.state_position,
     rooms.c.is_public,
 )
@@ -61,6 +71,7 @@ ADVANCE = statement(
                 "last_position",
                 "joined_members",
                 "invited_members",
+                "remote_members",
             )
         }
     )
@@ -77,6 +88,7 @@ ADVANCE_STATE = statement(
                 "last_position",
                 "joined_members",
                 "invited_members",
+                "remote_members",
                 "state_position",
             )
         }
@@ -145,10 +157,11 @@ def add(
         last_position=0,
         joined_members=0,
         invited_members=0,
+        remote_members=0,
         state_position=0,
         is_public=0,
     )
-    return Room(room_nid, room_id, version, 0, (), 0, 0, 0, 0, is_public=False)
+    return Room(room_nid, room_id, version, 0, (), 0, 0, 0, 0, 0, is_public=False)
 
 
 def set_public(tx: WriteTransaction, room_id: RoomID, *, public: bool) -> bool:

@@ -20,6 +20,8 @@ rooms = Table(
     Column("last_position", BigInteger, nullable=False),
     Column("joined_members", BigInteger, nullable=False),
     Column("invited_members", BigInteger, nullable=False),
+    # Those of the joined members that are users of other servers.
+    Column("remote_members", BigInteger, nullable=False, server_default="0"),
     # Position of the newest event that changed the memberships or anything else of the state.
     Column("state_position", BigInteger, nullable=False),
     # 1: listed in the public room directory.

@@ -53,6 +53,7 @@ def _extend_events() -> None:
 
 
 def _create_room_tables() -> None:
+    op.add_column("rooms", sa.Column("remote_members", sa.BigInteger(), nullable=False, server_default="0"))
     op.create_table(
         "room_servers",
         sa.Column("room_nid", sa.BigInteger(), autoincrement=False, nullable=False),
