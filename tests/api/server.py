@@ -246,9 +246,14 @@ async def running_server(
     specification: Specification | None,
     *,
     clock: Clock | None = None,
+    key: SigningKey | None = None,
+    network: Reactor | None = None,
     **options: Any,
 ) -> AsyncIterator[TestServer]:
-    """A server on a free port. `options` replace sections of the configuration."""
+    """A server on a free port. `options` replace sections of the configuration.
+
+    `key` is what it signs with, `network` what it listens and connects by, where those matter.
+    """
     sections: dict[str, Any] = {
         "server_name": SERVER_NAME,
         "listeners": (Listener(port=0),),
@@ -263,8 +268,8 @@ async def running_server(
         **sections,
     )
     clock = clock or SystemClock()
-    key = SigningKey.generate("test", seed=hashlib.sha256(b"the key of the tests").digest())
-    server = build(config, key, cast("Reactor", reactor), clock)
+    key = key or SigningKey.generate("test", seed=hashlib.sha256(b"the key of the tests").digest())
+    server = build(config, key, network or cast("Reactor", reactor), clock)
     pool = HTTPConnectionPool(reactor, persistent=True)
     pool.maxPersistentPerHost = 50
     await server.start()
