@@ -43,9 +43,13 @@ def places(tx: ReadTransaction, event_ids: Collection[EventID]) -> dict[EventID,
 
 def add(tx: WriteTransaction, room_nid: int, event_nid: int, cited: Iterable[Place]) -> None:
     """A new state event cites these."""
-    rows = [{"room_nid": room_nid, "auth_nid": place.event_nid, "event_nid": event_nid} for place in cited]
-    if rows:
-        tx.execute_many(INSERT, rows)
+    if edges := rows(room_nid, event_nid, cited):
+        tx.execute_many(INSERT, edges)
+
+
+def rows(room_nid: int, event_nid: int, cited: Iterable[Place]) -> list[dict[str, object]]:
+    """The parameters of `INSERT` for a state event that cites these."""
+    return [{"room_nid": room_nid, "auth_nid": place.event_nid, "event_nid": event_nid} for place in cited]
 
 
 def generation_above(cited: Collection[Place]) -> int:

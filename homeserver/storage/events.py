@@ -48,10 +48,53 @@ class StoredEvent:
     pdu: bytes
 
 
+@attrs.frozen(slots=True)
+class Placed:
+    """An event's place in its room: what there is to know of it without reading it.
+
+    `state_root` and `root_after` are as in the row: `None` for an outlier, and where an event changes nothing.
+    """
+
+    event_nid: int
+    event_id: EventID
+    room_nid: int
+    position: int | None
+    depth: int
+    state_root: int | None
+    root_after: int | None
+    generation: int | None
+    status: int
+
+    @property
+    def is_outlier(self) -> bool:
+        """Whether it is known only as part of a state or auth chain."""
+        return self.state_root is None
+
+    @property
+    def after(self) -> int:
+        """The root of the state after it. Errors: ValueError for an outlier."""
+        if self.state_root is None:
+            raise ValueError(f"{self.event_id} has no place in the room's history")
+        return self.state_root if self.root_after is None else self.root_after
+
+
 _e = events.c
 _COLUMNS = tuple(events.columns)
 INSERT = insert_into(events)
 BY_ID = statement(select(*_COLUMNS).where(_e.event_id == bindparam("event_id")))
+PLACED = statement(
+    select(
+        _e.event_nid,
+        _e.event_id,
+        _e.room_nid,
+        _e.position,
+        _e.depth,
+        _e.state_root,
+        _e.root_after,
+        _e.generation,
+        _e.status,
+    ).where(in_list(_e.event_id, "event_ids"))
+)
 BY_IDS = statement(select(*_COLUMNS).where(in_list(_e.event_id, "event_ids")))
 BY_NIDS = statement(select(*_COLUMNS).where(in_list(_e.event_nid, "event_nids")))
 IDS = statement(select(_e.event_nid, _e.event_id).where(in_list(_e.event_nid, "event_nids")))
@@ -136,6 +179,13 @@ def of(tx: ReadTransaction, event_id: str) -> StoredEvent | None:
 def of_ids(tx: ReadTransaction, event_ids: Collection[str]) -> dict[EventID, StoredEvent]:
     """Those of the events that are known."""
     return {row[1]: StoredEvent(*row) for row in tx.all(BY_IDS, event_ids=sorted(event_ids))}
+
+
+def placed(tx: ReadTransaction, event_ids: Collection[str]) -> dict[EventID, Placed]:
+    """The places of those of the events that are known."""
+    if not event_ids:
+        return {}
+    return {row[1]: Placed(*row) for row in tx.all(PLACED, event_ids=sorted(event_ids))}
 
 
 def of_nids(tx: ReadTransaction, event_nids: Collection[int]) -> dict[int, StoredEvent]:
