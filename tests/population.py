@@ -46,7 +46,7 @@ def add_user(tx: WriteTransaction, user_id: UserID, **flags: int) -> None:
 def add_room(tx: WriteTransaction, room_id: RoomID, *members: UserID) -> int:
     """A room with these joined members; its number."""
     room_nid = tx.new_nid()
-    add_row(tx, rooms, room_nid=room_nid, room_id=room_id, version="12")
+    add_row(tx, rooms, room_nid=room_nid, room_id=room_id, version="12", forward_extremities=b"[]")
     for member in members:
         add_member(tx, room_nid, member)
     return room_nid

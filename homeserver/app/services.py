@@ -16,6 +16,10 @@ from homeserver.services.authentication import Authentication
 from homeserver.services.devices import Devices
 from homeserver.services.event_context import EventContexts
 from homeserver.services.event_stream import EventStream
+from homeserver.services.federation_edus.presence import IncomingPresence
+from homeserver.services.federation_edus.receipts import IncomingReceipts
+from homeserver.services.federation_edus.service import FederationEdus
+from homeserver.services.federation_edus.typing import IncomingTyping
 from homeserver.services.filters import Filters
 from homeserver.services.guest_access import GuestAccess
 from homeserver.services.health import Health
@@ -64,10 +68,13 @@ class Services:
     devices: Devices
     event_contexts: EventContexts
     event_stream: EventStream
+    federation_edus: FederationEdus
     filters: Filters
     follower: Follower
     guest_access: GuestAccess
     health: Health
+    incoming_presence: IncomingPresence
+    incoming_receipts: IncomingReceipts
     logins: Logins
     memberships: Memberships
     messages: Messages
@@ -122,6 +129,8 @@ def make_services(
     member_profiles = MemberProfiles(database, clock, signer)
     memberships = Memberships(database, clock, signer, aliases)
     presence = Presence(database, clock)
+    incoming_presence = IncomingPresence(database, clock)
+    incoming_receipts = IncomingReceipts(database, clock)
     waiters = Waiters()
     remembered = Remembered()
     follower = Follower(database, clock, reactor, waiters, remembered)
@@ -133,10 +142,19 @@ def make_services(
         devices=Devices(database, clock),
         event_contexts=EventContexts(database, clock),
         event_stream=EventStream(database, clock, reactor, waiters),
+        federation_edus=FederationEdus(
+            {
+                "m.typing": IncomingTyping(database, clock),
+                "m.receipt": incoming_receipts,
+                "m.presence": incoming_presence,
+            }
+        ),
         filters=Filters(database),
         follower=follower,
         guest_access=guest_access,
         health=Health(database),
+        incoming_presence=incoming_presence,
+        incoming_receipts=incoming_receipts,
         logins=Logins(database, clock, passwords),
         member_profiles=member_profiles,
         memberships=memberships,

@@ -96,11 +96,19 @@ def _position_of(tx: ReadTransaction, room_nid: int, marker: Marker) -> int:
     event_room, position, thread_of_event = events.position_of(tx, marker.event_id) or (None, None, None)
     if event_room != room_nid or position is None:
         raise NotFound("The event is not in this room")
-    # A root stands in the main timeline, but a receipt on it is related to the thread, too.
-    threads = {thread_of_event} if thread_of_event is not None else {MAIN, marker.event_id}
-    if marker.thread_id != UNTHREADED and marker.thread_id not in threads:
+    if not is_in_thread(marker.event_id, thread_of_event, marker.thread_id):
         raise InvalidParam("the event is not in the thread that thread_id names")
     return position
+
+
+def is_in_thread(event_id: EventID, thread_of_event: str | None, thread_id: str) -> bool:
+    """Whether a receipt with this `thread_id` (see `Receipt`) goes with the event.
+
+    `thread_of_event` is its own thread, `None` if it is in none. A root stands in the main timeline, but a receipt
+    on it is related to the thread, too.
+    """
+    threads = {thread_of_event} if thread_of_event is not None else {MAIN, event_id}
+    return thread_id == UNTHREADED or thread_id in threads
 
 
 def _move_fully_read(

@@ -101,6 +101,7 @@ IDS = statement(select(_e.event_nid, _e.event_id).where(in_list(_e.event_nid, "e
 POSITION = statement(
     select(_e.room_nid, _e.position, _e.thread_id).where(_e.event_id == bindparam("event_id"))
 )
+REDACTED_BY = statement(select(_e.redacted_by).where(_e.event_nid == bindparam("event_nid")))
 _visible = _e.status == ACCEPTED
 BACKWARDS = statement(
     select(*_COLUMNS)
@@ -224,6 +225,11 @@ def parsed(tx: ReadTransaction, event_nids: Collection[int], version: RoomVersio
 def ids_of(tx: ReadTransaction, event_nids: Collection[int]) -> dict[int, EventID]:
     """The ids of these numbers."""
     return {row[0]: row[1] for row in tx.all(IDS, event_nids=sorted(event_nids))}
+
+
+def is_redacted(tx: ReadTransaction, event_nid: int) -> bool:
+    """Whether the event has been redacted."""
+    return tx.value(REDACTED_BY, event_nid=event_nid) is not None
 
 
 def position_of(tx: ReadTransaction, event_id: str) -> tuple[int, int | None, str | None] | None:

@@ -62,6 +62,21 @@ STATE = statement(select(*_STATE).where(_p.user_id == bindparam("user_id")))
 STATE_LOCKED = statement(select(*_STATE).where(_p.user_id == bindparam("user_id")).with_for_update())
 RESERVE = insert_into(presence, ignore_conflict=True)
 SET = upsert(presence, key=["user_id"])
+REFRESH = statement(
+    update(presence)
+    .where(_p.user_id == bindparam("the_user"))
+    .values(last_active_ts=bindparam("active_ts"), expires_ts=bindparam("until_ts"))
+)
+EXPIRED = statement(
+    select(_p.user_id)
+    .where(_p.expires_ts <= bindparam("now_ts"))
+    .order_by(_p.expires_ts)
+    .limit(bindparam("most"))
+)
+EXPIRES_TS = statement(select(_p.expires_ts).where(_p.user_id == bindparam("user_id")))
+IS_IN_ANY_ROOM = statement(
+    select(exists().where(_m.user_id == bindparam("user_id"), _m.membership == "join"))
+)
 SET_ACTIVE = statement(
     update(presence).where(_p.user_id == bindparam("the_user")).values(last_active_ts=bindparam("active_ts"))
 )
@@ -177,6 +192,7 @@ def lock(tx: WriteTransaction, user_id: UserID) -> UserPresence:
         status_msg=None,
         last_active_ts=0,
         currently_active=0,
+        expires_ts=None,
         position=0,
     )
     row = tx.one(STATE_LOCKED, user_id=user_id)
@@ -184,8 +200,11 @@ def lock(tx: WriteTransaction, user_id: UserID) -> UserPresence:
     return _state(row)
 
 
-def put(tx: WriteTransaction, user_id: UserID, state: UserPresence) -> None:
-    """Set the user's presence; who may see it is told, as the module says."""
+def put(tx: WriteTransaction, user_id: UserID, state: UserPresence, *, expires_ts: int | None = None) -> None:
+    """Set the user's presence; who may see it is told, as the module says.
+
+    `expires_ts` is for users of other servers: when nothing of it holds any more unless it is said again.
+    """
     small_rooms = [room_topic(row[0]) for row in tx.all(SMALL_ROOMS, user_id=user_id)]
     tx.publish(
         SET,
@@ -196,7 +215,29 @@ def put(tx: WriteTransaction, user_id: UserID, state: UserPresence) -> None:
         status_msg=state.status_msg,
         last_active_ts=state.last_active_ts or 0,
         currently_active=int(state.currently_active),
+        expires_ts=expires_ts,
     )
+
+
+def refresh(tx: WriteTransaction, user_id: UserID, *, active_ts: int, expires_ts: int | None) -> None:
+    """What is known of a user of another server holds for longer; nobody is told, since nobody's view changes."""
+    tx.execute(REFRESH, the_user=user_id, active_ts=active_ts, until_ts=expires_ts)
+
+
+def expired(tx: ReadTransaction, *, now_ts: int, most: int) -> list[UserID]:
+    """Up to `most` users of other servers whose presence holds no more, the longest silent first."""
+    return [row[0] for row in tx.all(EXPIRED, now_ts=now_ts, most=most)]
+
+
+def is_expired(tx: ReadTransaction, user_id: UserID, *, now_ts: int) -> bool:
+    """Whether the presence of a user of another server holds no more."""
+    expires_ts: int | None = tx.value(EXPIRES_TS, user_id=user_id)
+    return expires_ts is not None and expires_ts <= now_ts
+
+
+def is_in_any_room(tx: ReadTransaction, user_id: UserID) -> bool:
+    """Whether the user is joined to any room that this server knows."""
+    return bool(tx.value(IS_IN_ANY_ROOM, user_id=user_id))
 
 
 def set_active(tx: WriteTransaction, user_id: UserID, active_ts: int) -> None:

@@ -6,7 +6,7 @@ from sqlalchemy import Table, bindparam, delete, select, tuple_, update
 from homeserver.core.identifiers import RoomID
 from homeserver.database.statements import Statement, in_list, insert_into, statement
 from homeserver.database.tables.account_data import account_data
-from homeserver.database.tables.ephemeral import receipts, typing
+from homeserver.database.tables.ephemeral import awaited_receipts, receipts, typing
 from homeserver.database.tables.events import auth_edges, backward_extremities, events
 from homeserver.database.tables.notifications import push_outcomes
 from homeserver.database.tables.rooms import (
@@ -89,6 +89,7 @@ OF_MEMBERS = (
 PARTS = (
     _some(memberships, "user_id"),
     _some(receipts, "user_id", "receipt_type", "thread_id"),
+    _some(awaited_receipts, "user_id", "thread_id"),
     _some(typing, "user_id"),
     _some(room_states, "position"),
     _some(room_servers, "server_name"),

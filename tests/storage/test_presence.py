@@ -145,3 +145,29 @@ def test_users_are_due_when_a_device_changes_by_itself(store: Store) -> None:
     assert len(store.read(presence.due, now_ts=NOW + 60_000, most=2)) == 2
     store.write(presence.put_device, BOB, idle, now_ts=NOW + 60_000)
     assert store.read(presence.due, now_ts=NOW + 60_000, most=9) == [ALICE, CAROL]
+
+
+def test_presence_of_other_servers_users_expires_unless_it_is_refreshed(store: Store) -> None:
+    online = UserPresence("online", None, 1000, currently_active=True)
+    store.write(presence.put, ALICE, online, expires_ts=5000)
+    store.write(presence.put, BOB, online, expires_ts=4000)
+    store.write(presence.put, CAROL, online)
+    assert store.read(presence.expired, now_ts=3999, most=10) == []
+    assert store.read(presence.expired, now_ts=5000, most=10) == [BOB, ALICE]
+    assert store.read(presence.expired, now_ts=5000, most=1) == [BOB]
+    store.write(presence.refresh, BOB, active_ts=3000, expires_ts=6000)
+    assert store.published == []
+    assert store.read(presence.expired, now_ts=5000, most=10) == [ALICE]
+    assert store.read(presence.is_expired, ALICE, now_ts=5000)
+    assert not store.read(presence.is_expired, BOB, now_ts=5000)
+    assert not store.read(presence.is_expired, CAROL, now_ts=5000)
+    assert store.read(presence.of, BOB) == UserPresence("online", None, 3000, currently_active=True)
+    store.write(presence.put, ALICE, online)
+    assert store.read(presence.expired, now_ts=2**62, most=10) == [BOB]
+
+
+def test_who_is_joined_to_any_room(store: Store) -> None:
+    room = store.write(add_room, RoomID("!room:test"), ALICE)
+    store.write(add_member, room, BOB, membership="invite")
+    assert store.read(presence.is_in_any_room, ALICE)
+    assert not store.read(presence.is_in_any_room, BOB)

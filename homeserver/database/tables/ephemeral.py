@@ -1,6 +1,6 @@
 """Receipts, typing and presence."""
 
-from sqlalchemy import BigInteger, Column, Index, SmallInteger, Table, Text
+from sqlalchemy import BigInteger, Column, Index, SmallInteger, Table, Text, text
 
 from homeserver.database.tables.metadata import metadata
 
@@ -19,6 +19,24 @@ receipts = Table(
     Column("position", BigInteger, nullable=False),
     Index("ix_receipts_room_nid_position", "room_nid", "position"),
     Index("ix_receipts_position", "position"),
+    sqlite_with_rowid=False,
+)
+
+awaited_receipts = Table(
+    "awaited_receipts",
+    metadata,
+    # Receipts of users of other servers for events that have not arrived yet.
+    Column("room_nid", BigInteger, primary_key=True, autoincrement=False),
+    Column("user_id", Text, primary_key=True),
+    Column("thread_id", Text, primary_key=True),
+    Column("receipt_type", Text, nullable=False),
+    Column("event_id", Text, nullable=False),
+    Column("ts", BigInteger, nullable=False),
+    # The user's server.
+    Column("origin", Text, nullable=False),
+    Column("received_ts", BigInteger, nullable=False),
+    Index("ix_awaited_receipts_origin", "origin", "received_ts"),
+    Index("ix_awaited_receipts_received_ts", "received_ts"),
     sqlite_with_rowid=False,
 )
 
@@ -46,8 +64,16 @@ presence = Table(
     # 0: never.
     Column("last_active_ts", BigInteger, nullable=False),
     Column("currently_active", SmallInteger, nullable=False),
+    # Of users of other servers: when they count as offline unless they are heard of again. NULL: never.
+    Column("expires_ts", BigInteger),
     Column("position", BigInteger, nullable=False),
     Index("ix_presence_position", "position"),
+    Index(
+        "ix_presence_expires_ts",
+        "expires_ts",
+        sqlite_where=text("expires_ts IS NOT NULL"),
+        postgresql_where=text("expires_ts IS NOT NULL"),
+    ),
 )
 
 device_presence = Table(

@@ -17,6 +17,7 @@ def upgrade() -> None:
     _extend_events()
     _create_room_tables()
     _create_server_tables()
+    _extend_ephemeral()
     _fill_roots()
     _fill_room_servers()
     _fill_auth_graph()
@@ -167,6 +168,33 @@ def _create_server_tables() -> None:
             "INSERT INTO outbox_shards (shard, position, holder, lease_until_ts) "
             f"SELECT {shard}, position, NULL, 0 FROM stream"
         )
+
+
+def _extend_ephemeral() -> None:
+    op.add_column("presence", sa.Column("expires_ts", sa.BigInteger(), nullable=True))
+    op.create_index(
+        "ix_presence_expires_ts",
+        "presence",
+        ["expires_ts"],
+        unique=False,
+        sqlite_where=sa.text("expires_ts IS NOT NULL"),
+        postgresql_where=sa.text("expires_ts IS NOT NULL"),
+    )
+    op.create_table(
+        "awaited_receipts",
+        sa.Column("room_nid", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("user_id", sa.Text(), nullable=False),
+        sa.Column("thread_id", sa.Text(), nullable=False),
+        sa.Column("receipt_type", sa.Text(), nullable=False),
+        sa.Column("event_id", sa.Text(), nullable=False),
+        sa.Column("ts", sa.BigInteger(), nullable=False),
+        sa.Column("origin", sa.Text(), nullable=False),
+        sa.Column("received_ts", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("room_nid", "user_id", "thread_id", name=op.f("pk_awaited_receipts")),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("ix_awaited_receipts_origin", "awaited_receipts", ["origin", "received_ts"], unique=False)
+    op.create_index("ix_awaited_receipts_received_ts", "awaited_receipts", ["received_ts"], unique=False)
 
 
 def _fill_roots() -> None:

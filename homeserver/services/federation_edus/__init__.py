@@ -1,0 +1,1 @@
+"""What other servers say beside events. Spec: server-server API, "EDUs"."""
