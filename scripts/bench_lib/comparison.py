@@ -13,7 +13,8 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Self
 
-from bench_lib import loads, peer, report, waiting
+from bench_lib import federation, loads, peer, report, waiting
+from bench_lib.certificates import Authority, CertificateError
 from bench_lib.databases import Cluster, Database, DatabaseError, Postgresql, Sqlite, TemporaryCluster
 from bench_lib.http_client import RequestError
 from bench_lib.measuring import Samples, Side
@@ -29,14 +30,17 @@ LOADS: dict[str, Callable[[Side], Awaitable[Samples]]] = {
     "sync": loads.sync,
     "messages": loads.messages,
     "database": loads.database,
+    "receive": federation.receive,
+    "outgoing": federation.outgoing,
+    "join": federation.big_join,
 }
 ONCE = ("database",)
-WITHOUT_DATA = ("start",)
+WITHOUT_DATA = ("start", "receive", "outgoing", "join")
 RUN_PREFIX = "run-"
 ELSEWHERE = "folders-elsewhere"
 """In a run's folder: a file with the folders that it has made in other places."""
 LOAD_TIMEOUT_S = 900.0
-EXPECTED = (ServerError, RequestError, DatabaseError, OSError, TimeoutError)
+EXPECTED = (ServerError, RequestError, DatabaseError, CertificateError, OSError, TimeoutError)
 
 
 class BusyError(Exception):
@@ -107,9 +111,10 @@ class Comparison:
             cache = PopulationCache(
                 options.cache, options.scale, postgresql=options.postgresql, rebuild=options.rebuild
             )
+            authority = Authority(work)
             for software in _software(options, work):
                 folder = work / software.name.lower()
-                side = Side(software, self._database(folder), folder, cache, options.scale)
+                side = Side(software, self._database(folder), folder, cache, options.scale, authority)
                 self._stack.callback(side.remove)
                 self._sides.append(side)
                 self._samples[software.name] = []

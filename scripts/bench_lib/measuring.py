@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench_lib import matrix
+from bench_lib.certificates import Authority
 from bench_lib.databases import Database
 from bench_lib.http_client import Connection, for_each
 from bench_lib.options import Scale
@@ -26,6 +27,8 @@ class Side:
     """For this side's files during the run."""
     cache: PopulationCache
     scale: Scale
+    authority: Authority
+    """Of the certificates by which servers meet."""
     foreign_s: float = 0.0
     """CPU time that other processes of the machine took while this side was measured."""
     measured_s: float = 0.0
@@ -33,6 +36,7 @@ class Side:
     _population: Population | None = field(default=None, init=False)
     _no_data: Exception | None = field(default=None, init=False)
     _spare: Instance | None = field(default=None, init=False)
+    _federated: Instance | None = field(default=None, init=False)
 
     def _instance(self, name: str) -> Instance:
         self.folder.mkdir(exist_ok=True)
@@ -49,6 +53,19 @@ class Side:
             await instance.settle()
             instance.stop()
         return self._spare
+
+    async def federated(self) -> Instance:
+        """Give a running server that meets others; at first it has neither users nor rooms."""
+        if self._federated is None:
+            instance = self._instance("federated")
+            instance.federation = self.authority.federation(self.software.name.lower())
+            instance.data_dir.mkdir()
+            self.database.create(instance.data_dir)
+            self._federated = instance
+        if not self._federated.is_running:
+            await self._federated.start()
+        await self._federated.settle()
+        return self._federated
 
     async def populate(self) -> None:
         """See that the data is there; takes long when it has to be made.
@@ -94,7 +111,8 @@ class Side:
         await for_each(instance.port, range(users), one)
 
     def instances(self) -> list[Instance]:
-        return [instance for instance in (self._populated, self._spare) if instance is not None]
+        known = (self._populated, self._spare, self._federated)
+        return [instance for instance in known if instance is not None]
 
     def pause(self) -> None:
         for instance in self.instances():

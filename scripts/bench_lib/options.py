@@ -5,7 +5,10 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-SCENARIOS = ("start", "send", "delivery", "polls", "sync", "messages", "database")
+SCENARIOS = (
+    *("start", "send", "delivery", "polls", "sync", "messages", "database"),
+    *("receive", "outgoing", "join"),
+)
 POPULATION_VERSION = 3
 """Raised whenever the data sets are built differently, so that older ones are not taken from the cache."""
 
@@ -34,10 +37,18 @@ class Scale:
     """From the start of a server to the reading of its idle memory."""
     load_s: float
     """Length of every load that is bounded by time."""
+    singles: int
+    """Events received from another server in transactions of one."""
+    batches: int
+    """Transactions of many events received from another server."""
+    outgoing: int
+    """Messages sent to one other server; a fifth of that to many."""
+    joined_members: int
+    """Members of the room on another server that is joined."""
 
 
-FULL = Scale("full", 3, 1000, 200, 20, 100, 5000, (100, 500), 40, 1000, 10.0, 6.0)
-QUICK = Scale("quick", 2, 60, 20, 5, 20, 500, (20, 50), 10, 50, 3.0, 2.0)
+FULL = Scale("full", 3, 1000, 200, 20, 100, 5000, (100, 500), 40, 1000, 10.0, 6.0, 200, 10, 50, 5000)
+QUICK = Scale("quick", 2, 60, 20, 5, 20, 500, (20, 50), 10, 50, 3.0, 2.0, 50, 3, 20, 500)
 SENDERS = (1, 8, 32)
 
 

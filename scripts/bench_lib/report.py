@@ -28,6 +28,10 @@ def _size(count: float) -> str:
     return f"{_short(count)} B"
 
 
+def _times(factor: float) -> str:
+    return f"{_short(factor)} x"
+
+
 def _rate(count: float) -> str:
     return f"{_short(count)}/s"
 
@@ -102,6 +106,29 @@ def rows(scale: Scale) -> list[Row]:
         Row("messages.cpu", "/messages, CPU per event", _time),
         Row("database.alone", "database, 10,000 messages in a room of 1", _size, 0.4),
         Row("database.crowded", f"database, 10,000 messages in rooms of {scale.members}, unread", _size, 0.4),
+        *_federation_rows(scale),
+    ]
+
+
+def _federation_rows(scale: Scale) -> list[Row]:
+    members = f"{scale.joined_members:,} members"
+    return [
+        Row("receive.single.cpu", "CPU per PDU received, one per transaction", _time, 1 / 8),
+        Row("receive.batch.cpu", "CPU per PDU received, 50 per transaction", _time, 1 / 8),
+        Row(
+            "outgoing.one.cpu", "CPU per outgoing PDU, to 1 server (without the sending itself)", _time, 1 / 8
+        ),
+        Row(
+            "outgoing.many.cpu",
+            "CPU per outgoing PDU, to 100 servers (without the sending itself)",
+            _time,
+            1 / 8,
+        ),
+        Row("outgoing.factor", "to 100 servers: times the CPU of 1", _times),
+        Row("outgoing.1.cpu", "CPU per message sent, room with 1 other server", _time, 1 / 8),
+        Row("outgoing.100.cpu", "CPU per message sent, room with 100 other servers", _time),
+        Row("join.cpu", f"CPU of joining a room of {members} on another server", _time, 1 / 6),
+        Row("join.answer", "until the client has its answer", _time),
     ]
 
 

@@ -13,7 +13,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 from bench_lib.databases import Database, free_port
 from bench_lib.http_client import Connection, RequestError
@@ -30,6 +30,23 @@ class ServerError(Exception):
     """A server did not start, or ended by itself."""
 
 
+@dataclass(frozen=True)
+class Federation:
+    """How a server on this machine meets others: over TLS, under the name `localhost:PORT`."""
+
+    port: int
+    certificate: Path
+    private_key: Path
+    authority: Path
+    """The certificate of the authority that the server is to trust."""
+    with_presence: bool = False
+    """Whether Synapse shares presence, which is off in benchmarks."""
+
+    @property
+    def server_name(self) -> str:
+        return f"localhost:{self.port}"
+
+
 class Software(Protocol):
     """A homeserver that can be configured and started."""
 
@@ -39,9 +56,22 @@ class Software(Protocol):
     key: str
     """Names its data sets in the cache: changes whenever stored data might."""
 
-    def configure(self, data_dir: Path, port: int, database_url: str) -> tuple[list[str], Path]:
-        """Write the configuration; give the command that runs the server, and the folder to run it in."""
+    def configure(
+        self, data_dir: Path, port: int, database_url: str, federation: Federation | None = None
+    ) -> tuple[list[str], Path]:
+        """Write the configuration; give the command that runs the server, and the folder to run it in.
+
+        `port` is for clients. Without `federation` the server has nothing to do with others.
+        """
         ...
+
+
+def own_python() -> Path:
+    """Give the Python that has what our server needs: of the environment to run it, or else to develop it."""
+    for name in (".venv", ".venv-dev"):
+        if (local := REPOSITORY / name / "bin" / "python").exists():
+            return local
+    return Path(sys.executable)
 
 
 def _write_json(path: Path, value: object) -> Path:
@@ -68,8 +98,7 @@ class Ours:
     name = "ours"
 
     def __init__(self, folder: Path) -> None:
-        local = REPOSITORY / ".venv" / "bin" / "python"
-        self._python = str(local) if local.exists() else sys.executable
+        self._python = str(own_python())
         self._folder = folder
         shutil.copytree(
             REPOSITORY / "homeserver", folder / "homeserver", ignore=shutil.ignore_patterns("__pycache__")
@@ -80,9 +109,11 @@ class Ours:
         self.version = f"{_commit()}code {digest.hexdigest()[:10]}"
         self.key = f"ours-{digest.hexdigest()[:16]}"
 
-    def configure(self, data_dir: Path, port: int, database_url: str) -> tuple[list[str], Path]:
+    def configure(
+        self, data_dir: Path, port: int, database_url: str, federation: Federation | None = None
+    ) -> tuple[list[str], Path]:
         """See Software."""
-        config = {
+        config: dict[str, object] = {
             "server_name": SERVER_NAME,
             "data_dir": str(data_dir),
             "database": database_url,
@@ -93,6 +124,22 @@ class Ours:
             "rate_limits": {"enabled": False},
             "log": {"level": "WARNING", "format": "text"},
         }
+        if federation is not None:
+            config |= {
+                "server_name": federation.server_name,
+                "listeners": [
+                    {"bind": "127.0.0.1", "port": port, "tls": False},
+                    {"bind": "127.0.0.1", "port": federation.port, "tls": True},
+                ],
+                "tls": {
+                    "certificate": str(federation.certificate),
+                    "private_key": str(federation.private_key),
+                },
+                "federation": {
+                    "allow_private_addresses": True,
+                    "trusted_ca_file": str(federation.authority),
+                },
+            }
         _keep_signing_key(data_dir)
         file = _write_json(data_dir / "homeserver.yaml", config)
         return [self._python, "-m", "homeserver", "run", "--config", str(file)], self._folder
@@ -129,7 +176,9 @@ class Synapse:
         self.version = version
         self.key = f"synapse-{version}"
 
-    def configure(self, data_dir: Path, port: int, database_url: str) -> tuple[list[str], Path]:
+    def configure(
+        self, data_dir: Path, port: int, database_url: str, federation: Federation | None = None
+    ) -> tuple[list[str], Path]:
         """See Software."""
         logging = {
             "version": 1,
@@ -145,15 +194,7 @@ class Synapse:
             "signing_key_path": str(data_dir / "signing.key"),
             "media_store_path": str(data_dir / "media"),
             "log_config": str(_write_json(data_dir / "log.yaml", logging)),
-            "listeners": [
-                {
-                    "bind_addresses": ["127.0.0.1"],
-                    "port": port,
-                    "type": "http",
-                    "tls": False,
-                    "resources": [{"names": ["client"], "compress": False}],
-                }
-            ],
+            "listeners": [_synapse_listener(port, "client", tls=False)],
             "database": self._database(data_dir, database_url),
             "registration_shared_secret": SHARED_SECRET,
             "macaroon_secret_key": SHARED_SECRET,
@@ -166,6 +207,8 @@ class Synapse:
             "federation_domain_whitelist": [],
             **_LIMITS,
         }
+        if federation is not None:
+            config |= _synapse_federation(config, federation)
         file = _write_json(data_dir / "homeserver.yaml", config)
         _keep_signing_key(data_dir)
         return [str(self._python), "-m", "synapse.app.homeserver", "--config-path", str(file)], data_dir
@@ -175,6 +218,42 @@ class Synapse:
         if url.startswith("sqlite"):
             return {"name": "sqlite3", "args": {"database": str(data_dir / "homeserver.db")}}
         return {"name": "psycopg2", "args": {"dsn": url, "cp_min": 5, "cp_max": 10}}
+
+
+def _synapse_listener(port: int, resource: str, *, tls: bool) -> dict[str, object]:
+    return {
+        "bind_addresses": ["127.0.0.1"],
+        "port": port,
+        "type": "http",
+        "tls": tls,
+        "resources": [{"names": [resource], "compress": False}],
+    }
+
+
+def _synapse_federation(config: dict[str, object], federation: Federation) -> dict[str, object]:
+    """Give the keys that let Synapse meet others on this machine, without limits; it tries again soon."""
+    listeners = cast("list[dict[str, object]]", config["listeners"])
+    return {
+        "server_name": federation.server_name,
+        "listeners": [*listeners, _synapse_listener(federation.port, "federation", tls=True)],
+        "tls_certificate_path": str(federation.certificate),
+        "tls_private_key_path": str(federation.private_key),
+        "federation_custom_ca_list": [str(federation.authority)],
+        "federation_domain_whitelist": None,
+        "ip_range_blacklist": [],
+        "suppress_key_server_warning": True,
+        "presence": {"enabled": federation.with_presence},
+        "allow_public_rooms_over_federation": True,
+        "room_list_publication_rules": [{"action": "allow"}],
+        "rc_federation": {
+            "window_size": 1000,
+            "sleep_limit": 100_000,
+            "reject_limit": 100_000,
+            "concurrent": 50,
+        },
+        "federation_rr_transactions_per_room_per_second": 1000,
+        "federation": {"destination_min_retry_interval": "1s", "destination_max_retry_interval": "2s"},
+    }
 
 
 @dataclass(frozen=True)
@@ -188,10 +267,18 @@ class StartCost:
 class Instance:
     """One server on one data folder, running or stopped."""
 
-    def __init__(self, software: Software, database: Database, data_dir: Path, log: Path) -> None:
+    def __init__(
+        self,
+        software: Software,
+        database: Database,
+        data_dir: Path,
+        log: Path,
+        federation: Federation | None = None,
+    ) -> None:
         self.software = software
         self.data_dir = data_dir
         self.port = 0
+        self.federation = federation
         self._database = database
         self._log = log
         self._child: Child | None = None
@@ -202,7 +289,9 @@ class Instance:
         Errors: ServerError, with the end of the server's log.
         """
         self.port = free_port()
-        command, folder = self.software.configure(self.data_dir, self.port, self._database.url(self.data_dir))
+        command, folder = self.software.configure(
+            self.data_dir, self.port, self._database.url(self.data_dir), self.federation
+        )
         began, database_cpu = time.monotonic(), self._database.cpu_seconds()
         self._child = Child(command, log=self._log, cwd=folder, env=_environment())
         connection = Connection(self.port)

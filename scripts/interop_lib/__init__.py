@@ -1,0 +1,1 @@
+"""Conversations between this server and Synapse, step by step, in both directions."""
