@@ -1,0 +1,22 @@
+"""What goes wrong with parties that this server calls."""
+
+import attrs
+
+
+@attrs.frozen(slots=False)
+class RemoteError(Exception):
+    """A party that we called did not do what was asked; `transient`: it may later.
+
+    `party` is whom we called, as the operator knows it: a server name, or a host. `status` is the HTTP status
+    of its answer, None if there was no answer that could be understood; `errcode` what its standard error
+    response says. `message` is for the log and may go to this server's own users: it holds no secret.
+    """
+
+    party: str
+    message: str
+    transient: bool = attrs.field(kw_only=True)
+    status: int | None = attrs.field(default=None, kw_only=True)
+    errcode: str | None = attrs.field(default=None, kw_only=True)
+
+    def __str__(self) -> str:
+        return f"{self.party}: {self.message}"

@@ -1,0 +1,182 @@
+"""Exchanges with web servers over connections that are kept for the next one, within limits and in time."""
+
+from collections.abc import Coroutine
+from typing import Any, Final, TypeVar
+
+import attrs
+from twisted.internet.defer import Deferred, DeferredSemaphore
+from twisted.internet.defer import TimeoutError as OutOfPatience
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from homeserver.clients.errors import RemoteError
+from homeserver.clients.http_connections import ExchangeError, HttpConnection, Opener, Route
+from homeserver.clients.http_responses import Response
+
+T = TypeVar("T")
+
+
+@attrs.frozen(kw_only=True)
+class TransportLimits:
+    """What all exchanges of a process together may take up."""
+
+    at_once_per_route: int = 8
+    """Exchanges with one server at the same time; more wait for their turn."""
+
+    waiting_per_route: int = 200
+    """More than that are refused at once."""
+
+    at_once: int = 1_000
+    """Exchanges with all servers at the same time; more are refused, so that sockets are left for clients."""
+
+    idle_per_route: int = 2
+
+    idle: int = 100
+    """Connections that are kept open though nothing is asked of them; the oldest go first."""
+
+    idle_s: float = 25.0
+    """How long one is kept. Shorter than servers usually do: who closes first must be we, or a request may
+    get lost."""
+
+
+@attrs.define
+class Exchange:
+    """One request, as it is to be sent, and how much may come back.
+
+    `party` is whom errors name. With `is_repeatable` it is sent once more if a connection that was kept open
+    turns out to be closed. `is_unreached`: it has got stuck before there was a connection.
+    """
+
+    party: str
+    request: bytes = attrs.field(repr=False)
+    most_bytes: int
+    is_repeatable: bool
+    is_unreached: bool = True
+
+
+class HttpTransport:
+    """The connections of one process to other servers."""
+
+    def __init__(self, opener: Opener, limits: TransportLimits | None = None) -> None:
+        self._opener = opener
+        self._limits = limits or TransportLimits()
+        self._idle: dict[HttpConnection, tuple[Route, IDelayedCall]] = {}
+        self._turns: dict[Route, DeferredSemaphore] = {}
+        self._running = 0
+
+    @property
+    def reactor(self) -> IReactorTime:
+        """For deadlines."""
+        return self._opener.reactor
+
+    async def exchange(self, route: Route, exchange: Exchange) -> Response:
+        """Send a request and get its response, whatever its status; without a deadline, see `within`.
+
+        Errors: RemoteError.
+        """
+        turns = self._turns.get(route)
+        if turns is None:
+            turns = self._turns[route] = DeferredSemaphore(self._limits.at_once_per_route)
+        if len(turns.waiting) >= self._limits.waiting_per_route or self._running >= self._limits.at_once:
+            raise RemoteError(exchange.party, "too many requests are waiting already", transient=True)
+        exchange.is_unreached = False
+        try:
+            await turns.acquire()
+            self._running += 1
+            try:
+                return await self._exchange(route, exchange)
+            finally:
+                self._running -= 1
+                turns.release()
+        except ExchangeError as fault:
+            raise RemoteError(exchange.party, str(fault), transient=not fault.is_too_large) from fault
+        finally:
+            if turns.tokens == turns.limit and not turns.waiting:
+                self._turns.pop(route, None)
+
+    def close(self) -> None:
+        """Close the connections that are kept."""
+        for connection in list(self._idle):
+            self._forget(connection)
+            connection.abort()
+
+    async def _exchange(self, route: Route, exchange: Exchange) -> Response:
+        while kept := self._take(route) if exchange.is_repeatable else None:
+            try:
+                return await self._on(kept, route, exchange)
+            except ExchangeError as fault:
+                if not fault.is_unanswered:
+                    raise
+        exchange.is_unreached = True
+        connection = await self._opener.open(route)
+        exchange.is_unreached = False
+        connection.lost.addCallback(lambda _: self._forget(connection))
+        return await self._on(connection, route, exchange)
+
+    async def _on(self, connection: HttpConnection, route: Route, exchange: Exchange) -> Response:
+        response = await connection.exchange(exchange.request, exchange.most_bytes)
+        if connection.is_open:
+            self._keep(connection, route)
+        return response
+
+    def _take(self, route: Route) -> HttpConnection | None:
+        """The connection of that route that was used last."""
+        for connection, (its_route, _) in reversed(self._idle.items()):
+            if its_route == route:
+                self._forget(connection)
+                return connection
+        return None
+
+    def _keep(self, connection: HttpConnection, route: Route) -> None:
+        same = [each for each, (its_route, _) in self._idle.items() if its_route == route]
+        surplus = same[:1] if len(same) >= self._limits.idle_per_route else []
+        if not surplus and len(self._idle) >= self._limits.idle:
+            surplus = [next(iter(self._idle))]
+        for each in surplus:
+            self._forget(each)
+            each.abort()
+        call = self.reactor.callLater(self._limits.idle_s, self._expire, connection)
+        self._idle[connection] = (route, call)
+
+    def _expire(self, connection: HttpConnection) -> None:
+        self._forget(connection)
+        connection.abort()
+
+    def _forget(self, connection: HttpConnection) -> None:
+        kept = self._idle.pop(connection, None)
+        if kept is not None and kept[1].active():
+            kept[1].cancel()
+
+
+async def within(reactor: IReactorTime, ms: int, party: str, work: Coroutine[Deferred[Any], Any, T]) -> T:
+    """The result of `work`, which is given up after so many milliseconds.
+
+    Errors: those of `work`; RemoteError if it takes too long.
+    """
+    deferred = Deferred.fromCoroutine(work)
+    deferred.addTimeout(ms / 1000, reactor)
+    try:
+        return await deferred
+    except OutOfPatience:
+        raise RemoteError(party, f"no answer within {ms / 1000:g} seconds", transient=True) from None
+
+
+_TARGET_CHARACTERS: Final = frozenset(map(chr, range(0x21, 0x7F)))
+
+
+def request_bytes(
+    method: str, target: str, host: str, headers: dict[str, str], body: bytes | None = None
+) -> bytes:
+    """A request as it is sent; `target` is path and query, percent-encoded.
+
+    Errors: ValueError for characters that would end a line early.
+    """
+    if not _TARGET_CHARACTERS.issuperset(target) or not target.startswith("/"):
+        raise ValueError("the target of a request must be percent-encoded")
+    lines = [f"{method} {target} HTTP/1.1", f"Host: {host}", "Accept-Encoding: identity"]
+    for name, value in headers.items():
+        if not value.isprintable() or not value.isascii():
+            raise ValueError(f"the header {name} has a character that it must not have")
+        lines.append(f"{name}: {value}")
+    if body is not None:
+        lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
+    return "\r\n".join([*lines, "", ""]).encode("ascii") + (body or b"")
