@@ -5,6 +5,7 @@ from sqlalchemy import bindparam, update
 
 from homeserver.core.identifiers import EventID, RoomID, ServerName, UserID
 from homeserver.core.json import JsonObject
+from homeserver.core.room_versions import get_room_version
 from homeserver.core.signing import SigningKey
 from homeserver.database.database import Database
 from homeserver.database.statements import in_list, statement
@@ -85,6 +86,8 @@ def _found(
     tx: WriteTransaction, creator: UserID, version: str, room_id: RoomID | None, *, now_ts: int
 ) -> RoomID:
     content: JsonObject = {"room_version": version}
+    if not get_room_version(version).implicit_room_creator:
+        content["creator"] = creator
     create = Draft(creator, "m.room.create", content, state_key="")
     appender = Appender.found(tx, version, room_id, create, SIGNER, now_ts=now_ts)
     member: JsonObject = {"membership": "join", "displayname": "Owner"}

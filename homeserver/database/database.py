@@ -2,12 +2,14 @@
 
 import time
 from collections.abc import Callable, Collection
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar
 
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
 from homeserver.database.checkpoints import LogLength, checkpoint
 from homeserver.database.drivers import Location
+from homeserver.database.errors import Obstacle
 from homeserver.database.jobs import Job, Jobs, Loop
 from homeserver.database.numbers import NumberPool
 from homeserver.database.readers import ReaderThread
@@ -17,12 +19,21 @@ from homeserver.database.writers import WriterThread
 P = ParamSpec("P")
 T = TypeVar("T")
 
+Rerun: TypeAlias = Callable[[], Deferred[Any]]
+"""Runs a transaction function again."""
+
+Clear: TypeAlias = Callable[[Obstacle, Rerun], Deferred[Any]]
+"""Does what an obstacle demands, and runs the function again; what that gives is the result."""
+
 
 class Database:
     """The database of one server process.
 
     `on_commit(position, topics)` is called in the reactor thread after each commit that published rows.
+    `clear`, where it is set, takes care of the obstacles that functions meet.
     """
+
+    clear: Clear | None = None
 
     STOP_S = 3.0
     """How long transactions that are running or waiting may take when the server stops."""
@@ -86,10 +97,20 @@ class Database:
     ) -> Deferred[T]:
         """Run `f(tx, ...)` and commit; the result comes when it is on the disk. `f` may be run twice.
 
-        It is done even if the Deferred is cancelled.
+        It is done even if the Deferred is cancelled. If `f` meets an `Obstacle`, that is cleared away first.
         Errors: what `f` raises (nothing of it is kept then); `StorageUnavailable`.
         """
-        return self._writes.add(Job(f, args, kwargs, durable=True))
+
+        def run() -> Deferred[T]:
+            return self._writes.add(Job(f, args, kwargs, durable=True))
+
+        def overcome(failure: Failure) -> Any:
+            if self.clear is None or not isinstance(failure.value, Obstacle):
+                return failure
+            return self.clear(failure.value, run)
+
+        done: Deferred[T] = run().addErrback(overcome)
+        return done
 
     def write_soon(
         self, f: Callable[Concatenate[WriteTransaction, P], T], /, *args: P.args, **kwargs: P.kwargs

@@ -14,3 +14,10 @@ class StorageUnavailable(Exception):  # noqa: N818 - it is a state of affairs, n
 
 class TransactionEnded(Exception):  # noqa: N818 - it names what has happened
     """A transaction function went on after a statement had failed, so nothing can be committed. A bug."""
+
+
+class Obstacle(Exception):  # noqa: N818 - the caller is told of it only if it cannot be cleared away
+    """A transaction function cannot go on before something has been done that no transaction can do.
+
+    `Database.write` has it done, and the function run again from its beginning. A subclass says what is to be done.
+    """

@@ -57,6 +57,8 @@ class Caches:
         self.rooms: Cache[str, Any] = Cache(keys)
         self.room_names: Cache[int, Any] = Cache(keys)
         self.power_levels: Cache[str, Any] = Cache(1_000)
+        # Of events that are about to be stored.
+        self.policy_signatures: Cache[str, str] = Cache(1_000)
         self.server_acls: Cache[tuple[int, bool], Any] = Cache(1_000)
         self.rulesets: Cache[bytes, Any] = Cache(500)
 

@@ -5,6 +5,7 @@ room is made of a handful); what the first of them change is carried in memory, 
 rows cannot be read back in their own transaction.
 """
 
+import hashlib
 from collections.abc import Iterable, Mapping
 
 import attrs
@@ -14,9 +15,10 @@ from homeserver.core.auth_rules import NotAllowed, check_state
 from homeserver.core.errors import Forbidden, NotFound
 from homeserver.core.event import Event, StateKey
 from homeserver.core.event_format import build_event
-from homeserver.core.hashes import encode_base64, reference_hash
+from homeserver.core.hashes import encode_base64, encode_base64_url_safe, reference_hash
 from homeserver.core.identifiers import EventID, RoomID, UserID, server_of
-from homeserver.core.json import JsonObject, canonical, decode_object
+from homeserver.core.json import JsonObject, JsonValue, canonical, decode_object
+from homeserver.core.policy_servers import POLICY
 from homeserver.core.power_levels import PowerLevels
 from homeserver.core.redaction import redact
 from homeserver.core.room_versions import EventIdFormat, RoomVersion, get_room_version
@@ -25,6 +27,7 @@ from homeserver.core.topics import room_topic, user_topic
 from homeserver.database.kinds import Kind
 from homeserver.database.statements import Statement
 from homeserver.database.transactions import WriteTransaction
+from homeserver.rooms import policies
 from homeserver.rooms.draft import Draft, Signer
 from homeserver.rooms.notify import Notifications, notifications_of
 from homeserver.storage import auth_edges, events, memberships, notifications, room_servers, rooms, state
@@ -125,7 +128,7 @@ class Appender:
         auth_keys = select_auth_event_keys(
             draft.type, draft.sender, draft.state_key, draft.content, self.version
         )
-        wanted = {_CREATE, _POWER_LEVELS, *auth_keys}
+        wanted = {_CREATE, _POWER_LEVELS, POLICY, *auth_keys}
         if key is not None:
             wanted.add(key)
         found = self.state_events(wanted)
@@ -138,6 +141,9 @@ class Appender:
         self._check(event, found, levels)
         if event.redacts is not None:
             self._check_redaction(event.sender, event.redacts, levels)
+        policy_server = policies.named_by(self._tx, self.room.room_nid, found.get(POLICY))
+        if policy_server is not None:
+            event, pdu = policies.with_signature(self._tx, policy_server, event, pdu)
         self._stage(draft, event, event_nid, pdu, replaced, levels)
         return event
 
@@ -166,7 +172,9 @@ class Appender:
         auth_events = [found[key].event_id for key in auth_keys if key in found]
         event_id, hashes = None, None
         if self.version.event_id_format is EventIdFormat.SERVER_ISSUED:
-            event_id = EventID(f"${self._now_ts}-{event_nid}:{self._signer.server_name}")
+            # A room with a policy server must be able to make the same event again.
+            unique = event_nid if POLICY not in found else _digest_of(draft, prev_events)
+            event_id = EventID(f"${self._now_ts}-{unique}:{self._signer.server_name}")
         if self.version.event_references_with_hashes:
             hashes = self._reference_hashes({*prev_events, *auth_events})
         extremities = self._extremities[-MAX_PREV_EVENTS:]
@@ -377,6 +385,12 @@ class Appender:
         pdu = canonical(redact(event.pdu, self.version))
         events.redact(self._tx, target.event_nid, pdu=pdu, redaction_id=redaction.event_id)
         self._tx.caches.events.drop([target.event_nid])
+
+
+def _digest_of(draft: Draft, prev_events: list[EventID]) -> str:
+    """What no other event of the room shares that was made in the same millisecond."""
+    parts: list[JsonValue] = [draft.sender, draft.type, draft.state_key, draft.content, list(prev_events)]
+    return encode_base64_url_safe(hashlib.sha256(canonical(parts)).digest())
 
 
 def _membership_of(event: Event) -> str | None:

@@ -45,7 +45,7 @@ class PeerRoom:
         room = cls(peer, get_room_version(version))
         creator = f"@{localpart}:{peer.server_name}"
         content: Pdu = {"room_version": version}
-        if room.version.identifier < "11" or len(room.version.identifier) == 1:
+        if not room.version.implicit_room_creator:
             content["creator"] = creator
         if not room.version.room_id_is_create_hash:
             room.room_id = f"!{SystemClock().now_ts()}{len(peer.heard)}:{peer.server_name}"

@@ -18,6 +18,7 @@ def upgrade() -> None:
     _create_room_tables()
     _create_server_tables()
     _extend_ephemeral()
+    _number_state_keys()
     _fill_roots()
     _fill_room_servers()
     _fill_auth_graph()
@@ -195,6 +196,17 @@ def _extend_ephemeral() -> None:
     )
     op.create_index("ix_awaited_receipts_origin", "awaited_receipts", ["origin", "received_ts"], unique=False)
     op.create_index("ix_awaited_receipts_received_ts", "awaited_receipts", ["received_ts"], unique=False)
+
+
+def _number_state_keys() -> None:
+    """Keys that are looked up for every event: the numbers of keys are remembered, but not that a key has none."""
+    for event_type in ("m.room.policy", "m.room.server_acl"):
+        op.execute(
+            "INSERT INTO state_keys (key_nid, type, state_key) "
+            f"SELECT next, '{event_type}', '' FROM counters WHERE name = 'nid' "
+            "ON CONFLICT (type, state_key) DO NOTHING"
+        )
+        op.execute("UPDATE counters SET next = next + 1 WHERE name = 'nid'")
 
 
 def _fill_roots() -> None:
