@@ -13,15 +13,14 @@ from twisted.internet.defer import TimeoutError as OutOfPatience
 from twisted.internet.interfaces import (
     IListeningPort,
     IReactorCore,
-    IReactorTCP,
     IReactorThreads,
-    IReactorTime,
 )
 from twisted.python.failure import Failure
 
 from homeserver.app.endpoints import endpoints
 from homeserver.app.loops import Upkeep, loops
 from homeserver.app.services import Services, make_services
+from homeserver.clients.http_connections import ReactorForClients
 from homeserver.config.sections import Config, Listener, RateLimits, Resource
 from homeserver.core.rate_limit import RateLimit
 from homeserver.core.signing import SigningKey
@@ -56,7 +55,7 @@ CLOSING_MS = 3_000
 """How long running requests may take after the signal to stop."""
 
 
-class Reactor(IReactorTCP, IReactorTime, IReactorThreads, IReactorCore):
+class Reactor(ReactorForClients, IReactorThreads, IReactorCore):
     """What a server needs of the reactor."""
 
 
@@ -123,6 +122,7 @@ class Server:
             await server.connections.shut_down(CLOSING_MS)
         self.services.follower.stop()
         await self._patiently(self._loops.stop(), self.services.member_profiles.finish())
+        self.services.trust.transport.close()
         # The others are to hear of the last commits, too.
         self.database.stop()
         await self.bus.stop()
@@ -139,7 +139,10 @@ class Server:
 
 
 def build(config: Config, key: SigningKey, reactor: Reactor, clock: Clock) -> Server:
-    """Make a server from its configuration; nothing is opened yet. Errors: DatabaseError, CertificateError."""
+    """Make a server from its configuration; nothing is opened yet.
+
+    Errors: DatabaseError, CertificateError, ConfigError.
+    """
     signer = Signer(config.server_name, key)
     workers = WorkerPool(reactor)
     bus = _bus(config, lambda: services.follower.lost_touch())  # noqa: PLW0108 - services come after the bus
@@ -223,7 +226,14 @@ def _server(
         endpoints(config, services, listener.resources, measuring.exposition),
         body_limit=config.limits.max_request_bytes,
     )
-    application = Application(router, services.authentication, rate_limiter, clock, measuring.requests)
+    application = Application(
+        router,
+        services.authentication,
+        rate_limiter,
+        clock,
+        measuring.requests,
+        services.trust.authentication,
+    )
     proxies = TrustedProxies.of(config.trusted_proxies) if listener.x_forwarded else None
     return HttpServer(application, clock, reactor, proxies=proxies)
 

@@ -49,6 +49,9 @@ from homeserver.api.client.typing import Typing
 from homeserver.api.client.versions import Versions
 from homeserver.api.client.wellknown import Wellknown
 from homeserver.api.client.whoami import Whoami
+from homeserver.api.federation.keys_query import KeysQuery
+from homeserver.api.federation.keys_server import KeysServer
+from homeserver.api.federation.version import Version
 from homeserver.api.federation.wellknown import Wellknown as FederationWellknown
 from homeserver.app.services import Services
 from homeserver.config.sections import Config, Resource
@@ -68,7 +71,7 @@ def endpoints(
     if Resource.METRICS in resources and exposition is not None:
         served.append(Metrics(exposition))
     if Resource.FEDERATION in resources:
-        served += _federation(config)
+        served += _federation(config, services)
     return [endpoint for each in served for endpoint in endpoints_of(each)]
 
 
@@ -128,5 +131,10 @@ def _client(config: Config, services: Services) -> list[object]:
     ]
 
 
-def _federation(config: Config) -> list[object]:
-    return [FederationWellknown(config.server_name, config.public_base_url)]
+def _federation(config: Config, services: Services) -> list[object]:
+    return [
+        FederationWellknown(config.server_name, config.public_base_url),
+        KeysQuery(services.trust.key_notary),
+        KeysServer(services.trust.own_keys),
+        Version(),
+    ]

@@ -1,8 +1,9 @@
 """The services of one server, each made from what it needs."""
 
 import attrs
-from twisted.internet.interfaces import IReactorTime
 
+from homeserver.app.trust import Trust, make_trust
+from homeserver.clients.http_connections import ReactorForClients
 from homeserver.config.sections import Config
 from homeserver.database.database import Database
 from homeserver.rooms.draft import Signer
@@ -97,6 +98,7 @@ class Services:
     sync_filters: SyncFilters
     tags: Tags
     timelines: Timelines
+    trust: Trust
     typing: Typing
     uia: UserInteractiveAuth
     waiters: Waiters
@@ -106,12 +108,13 @@ def make_services(
     config: Config,
     database: Database,
     clock: Clock,
-    reactor: IReactorTime,
+    reactor: ReactorForClients,
     signer: Signer,
     workers: WorkerPool,
     attempts: Attempts,
 ) -> Services:
-    """Wire the services of one server together."""
+    """Wire the services of one server together. Errors: ConfigError."""
+    trust = make_trust(config, database, clock, reactor, signer)
     names = UserNames(config.server_name)
     passwords = Passwords(database, names, workers, attempts)
     sessions = Sessions(database, clock)
@@ -187,6 +190,7 @@ def make_services(
         sync_filters=SyncFilters(database),
         tags=Tags(database),
         timelines=Timelines(database, clock),
+        trust=trust,
         typing=Typing(database, clock, presence),
         uia=uia,
         waiters=waiters,

@@ -1,6 +1,7 @@
 """Loading the configuration file."""
 
 import ipaddress
+import re
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
@@ -10,10 +11,15 @@ from homeserver.config import documents
 from homeserver.config.errors import ConfigError
 from homeserver.config.sections import Config
 from homeserver.core.errors import InvalidParam
+from homeserver.core.hashes import decode_base64
 from homeserver.core.identifiers import parse_server_name, parse_user_id
 from homeserver.core.room_versions import ROOM_VERSIONS
+from homeserver.core.server_keys import is_key_id
+from homeserver.core.signing import ALGORITHM
 
 DATABASES = "sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME"
+
+_SERVER_PATTERN = re.compile(r"[0-9A-Za-z.:*?\[\]-]{1,260}")
 
 
 def load(path: Path) -> Config:
@@ -35,6 +41,8 @@ def load(path: Path) -> Config:
     _check_listeners(config)
     _check_proxies(config)
     _check_support(config)
+    _check_federation(config)
+    _check_old_keys(config)
     return msgspec.structs.replace(
         config,
         database=_database_url(config.database, path.parent),
@@ -107,6 +115,45 @@ def _check_support(config: Config) -> None:
                     f"{key}.matrix_id", contact.matrix_id, f"{error.message}: write @name:example.org"
                 ) from error
     _web_url("support.page", config.support.page)
+
+
+def _check_federation(config: Config) -> None:
+    section = config.federation
+    for key, patterns in (("allow", section.allow or ()), ("deny", section.deny)):
+        for index, pattern in enumerate(patterns):
+            if not _SERVER_PATTERN.fullmatch(pattern):
+                raise ConfigError(
+                    f"federation.{key}[{index}]",
+                    pattern,
+                    'matches no server name: write example.org or "*.example.org"',
+                )
+    for index, name in enumerate(section.key_notaries):
+        place = f"federation.key_notaries[{index}]"
+        try:
+            parse_server_name(name)
+        except InvalidParam as error:
+            raise ConfigError(
+                place, name, "is not a server name: write a domain such as matrix.org"
+            ) from error
+        if name == config.server_name:
+            raise ConfigError(place, name, "is this server itself: remove it")
+
+
+def _check_old_keys(config: Config) -> None:
+    seen: set[str] = set()
+    for index, old in enumerate(config.old_signing_keys):
+        place = f"old_signing_keys[{index}]"
+        if not is_key_id(old.key_id) or not old.key_id.startswith(f"{ALGORITHM}:"):
+            raise ConfigError(f"{place}.key_id", old.key_id, "is not a key's name: write ed25519:VERSION")
+        if old.key_id in seen:
+            raise ConfigError(f"{place}.key_id", old.key_id, "is there twice: remove one of them")
+        seen.add(old.key_id)
+        try:
+            length = len(decode_base64(old.key))
+        except ValueError:
+            length = 0
+        if length != 32:
+            raise ConfigError(f"{place}.key", old.key, "must be the public key: 32 bytes in Base64")
 
 
 def _database_url(url: str, folder: Path) -> str:

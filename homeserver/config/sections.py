@@ -82,11 +82,22 @@ class RateLimits(Section, frozen=True):
 
 
 class Federation(Section, frozen=True):
-    """How other servers are reached."""
+    """Which other servers are dealt with, and how they are reached."""
 
     verify_tls: bool = True
     allow_private_addresses: bool = False
     trusted_ca_file: Path | None = None
+    allow: tuple[NonEmpty, ...] | None = None
+    deny: tuple[NonEmpty, ...] = ()
+    key_notaries: tuple[ServerName, ...] = ()
+
+
+class OldSigningKey(Section, frozen=True):
+    """The public half of a key that this server signed with until `expired_ts`."""
+
+    key_id: NonEmpty
+    key: NonEmpty
+    expired_ts: Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
 
 
 class SupportContact(Section, frozen=True):
@@ -124,6 +135,7 @@ class Config(Section, frozen=True):
     data_dir: Path
     database: NonEmpty
     signing_key_path: Path
+    old_signing_keys: tuple[OldSigningKey, ...] = ()
     redis: NonEmpty | None = None
     public_base_url: NonEmpty | None = None
     listeners: tuple[Listener, ...] = (Listener(port=8008),)

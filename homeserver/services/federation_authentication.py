@@ -1,0 +1,124 @@
+"""Who made a request of the server-server API. Spec: server-server API, "Request Authentication"."""
+
+from collections.abc import Callable
+from typing import Final, Protocol
+
+import attrs
+
+from homeserver.core.errors import Forbidden, InvalidParam, InvalidSignature, Unauthorized
+from homeserver.core.identifiers import ServerName, parse_server_name
+from homeserver.core.json import JsonObject
+from homeserver.core.server_keys import is_key_id
+from homeserver.core.server_lists import ServerLists
+from homeserver.core.signing import ALGORITHM, verify_json
+from homeserver.core.x_matrix import XMatrix, is_x_matrix, parse, signed_request
+from homeserver.services.server_keys import ServerKeys
+
+MOST_HEADERS: Final = 4
+"""Of a server with several keys, a header each."""
+
+
+class SignedRequest(Protocol):
+    """What there must be of a request; path and query as sent, the query without its question mark."""
+
+    @property
+    def method(self) -> str:
+        """As sent."""
+        ...
+
+    @property
+    def path(self) -> str:
+        """As sent."""
+        ...
+
+    @property
+    def query(self) -> str:
+        """As sent."""
+        ...
+
+    @property
+    def body(self) -> bytes:
+        """All of it."""
+        ...
+
+    def header_values(self, name: bytes) -> list[bytes]:
+        """The values of a header."""
+        ...
+
+    def json(self) -> JsonObject:
+        """The body as JSON object. Errors: NotJson, BadJson."""
+        ...
+
+
+def _nothing(_: ServerName) -> None:
+    """Nobody wants to know."""
+
+
+@attrs.frozen
+class FederationAuthentication:
+    """Checks signatures of requests. `heard_of` is called with each server that has shown to be itself."""
+
+    server_name: ServerName
+    keys: ServerKeys
+    lists: ServerLists
+    heard_of: Callable[[ServerName], None] = _nothing
+
+    async def authenticate_server(self, request: SignedRequest) -> ServerName:
+        """The server that signed the request.
+
+        Errors: Unauthorized if it is not signed, not by a current key of that server, or for another server;
+        Forbidden if this server does not deal with that one; NotJson, BadJson.
+        """
+        headers = self._headers(request)
+        origin = _origin(headers)
+        if not self.lists.allows(origin):
+            raise Forbidden("this server does not deal with yours")
+        for header in headers:
+            # "If this property is included, but the value does not match the receiving server's name, the
+            # receiving server must deny the request with an HTTP status code 401"
+            if header.destination is not None and header.destination != self.server_name:
+                raise Unauthorized("the request is signed for another server")
+        content = request.json() if request.body else None
+        uri = f"{request.path}?{request.query}" if request.query else request.path
+        for header in headers:
+            signed = signed_request(request.method, uri, origin, header.destination, content)
+            if await self._is_signed(origin, header, signed):
+                self.heard_of(origin)
+                return origin
+        raise Unauthorized(f"the request is not signed with a current key of {origin}")
+
+    def _headers(self, request: SignedRequest) -> list[XMatrix]:
+        """What the headers say that use a key of a known kind; at least one."""
+        values = [value.decode("latin-1") for value in request.header_values(b"authorization")]
+        values = [value for value in values if is_x_matrix(value)]
+        if not values:
+            raise Unauthorized("the request is not signed: it lacks Authorization: X-Matrix")
+        if len(values) > MOST_HEADERS:
+            raise Unauthorized("the request has too many Authorization headers")
+        headers = [parse(value) for value in values]
+        usable = [each for each in headers if is_key_id(each.key) and each.key.startswith(f"{ALGORITHM}:")]
+        if not usable:
+            raise Unauthorized("the request is signed with a key of an unknown kind")
+        return usable
+
+    async def _is_signed(self, origin: ServerName, header: XMatrix, signed: JsonObject) -> bool:
+        key = await self.keys.current(origin, header.key)
+        if key is None:
+            return False
+        signed["signatures"] = {origin: {header.key: header.signature}}
+        try:
+            verify_json(signed, origin, header.key, key)
+        except InvalidSignature:
+            return False
+        return True
+
+
+def _origin(headers: list[XMatrix]) -> ServerName:
+    """The one server that all headers are of."""
+    names = {header.origin for header in headers}
+    if len(names) != 1:
+        raise Unauthorized("the Authorization headers name different origins")
+    try:
+        return parse_server_name(names.pop())
+    except InvalidParam:
+        raise Unauthorized("the origin is not a server name") from None

@@ -1,0 +1,64 @@
+"""What this server witnesses about the keys of others.
+
+Spec: server-server API, "Querying Keys Through Another Server".
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+import attrs
+
+from homeserver.core.identifiers import ServerName
+from homeserver.core.json import JsonObject, decode_object
+from homeserver.database.database import Database
+from homeserver.runtime.clock import Clock
+from homeserver.services.own_keys import OwnKeys
+from homeserver.services.server_keys import ServerKeys
+from homeserver.storage import server_keys
+from homeserver.storage.server_keys import StoredResponse
+
+MOST_ASKED: Final = 50
+"""Servers that are asked themselves for one request; of others there is what is stored."""
+
+MOST_ANSWERED: Final = 1_000
+"""Servers whose keys are given in one answer."""
+
+
+@attrs.frozen
+class KeyNotary:
+    """Gives what servers have published, with a signature of this server."""
+
+    database: Database
+    clock: Clock
+    keys: ServerKeys
+    own: OwnKeys
+
+    async def query(self, wanted: Mapping[ServerName, int | None]) -> list[JsonObject]:
+        """What these servers have published; those of which nothing is known are left out.
+
+        `wanted` says until when the keys should be valid; None: now. Servers that cannot be reached are
+        answered for by what they last said.
+        """
+        now_ts = self.clock.now_ts()
+        names = sorted(wanted)[:MOST_ANSWERED]
+        others = [name for name in names if name != self.own.server_name]
+        stored = await self.database.look_up(server_keys.responses, others)
+        stale = [name for name in others if _is_stale(stored.get(name), wanted[name] or now_ts, now_ts)]
+        fresh = await self.keys.ask(stale[:MOST_ASKED]) if stale else {}
+        answers = [self.own.response()] if self.own.server_name in wanted else []
+        for name in others:
+            if name in fresh:
+                answers.append(self.own.witness(fresh[name].document))
+            elif name in stored:
+                answers.append(self.own.witness(decode_object(stored[name].response)))
+        return answers
+
+
+def _is_stale(stored: StoredResponse | None, until_ts: int, now_ts: int) -> bool:
+    """Whether it is time to ask again.
+
+    "Intermediate notary servers should cache a response for half of its lifetime"
+    """
+    if stored is None or stored.valid_until_ts < until_ts:
+        return True
+    return now_ts >= (stored.fetched_ts + stored.valid_until_ts) // 2
