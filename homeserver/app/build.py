@@ -150,6 +150,7 @@ def build(config: Config, key: SigningKey, reactor: Reactor, clock: Clock) -> Se
     shared = _shared(config, clock)
     services = make_services(config, database, clock, reactor, signer, workers, shared.attempts)
     bus.subscribe(lambda _, topics: services.follower.hint(topics))
+    database.clear = services.policy_servers.clear
     measuring = _measuring(config)
     certificate = None
     if config.tls is not None:

@@ -29,6 +29,7 @@ from homeserver.services.member_profiles import MemberProfiles
 from homeserver.services.memberships import Memberships
 from homeserver.services.messages import Messages
 from homeserver.services.passwords import Passwords
+from homeserver.services.policy_servers import PolicyServers
 from homeserver.services.presence import Presence
 from homeserver.services.profiles import Profiles
 from homeserver.services.public_rooms import PublicRooms
@@ -80,6 +81,7 @@ class Services:
     memberships: Memberships
     messages: Messages
     member_profiles: MemberProfiles
+    policy_servers: PolicyServers
     presence: Presence
     profiles: Profiles
     public_rooms: PublicRooms
@@ -162,6 +164,7 @@ def make_services(
         member_profiles=member_profiles,
         memberships=memberships,
         messages=Messages(database, clock, signer, presence),
+        policy_servers=PolicyServers(database, trust.client, clock),
         presence=presence,
         profiles=Profiles(database, member_profiles, presence),
         public_rooms=PublicRooms(database, clock, signer),
