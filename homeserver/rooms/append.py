@@ -17,7 +17,7 @@ from homeserver.core.event import Event, StateKey
 from homeserver.core.event_format import build_event
 from homeserver.core.hashes import encode_base64, encode_base64_url_safe, reference_hash
 from homeserver.core.identifiers import EventID, RoomID, UserID, server_of
-from homeserver.core.json import JsonObject, JsonValue, canonical, decode_object
+from homeserver.core.json import JsonValue, canonical, decode_object
 from homeserver.core.policy_servers import POLICY
 from homeserver.core.power_levels import PowerLevels
 from homeserver.core.redaction import redact
@@ -397,9 +397,3 @@ def _membership_of(event: Event) -> str | None:
     if event.type != "m.room.member" or event.state_key is None:
         return None
     return str(event.content.get("membership"))
-
-
-def current_content(appender: Appender, key: StateKey) -> JsonObject:
-    """The content that the room's state has for `key`, empty if it has none."""
-    event = appender.state_event(key)
-    return {} if event is None else event.content

@@ -17,7 +17,8 @@ from homeserver.core.profiles import AVATAR_URL, DISPLAY_NAME, check_value
 from homeserver.core.requester import Requester
 from homeserver.database.transactions import ReadTransaction, WriteTransaction
 from homeserver.rooms import invitations
-from homeserver.rooms.append import Appender, current_content
+from homeserver.rooms.append import Appender
+from homeserver.rooms.current_state import RoomState, current_content
 from homeserver.rooms.draft import Draft, Signer
 from homeserver.rooms.members import member_content
 from homeserver.rooms.restricted_joins import authoriser_for
@@ -61,14 +62,14 @@ class MembershipChanges:
         if `extra` cannot be.
         """
         requester = self.requester
-        self._check_account(user_id, membership)
+        check_account(self.tx, requester, user_id, membership)
         if membership == "invite":
             invitations.check_server(user_id, self.signer.server_name)
-        content = self._content(user_id, membership, extra)
+        content = content_of(self.tx, requester, user_id, membership, extra)
         if membership == "join" and user_id == requester.user_id:
             if requester.is_guest and not guests_can_join(self.appender):
                 raise GuestAccessForbidden("This room does not admit guests")
-            authoriser = authoriser_for(self.tx, self.appender, user_id)
+            authoriser = authoriser_for(self.tx, self.appender, user_id, self.signer.server_name)
             if authoriser is not None:
                 content[AUTHORISER] = authoriser
         draft = Draft(requester.user_id, "m.room.member", content, state_key=user_id)
@@ -79,27 +80,36 @@ class MembershipChanges:
         self.appender.publish()
         return event
 
-    def _check_account(self, user_id: UserID, membership: str) -> None:
-        is_own = user_id == self.requester.user_id
-        if self.requester.is_guest and not (is_own and membership in ("join", "leave")):
-            raise GuestAccessForbidden("Guests can only join and leave")
-        if not (is_own and membership == "leave"):
-            check_not_suspended(self.tx, self.requester.user_id)
 
-    def _content(self, user_id: UserID, membership: str, extra: JsonObject) -> JsonObject:
-        given = {key: value for key, value in extra.items() if key not in ("membership", AUTHORISER)}
-        for key in (DISPLAY_NAME, AVATAR_URL):
-            if user_id != self.requester.user_id:
-                # Nobody gives names to others.
-                given.pop(key, None)
-            elif given.get(key) is not None:
-                check_value(key, given[key])
-        return member_content(self.tx, user_id, membership) | given
+def check_account(tx: ReadTransaction, requester: Requester, user_id: UserID, membership: str) -> None:
+    """Whether the requester's account may set such a membership. Errors: GuestAccessForbidden, UserSuspended."""
+    is_own = user_id == requester.user_id
+    if requester.is_guest and not (is_own and membership in ("join", "leave")):
+        raise GuestAccessForbidden("Guests can only join and leave")
+    if not (is_own and membership == "leave"):
+        check_not_suspended(tx, requester.user_id)
 
 
-def guests_can_join(appender: Appender) -> bool:
+def content_of(
+    tx: ReadTransaction, requester: Requester, user_id: UserID, membership: str, extra: JsonObject
+) -> JsonObject:
+    """The content of the event that the requester wants; `extra` as in `MembershipChanges.set`.
+
+    Errors: InvalidParam, BadJson for names that cannot be.
+    """
+    given = {key: value for key, value in extra.items() if key not in ("membership", AUTHORISER)}
+    for key in (DISPLAY_NAME, AVATAR_URL):
+        if user_id != requester.user_id:
+            # Nobody gives names to others.
+            given.pop(key, None)
+        elif given.get(key) is not None:
+            check_value(key, given[key])
+    return member_content(tx, user_id, membership) | given
+
+
+def guests_can_join(state: RoomState) -> bool:
     """Whether the room admits guests. Spec: client-server API, "Guest Access"."""
-    return current_content(appender, GUEST_ACCESS).get("guest_access") == "can_join"
+    return current_content(state, GUEST_ACCESS).get("guest_access") == "can_join"
 
 
 def check_not_suspended(tx: ReadTransaction, user_id: UserID) -> None:

@@ -1,11 +1,11 @@
-"""The power levels of a room that is being changed."""
+"""The power levels of a room."""
 
 from homeserver.core.auth_events import CREATE, POWER_LEVELS
 from homeserver.core.power_levels import PowerLevels
-from homeserver.rooms.append import Appender
+from homeserver.rooms.current_state import RoomState
 
 
-def levels_in(appender: Appender) -> PowerLevels:
-    """The levels as they stand after the events appended so far."""
-    found = appender.state_events((CREATE, POWER_LEVELS))
+def levels_in(state: RoomState) -> PowerLevels:
+    """The levels as they stand; for a room that is being changed, after the events appended so far."""
+    found = state.state_events((CREATE, POWER_LEVELS))
     return PowerLevels.of(found.get(POWER_LEVELS), found[CREATE])

@@ -11,7 +11,8 @@ from homeserver.core.json import JsonObject
 from homeserver.core.requester import Requester
 from homeserver.database.database import Database
 from homeserver.database.transactions import ReadTransaction, WriteTransaction
-from homeserver.rooms.append import Appender, current_content
+from homeserver.rooms.append import Appender
+from homeserver.rooms.current_state import current_content
 from homeserver.rooms.draft import Draft, Signer
 from homeserver.rooms.membership_changes import check_not_suspended
 from homeserver.rooms.power import levels_in

@@ -13,7 +13,8 @@ from homeserver.core.identifiers import RoomID, UserID
 from homeserver.core.profiles import NameAndAvatar
 from homeserver.database.database import Database
 from homeserver.database.transactions import WriteTransaction
-from homeserver.rooms.append import Appender, current_content
+from homeserver.rooms.append import Appender
+from homeserver.rooms.current_state import current_content
 from homeserver.rooms.draft import Draft, Signer
 from homeserver.rooms.members import member_content
 from homeserver.runtime.clock import Clock

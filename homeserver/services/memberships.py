@@ -3,7 +3,16 @@
 import attrs
 
 from homeserver.core.auth_events import member_of
-from homeserver.core.errors import BadJson, BadState, Forbidden, InvalidParam, NotFound, Unknown
+from homeserver.core.errors import (
+    BadJson,
+    BadState,
+    Forbidden,
+    InvalidParam,
+    NotFound,
+    UnableToAuthoriseJoin,
+    UnableToGrantJoin,
+    Unknown,
+)
 from homeserver.core.identifiers import (
     EventID,
     RoomID,
@@ -16,7 +25,8 @@ from homeserver.core.json import JsonObject
 from homeserver.core.requester import Requester
 from homeserver.database.database import Database
 from homeserver.database.transactions import WriteTransaction
-from homeserver.rooms.append import Appender, current_content
+from homeserver.rooms.append import Appender
+from homeserver.rooms.current_state import current_content
 from homeserver.rooms.draft import Draft, Signer
 from homeserver.rooms.members import member_content
 from homeserver.rooms.membership_changes import MembershipChanges
@@ -48,7 +58,11 @@ class Memberships:
         Errors: Forbidden if the user may not; GuestAccessForbidden, UserSuspended.
         """
         room_id = await self._room(room_id_or_alias)
-        await self.database.write(join, self.signer, requester, room_id, extra, now_ts=self.clock.now_ts())
+        now_ts = self.clock.now_ts()
+        try:
+            await self.database.write(join, self.signer, requester, room_id, extra, now_ts=now_ts)
+        except (UnableToAuthoriseJoin, UnableToGrantJoin) as error:
+            raise Forbidden(error.message) from error
         return room_id
 
     async def knock(self, requester: Requester, room_id_or_alias: str, extra: JsonObject) -> RoomID:

@@ -10,7 +10,8 @@ from homeserver.core.identifiers import RoomAlias, RoomID, ServerName, parse_roo
 from homeserver.core.json import JsonObject, JsonValue
 from homeserver.core.server_acl import ServerAcl
 from homeserver.database.transactions import ReadTransaction
-from homeserver.rooms.append import Appender, current_content
+from homeserver.rooms.append import Appender
+from homeserver.rooms.current_state import current_content
 from homeserver.rooms.draft import Signer
 from homeserver.storage import aliases
 

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from typing import Literal
 
 import attrs
-from sqlalchemy import bindparam, desc, func, select, update
+from sqlalchemy import bindparam, desc, func, or_, select, update
 
 from homeserver.core.event import Event
 from homeserver.core.identifiers import EventID, UserID
@@ -127,7 +127,11 @@ FORWARDS = statement(
 )
 PUBLISHED = statement(
     select(*_COLUMNS)
-    .where(_e.position > bindparam("after"), _e.position <= bindparam("upto"), _visible)
+    .where(
+        _e.position > bindparam("after"),
+        _e.position <= bindparam("upto"),
+        or_(_visible, _e.status == OUTLIER),
+    )
     .order_by(_e.position)
 )
 NEAR_FORWARDS = statement(
@@ -255,7 +259,10 @@ def page(
 
 
 def published(tx: ReadTransaction, *, after: int, upto: int) -> list[StoredEvent]:
-    """All accepted events with `after < position <= upto`, of all rooms, in their order."""
+    """All accepted events with `after < position <= upto`, of all rooms, in their order.
+
+    And the memberships of users in rooms that this server is not in, which are outliers.
+    """
     return [StoredEvent(*row) for row in tx.all(PUBLISHED, after=after, upto=upto)]
 
 

@@ -1,6 +1,6 @@
 """Who is in which room: the current membership of each user that a room's state names."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import attrs
 from sqlalchemy import and_, bindparam, case, delete, func, not_, or_, select, update
@@ -198,6 +198,7 @@ REMEMBERED_LOCALLY = statement(
     )
     .limit(1)
 )
+REMOVE_REMOTE = statement(delete(memberships).where(_m.room_nid == bindparam("room_nid"), _m.is_local == 0))
 DELETE_ROOM = statement(delete(memberships).where(_m.room_nid == bindparam("room_nid")))
 
 
@@ -268,6 +269,16 @@ def left_at(tx: ReadTransaction, room_nid: int, user_id: UserID) -> int | None:
         return None
     left: int | None = tx.value(FIRST_MEMBERSHIP, room_nid=room_nid, user_id=user_id, after=joined)
     return left
+
+
+def put_many(tx: WriteTransaction, rows: Sequence[dict[str, object]]) -> None:
+    """Set memberships at positions that have been given out already: parameters of `SET`, and `position`."""
+    tx.execute_many(SET, rows)
+
+
+def remove_remote(tx: WriteTransaction, room_nid: int) -> None:
+    """Forget which users of other servers are in a room that this server is no longer in."""
+    tx.execute(REMOVE_REMOTE, room_nid=room_nid)
 
 
 def forget(tx: WriteTransaction, room_nid: int, user_id: UserID) -> None:

@@ -1,5 +1,7 @@
 """Which servers are in which room: those that have joined members there."""
 
+from collections.abc import Mapping
+
 from sqlalchemy import bindparam, delete, select
 from sqlalchemy.dialects.postgresql import insert
 
@@ -24,6 +26,7 @@ DROP_EMPTY = statement(
         _s.joined_members <= 0,
     )
 )
+REMOVE_ALL = statement(delete(room_servers).where(_s.room_nid == bindparam("room_nid")))
 ONE = statement(
     select(_s.joined_members).where(
         _s.room_nid == bindparam("room_nid"), _s.server_name == bindparam("server_name")
@@ -52,6 +55,17 @@ def count(tx: WriteTransaction, room_nid: int, server_name: ServerName, joined: 
     tx.execute(COUNT, room_nid=room_nid, server_name=server_name, joined_members=joined)
     if joined < 0:
         tx.execute(DROP_EMPTY, room_nid=room_nid, server_name=server_name)
+
+
+def replace(tx: WriteTransaction, room_nid: int, counts: Mapping[ServerName, int]) -> None:
+    """These are the servers in the room, each with the number of its joined members."""
+    tx.execute(REMOVE_ALL, room_nid=room_nid)
+    rows = [
+        {"room_nid": room_nid, "server_name": server_name, "joined_members": joined}
+        for server_name, joined in sorted(counts.items())
+    ]
+    if rows:
+        tx.execute_many(COUNT, rows)
 
 
 def joined(tx: ReadTransaction, room_nid: int, server_name: ServerName) -> int:

@@ -59,6 +59,7 @@ VERSION_AND_NID = statement(
     select(rooms.c.version, rooms.c.room_nid).where(rooms.c.room_id == bindparam("room_id"))
 )
 INSERT = insert_into(rooms)
+INSERT_UNLESS_KNOWN = insert_into(rooms, ignore_conflict=True)
 ADVANCE = statement(
     update(rooms)
     .where(rooms.c.room_nid == bindparam("the_room"))
@@ -94,6 +95,27 @@ ADVANCE_STATE = statement(
         }
     )
 )
+ARRIVE = statement(
+    update(rooms)
+    .where(rooms.c.room_nid == bindparam("the_room"))
+    .values(
+        {
+            name: bindparam("position" if name in ("last_position", "state_position") else name)
+            for name in (
+                "version",
+                "creator",
+                "state_root",
+                "forward_extremities",
+                "last_position",
+                "joined_members",
+                "invited_members",
+                "remote_members",
+                "state_position",
+            )
+        }
+    )
+)
+"""As `ADVANCE_STATE`, for a room that this server enters: what it is, is known for certain only now."""
 SET_PUBLIC = statement(
     update(rooms).where(rooms.c.room_id == bindparam("the_room")).values(is_public=bindparam("public"))
 )
@@ -145,23 +167,38 @@ def add(
     tx: WriteTransaction, *, room_nid: int, room_id: RoomID, version: str, creator: UserID, created_ts: int
 ) -> Room:
     """A new room, empty until its create event is appended."""
-    tx.execute(
-        INSERT,
-        room_nid=room_nid,
-        room_id=room_id,
-        version=version,
-        creator=creator,
-        created_ts=created_ts,
-        state_root=0,
-        forward_extremities=b"[]",
-        last_position=0,
-        joined_members=0,
-        invited_members=0,
-        remote_members=0,
-        state_position=0,
-        is_public=0,
-    )
+    tx.execute(INSERT, **_empty(room_nid, room_id, version, creator, created_ts))
     return Room(room_nid, room_id, version, 0, (), 0, 0, 0, 0, 0, is_public=False)
+
+
+def know_of(
+    tx: WriteTransaction, *, room_nid: int, room_id: RoomID, version: str, creator: UserID, created_ts: int
+) -> Room:
+    """A room that this server is not in, locked; made without anything in it, unless it is there already."""
+    tx.execute(INSERT_UNLESS_KNOWN, **_empty(room_nid, room_id, version, creator, created_ts))
+    room = lock(tx, room_id)
+    assert room is not None  # noqa: S101 - it was inserted, here or by another transaction
+    return room
+
+
+def _empty(
+    room_nid: int, room_id: RoomID, version: str, creator: UserID, created_ts: int
+) -> dict[str, object]:
+    return {
+        "room_nid": room_nid,
+        "room_id": room_id,
+        "version": version,
+        "creator": creator,
+        "created_ts": created_ts,
+        "state_root": 0,
+        "forward_extremities": b"[]",
+        "last_position": 0,
+        "joined_members": 0,
+        "invited_members": 0,
+        "remote_members": 0,
+        "state_position": 0,
+        "is_public": 0,
+    }
 
 
 def set_public(tx: WriteTransaction, room_id: RoomID, *, public: bool) -> bool:

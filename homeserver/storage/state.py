@@ -82,6 +82,31 @@ def make_key_nid(tx: WriteTransaction, key: StateKey) -> int:
     return nid
 
 
+def make_key_nids(tx: WriteTransaction, keys: Collection[StateKey]) -> dict[StateKey, int]:
+    """The numbers of many state keys, made where they are new; a few statements for each type."""
+    found = {key: nid for key in keys if (nid := tx.caches.keys.get(key)) is not None}
+    by_type: dict[str, list[str]] = {}
+    for kind, state_key in keys:
+        if (kind, state_key) not in found:
+            by_type.setdefault(kind, []).append(state_key)
+    for kind, wanted in by_type.items():
+        known = _numbers_of(tx, kind, wanted)
+        new = [state_key for state_key in sorted(wanted) if (kind, state_key) not in known]
+        if new:
+            rows = [{"key_nid": tx.new_nid(), "type": kind, "state_key": state_key} for state_key in new]
+            tx.execute_many(INSERT_KEY, rows)
+            known |= _numbers_of(tx, kind, new)
+        found |= known
+        for key, nid in known.items():
+            tx.remember(tx.caches.keys, key, nid)
+    return found
+
+
+def _numbers_of(tx: ReadTransaction, kind: str, wanted: Collection[str]) -> dict[StateKey, int]:
+    rows = tx.all(KEYS_OF_TYPE, type=kind, state_keys=sorted(wanted))
+    return {(kind, state_key): nid for nid, state_key in rows}
+
+
 def keys_of(tx: ReadTransaction, key_nids: Collection[int]) -> dict[int, StateKey]:
     """The state keys of these numbers."""
     cache = tx.caches.key_names
@@ -154,6 +179,19 @@ def put(tx: WriteTransaction, room_nid: int, root: int, changes: Mapping[StateKe
         # Safe before the commit: a number that is rolled back is never used again.
         tx.caches.nodes.put(nid, node)
     return new_root
+
+
+def make(tx: WriteTransaction, room_nid: int, whole: Mapping[StateKey, int]) -> int:
+    """The root of a new state, key to event number; its nodes are stored."""
+    numbers = make_key_nids(tx, whole)
+    pairs = {numbers[key]: event for key, event in whole.items()}
+    root, nodes = state_trie.put(state_trie.EMPTY, pairs, loader(tx), tx.new_nid)
+    rows = [
+        {"node_nid": nid, "room_nid": room_nid, "node": state_trie.encode(node)}
+        for nid, node in nodes.items()
+    ]
+    tx.execute_many(INSERT_NODE, rows)
+    return root
 
 
 def root_at(tx: ReadTransaction, room_nid: int, position: int) -> int:

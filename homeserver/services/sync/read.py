@@ -66,7 +66,9 @@ def _rooms(context: SyncContext, rooms: Collection[RoomOfUser]) -> dict[str, dic
         if since is not None and room.position <= since and not _is_new_to_full_state(context, room):
             continue
         if room.membership in ("invite", "knock"):
-            sections.setdefault(room.membership, {})[room.room_id] = stripped_room(context.tx, room)
+            sections.setdefault(room.membership, {})[room.room_id] = stripped_room(
+                context.tx, room, context.request.user_id
+            )
         elif not room.forgotten and (since is not None or context.request.filter.include_leave):
             sections.setdefault("leave", {})[room.room_id] = left_room(context, room, RoomExtras([], [], {}))
     return sections

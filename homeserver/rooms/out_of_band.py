@@ -1,0 +1,111 @@
+"""Memberships of this server's users in rooms that it is not in: invitations, knocks, and how they end.
+
+Such an event is stored as an outlier, but with a position, since it is news to the user. Nothing of it counts as
+the room's state: that is only known once the server has joined.
+"""
+
+import attrs
+
+from homeserver.core.event import Event
+from homeserver.core.identifiers import ServerName, UserID, server_of
+from homeserver.core.power_levels import PowerLevels
+from homeserver.core.topics import user_topic
+from homeserver.database.kinds import Kind
+from homeserver.database.statements import Statement
+from homeserver.database.transactions import WriteTransaction
+from homeserver.rooms.event_rows import row_of
+from homeserver.rooms.notify import Notifications, notifications_of
+from homeserver.storage import events, memberships, notifications, room_servers, rooms, stripped_states
+
+
+@attrs.frozen(slots=True)
+class OutOfBand:
+    """A membership event, its canonical JSON, and what the user is told of the room (a JSON array, or nothing)."""
+
+    event: Event
+    data: bytes
+    stripped: bytes | None = None
+
+    @property
+    def user_id(self) -> UserID:
+        """The user whom the event is about."""
+        return UserID(self.event.state_key or "")
+
+    @property
+    def membership(self) -> str:
+        """The user's new membership."""
+        return str(self.event.content.get("membership"))
+
+
+def record(tx: WriteTransaction, news: OutOfBand, server_name: ServerName, *, now_ts: int) -> bool:
+    """Note the membership for its user, of this server `server_name`.
+
+    False, and nothing is done, if this server is in the room: then the event has to be judged as any other.
+    """
+    event = news.event
+    room = rooms.lock(tx, event.room_id) or _make(tx, event, now_ts=now_ts)
+    room_nid = room.room_nid
+    if room_servers.joined(tx, room_nid, server_name):
+        return False
+    before = memberships.of(tx, room_nid, news.user_id)
+    if before is not None and before.event_id == event.event_id:
+        return True
+    if news.stripped is not None:
+        stripped_states.put(tx, room_nid, news.user_id, news.stripped)
+    else:
+        stripped_states.remove(tx, room_nid, news.user_id)
+    known = events.of(tx, event.event_id)
+    event_nid = tx.new_nid() if known is None else known.event_nid
+    noted = (memberships.SET, _membership_row(room_nid, event_nid, news, server_name))
+    topics = [user_topic(news.user_id)]
+    if known is not None:
+        tx.publish(memberships.SET, kind=Kind.EVENTS, to=topics, also=[], **noted[1])
+        return True
+    notify = _notifications(tx, event, room_nid)
+    also: list[tuple[Statement, dict[str, object]]] = [noted]
+    also += notifications.exceptions_rows(room_nid, notify.exceptions)
+    row = _event_row(room_nid, event_nid, news, notify)
+    tx.publish(events.INSERT, kind=Kind.EVENTS, to=topics, also=also, **row)
+    return True
+
+
+def _make(tx: WriteTransaction, event: Event, *, now_ts: int) -> rooms.Room:
+    """A row for a room of which this server knows nothing but that it exists."""
+    return rooms.know_of(
+        tx,
+        room_nid=tx.new_nid(),
+        room_id=event.room_id,
+        version=event.room_version.identifier,
+        creator=event.sender,
+        created_ts=now_ts,
+    )
+
+
+def _notifications(tx: WriteTransaction, event: Event, room_nid: int) -> Notifications:
+    """Whom an invitation notifies: its user, by the rules that need no state of the room."""
+    if event.content.get("membership") != "invite":
+        return Notifications(0, {})
+    # There is no create event to go by; the inviter stands in for the creator, who may notify as they please.
+    levels = PowerLevels.of(None, event)
+    return notifications_of(tx, event, room_nid, 0, levels, lambda _: {})
+
+
+def _membership_row(
+    room_nid: int, event_nid: int, news: OutOfBand, server_name: ServerName
+) -> dict[str, object]:
+    return {
+        "room_nid": room_nid,
+        "user_id": news.user_id,
+        "membership": news.membership,
+        "event_nid": event_nid,
+        "event_id": news.event.event_id,
+        "sender": news.event.sender,
+        "was_joined": 0,
+        "forgotten": 0,
+        "is_local": int(server_of(news.user_id) == server_name),
+    }
+
+
+def _event_row(room_nid: int, event_nid: int, news: OutOfBand, notify: Notifications) -> dict[str, object]:
+    outcome = notify.ordinary | (notifications.HAS_EXCEPTIONS if notify.exceptions else 0)
+    return row_of(news.event, event_nid, room_nid, news.data) | {"notify": outcome}
