@@ -77,10 +77,8 @@ class Client:
     """Content of the last presence event of each user."""
     rooms: dict[str, RoomView] = field(default_factory=dict)
     _since: str | None = None
-    _connection: Connection = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._connection = Connection(self.port)
+    _free: list[Connection] = field(default_factory=list)
+    """Connections on which no request runs."""
 
     @classmethod
     async def register(cls, port: int, server_name: str, localpart: str) -> "Client":
@@ -91,7 +89,8 @@ class Client:
             connection.close()
 
     def close(self) -> None:
-        self._connection.close()
+        for connection in self._free:
+            connection.close()
 
     @property
     def server_name(self) -> str:
@@ -106,9 +105,14 @@ class Client:
         """Give the JSON of an answer. Errors: RefusedError."""
         target = version + path_of(*parts) + (f"?{urlencode(query, doseq=True)}" if query else "")
         encoded = None if body is None else json.dumps(body).encode()
-        response: Response = await self._connection.exchange(
-            encode_request(method, target, self.token, encoded)
-        )
+        connection = self._free.pop() if self._free else Connection(self.port)
+        try:
+            request = encode_request(method, target, self.token, encoded)
+            response: Response = await connection.exchange(request)
+        except BaseException:
+            connection.close()
+            raise
+        self._free.append(connection)
         try:
             answer = json.loads(response.body)
         except ValueError:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 
 from bench_lib import peer
 from bench_lib.certificates import Authority, CertificateError
@@ -20,6 +21,7 @@ from bench_lib.http_client import RequestError
 from bench_lib.servers import Instance, Ours, ServerError, Software
 
 from interop_lib import memberships, talking
+from interop_lib.agreement import Conversation, Place
 from interop_lib.clients import Client, StepError
 from interop_lib.scene import STEPS, Scene, SkippedError
 
@@ -30,6 +32,7 @@ VERSIONS = ("6", "10", "11", "12")
 SIDES = ("ours", "synapse")
 STEP_TIMEOUT_S = 60.0
 
+AGREEMENT = "the same state everywhere"
 PASSED, FAILED, BLOCKED, SKIPPED = "ok", "FAILED", "blocked", "-"
 
 
@@ -131,9 +134,37 @@ async def converse(sides: Sequence[Side], options: argparse.Namespace) -> list[C
     return columns
 
 
+async def agree(sides: Sequence[Side], options: argparse.Namespace) -> list[Column]:
+    """Let all servers talk in one room of each version; they must agree in the end."""
+    columns = []
+    for version in options.versions:
+        seed = options.seed or time.time_ns()
+        column = Column(version, "all", f"seed {seed}")
+        columns.append(column)
+        places = []
+        for side in sides:
+            names = f"anchor-{version}", f"other-{version}"
+            clients = [await Client.register(side.instance.port, side.server_name, name) for name in names]
+            places.append(Place(side.name, *clients))
+        conversation = Conversation(version, Random(seed), places)
+        try:
+            await conversation.begin()
+            await conversation.live(options.agree)
+            print(f"interop: {column.title}: {await conversation.end()}", file=sys.stderr, flush=True)
+            column.outcomes[AGREEMENT] = PASSED
+        except (StepError, RequestError, KeyError, OSError) as error:
+            column.outcomes[AGREEMENT] = FAILED
+            column.reasons[AGREEMENT] = f"{type(error).__name__}: {error}"
+        finally:
+            for place in places:
+                place.anchor.close()
+                place.other.close()
+    return columns
+
+
 def show(columns: Sequence[Column]) -> str:
     """Draw the table, and below it the reasons."""
-    names = [name for name in STEPS if any(name in column.outcomes for column in columns)]
+    names = [name for name in (*STEPS, AGREEMENT) if any(name in column.outcomes for column in columns)]
     titles = [column.title for column in columns]
     width = max([len(name) for name in names], default=0)
     lines = [" " * width + "  " + "  ".join(titles)]
@@ -184,7 +215,7 @@ def _running(names: Sequence[str], work: Path, options: argparse.Namespace) -> I
 async def _start_and_converse(sides: Sequence[Side], options: argparse.Namespace) -> list[Column]:
     for side in sides:
         await side.instance.start()
-    return await converse(sides, options)
+    return await (converse(sides, options) if options.agree is None else agree(sides, options))
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -195,7 +226,21 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         epilog="The first run installs Synapse into the folder that scripts/bench uses, too.",
     )
     add = parser.add_argument
-    add("--pair", nargs=2, choices=SIDES, default=SIDES, metavar=("A", "B"), help=f"of: {', '.join(SIDES)}")
+    add(
+        "--servers",
+        nargs="+",
+        choices=SIDES,
+        metavar="NAME",
+        help=f"of: {', '.join(SIDES)} (default: one of each)",
+    )
+    add(
+        "--agree",
+        type=int,
+        metavar="N",
+        help="instead of the steps: N bursts of things at the same time, then the state must be the same "
+        "(default of --servers: ours ours synapse)",
+    )
+    add("--seed", type=int, metavar="N", help="of --agree")
     add(
         "--versions",
         type=lambda text: text.split(","),
@@ -209,7 +254,12 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     add("--peer-version", metavar="X.Y.Z", help="this version of Synapse, not the newest")
     add("--json", type=Path, metavar="FILE", help="write every outcome to FILE")
     add("--keep", type=Path, metavar="DIR", help="a new folder for the servers' files and logs, which stays")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.servers is None:
+        options.servers = SIDES if options.agree is None else ("ours", "ours", "synapse")
+    if len(options.servers) < 2 or (options.agree is None and len(options.servers) != 2):
+        parser.error("the steps are for two servers, --agree is for two or more")
+    return options
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -218,7 +268,7 @@ def main(arguments: Sequence[str]) -> int:
     work = options.keep or Path(tempfile.mkdtemp(prefix="homeserver-interop-"))
     work.mkdir(exist_ok=True)
     try:
-        with _running(options.pair, work.absolute(), options) as sides:
+        with _running(options.servers, work.absolute(), options) as sides:
             columns = asyncio.run(_start_and_converse(sides, options))
     except (CertificateError, ServerError, peer.PeerError, RequestError) as error:
         print(f"interop: {error}", file=sys.stderr)
