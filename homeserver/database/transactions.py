@@ -60,6 +60,7 @@ class Caches:
         # Of events that are about to be stored.
         self.policy_signatures: Cache[str, str] = Cache(1_000)
         self.server_acls: Cache[tuple[int, bool], Any] = Cache(1_000)
+        self.resolutions: Cache[frozenset[int], Any] = Cache(1_000)
         self.rulesets: Cache[bytes, Any] = Cache(500)
 
 

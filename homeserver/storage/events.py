@@ -6,7 +6,7 @@ from typing import Literal
 import attrs
 from sqlalchemy import bindparam, desc, func, or_, select, update
 
-from homeserver.core.event import Event
+from homeserver.core.event import Event, StateKey
 from homeserver.core.identifiers import EventID, UserID
 from homeserver.core.json import decode_object
 from homeserver.core.room_versions import RoomVersion
@@ -18,6 +18,8 @@ ACCEPTED = 0
 REJECTED = 1
 SOFT_FAILED = 2
 OUTLIER = 3
+HIDDEN = 4
+"""Accepted, and nothing that clients are shown, or not yet: see `rooms.redactions`, `rooms.healing`."""
 
 
 @attrs.frozen(slots=True)
@@ -98,6 +100,11 @@ PLACED = statement(
 BY_IDS = statement(select(*_COLUMNS).where(in_list(_e.event_id, "event_ids")))
 BY_NIDS = statement(select(*_COLUMNS).where(in_list(_e.event_nid, "event_nids")))
 IDS = statement(select(_e.event_nid, _e.event_id).where(in_list(_e.event_nid, "event_nids")))
+KEYS = statement(
+    select(_e.event_nid, _e.type, _e.state_key).where(
+        in_list(_e.event_nid, "event_nids"), _e.state_key.is_not(None)
+    )
+)
 POSITION = statement(
     select(_e.room_nid, _e.position, _e.thread_id).where(_e.event_id == bindparam("event_id"))
 )
@@ -161,6 +168,33 @@ REDACT = statement(
     .where(_e.event_nid == bindparam("the_event"))
     .values(pdu=bindparam("redacted_pdu"), redacted_by=bindparam("redaction_id"))
 )
+PLACE = statement(
+    update(events)
+    .where(_e.event_nid == bindparam("the_event"))
+    .values(
+        {
+            name: bindparam(name)
+            for name in (
+                "position",
+                "state_root",
+                "root_after",
+                "generation",
+                "is_outbound",
+                "status",
+                "notify",
+                "thread_id",
+                "replaces_nid",
+            )
+        }
+    )
+)
+"""Gives an outlier its place in the room's history."""
+SHOW = statement(
+    update(events)
+    .where(_e.event_nid == bindparam("the_event"))
+    .values(status=ACCEPTED, position=bindparam("position"))
+)
+"""What was hidden is shown; takes `position` when it is published."""
 _of_member = (
     _e.room_nid == bindparam("room_nid"),
     _e.state_key == bindparam("user_id"),
@@ -234,6 +268,12 @@ def ids_of(tx: ReadTransaction, event_nids: Collection[int]) -> dict[int, EventI
 def is_redacted(tx: ReadTransaction, event_nid: int) -> bool:
     """Whether the event has been redacted."""
     return tx.value(REDACTED_BY, event_nid=event_nid) is not None
+
+
+def keys_of(tx: ReadTransaction, event_nids: Collection[int]) -> dict[int, StateKey]:
+    """The entries of the state that those of the events set which are state events."""
+    rows = tx.all(KEYS, event_nids=sorted(event_nids))
+    return {row[0]: (row[1], row[2]) for row in rows}
 
 
 def position_of(tx: ReadTransaction, event_id: str) -> tuple[int, int | None, str | None] | None:

@@ -15,6 +15,8 @@ NOTIFIES = 1
 HIGHLIGHTS = 2
 HAS_EXCEPTIONS = 4
 """In an event's own `notify`: for some members it means something else, see `push_outcomes`."""
+RESETS_STATE = 8
+"""In an event's own `notify`: with it the room's state changed in ways that it does not show, by resolution."""
 
 _e = events.c
 _o = push_outcomes.c

@@ -7,7 +7,7 @@ from homeserver.core.identifiers import RoomID
 from homeserver.database.statements import Statement, in_list, insert_into, statement
 from homeserver.database.tables.account_data import account_data
 from homeserver.database.tables.ephemeral import awaited_receipts, receipts, typing
-from homeserver.database.tables.events import auth_edges, backward_extremities, events
+from homeserver.database.tables.events import auth_edges, backward_extremities, events, pending_redactions
 from homeserver.database.tables.notifications import push_outcomes
 from homeserver.database.tables.rooms import (
     aliases,
@@ -95,6 +95,7 @@ PARTS = (
     _some(room_servers, "server_name"),
     _some(stripped_states, "user_id"),
     _some(backward_extremities, "event_id", "child_nid"),
+    _some(pending_redactions, "event_id", "redaction_nid"),
     _some(auth_edges, "auth_nid", "event_nid"),
     _some(events, "event_nid"),
     _some(state_nodes, "node_nid"),

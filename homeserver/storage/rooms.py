@@ -116,6 +116,11 @@ ARRIVE = statement(
     )
 )
 """As `ADVANCE_STATE`, for a room that this server enters: what it is, is known for certain only now."""
+SET_EXTREMITIES = statement(
+    update(rooms)
+    .where(rooms.c.room_nid == bindparam("the_room"))
+    .values(forward_extremities=bindparam("extremities"))
+)
 SET_PUBLIC = statement(
     update(rooms).where(rooms.c.room_id == bindparam("the_room")).values(is_public=bindparam("public"))
 )
@@ -204,6 +209,11 @@ def _empty(
 def set_public(tx: WriteTransaction, room_id: RoomID, *, public: bool) -> bool:
     """List the room in the directory, or not; whether the room exists."""
     return tx.execute(SET_PUBLIC, the_room=room_id, public=int(public)) > 0
+
+
+def set_extremities(tx: WriteTransaction, room_nid: int, extremities: bytes) -> None:
+    """Note the forward extremities (as `extremities_json` gives them), where nothing is published with them."""
+    tx.execute(SET_EXTREMITIES, the_room=room_nid, extremities=extremities)
 
 
 def extremities_json(extremities: Sequence[tuple[EventID, int]]) -> bytes:

@@ -27,9 +27,11 @@ events = Table(
     Column("generation", BigInteger),
     # 1: this server sends it to the other servers of the room.
     Column("is_outbound", SmallInteger, nullable=False, server_default="0"),
-    # 0 accepted, 1 rejected, 2 soft-failed, 3 known only as part of a state or auth chain.
+    # 0 accepted, 1 rejected, 2 soft-failed, 3 known only as part of a state or auth chain,
+    # 4 accepted, but nothing to show to clients (yet).
     Column("status", SmallInteger, nullable=False),
-    # What it means to a member with unmodified push rules: bit 0 notifies, bit 1 highlights; bit 2: see push_outcomes.
+    # What it means to a member with unmodified push rules: bit 0 notifies, bit 1 highlights; bit 2: see push_outcomes;
+    # bit 3: the room's state changed with it in ways that it does not show.
     Column("notify", SmallInteger, nullable=False),
     # The root of the thread it belongs to, NULL for the main timeline.
     Column("thread_id", Text),
@@ -78,6 +80,16 @@ backward_extremities = Table(
     Column("room_nid", BigInteger, primary_key=True, autoincrement=False),
     Column("event_id", Text, primary_key=True),
     Column("child_nid", BigInteger, primary_key=True, autoincrement=False),
+    sqlite_with_rowid=False,
+)
+
+pending_redactions = Table(
+    "pending_redactions",
+    metadata,
+    # Redactions that have been accepted, by the event to be redacted, which this server lacks.
+    Column("room_nid", BigInteger, primary_key=True, autoincrement=False),
+    Column("event_id", Text, primary_key=True),
+    Column("redaction_nid", BigInteger, primary_key=True, autoincrement=False),
     sqlite_with_rowid=False,
 )
 

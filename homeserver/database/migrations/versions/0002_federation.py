@@ -66,6 +66,14 @@ def _create_room_tables() -> None:
     )
     op.create_index("ix_room_servers_server_name", "room_servers", ["server_name"], unique=False)
     op.create_table(
+        "pending_redactions",
+        sa.Column("room_nid", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("event_id", sa.Text(), nullable=False),
+        sa.Column("redaction_nid", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("room_nid", "event_id", "redaction_nid", name=op.f("pk_pending_redactions")),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
         "stripped_states",
         sa.Column("room_nid", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("user_id", sa.Text(), nullable=False),

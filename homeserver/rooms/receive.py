@@ -1,0 +1,225 @@
+"""Receiving an event of a room that this server is in: from its checks to its place in the room.
+
+Spec: server-server API, "Checks performed on receipt of a PDU", 4 to 7.
+"""
+
+from collections.abc import Mapping
+from typing import Final, Protocol
+
+import attrs
+
+from homeserver.core.errors import NotFound
+from homeserver.core.event import Event
+from homeserver.core.identifiers import EventID, RoomID, ServerName
+from homeserver.core.policy_servers import PolicyServer
+from homeserver.core.room_versions import get_room_version
+from homeserver.database.database import Database
+from homeserver.database.transactions import ReadTransaction, WriteTransaction
+from homeserver.rooms.judge import Judgement, Lacking, RoomView, Verdict, judge
+from homeserver.rooms.missing import Incomplete, MissingEvents, Place
+from homeserver.rooms.pdu_checks import CheckedPdu
+from homeserver.rooms.persist import persist
+from homeserver.rooms.room_changes import RoomChanges
+from homeserver.runtime.clock import Clock
+from homeserver.storage import events, room_servers, rooms
+
+ATTEMPTS: Final = 5
+"""How often an event is judged anew because the room has changed meanwhile; after that, in the write itself."""
+
+MOST_SERVERS: Final = 3
+"""Servers that are asked for one thing, one after the other."""
+
+MOST_STATES: Final = 20
+"""States that are fetched for one event and its ancestors."""
+
+PATIENCE_MS: Final = 180_000
+"""For how long an event may keep the others of its room waiting."""
+
+
+_REFUSED: Final = Verdict(events.SOFT_FAILED, "The room's policy server recommends the event")
+
+
+class PolicyServers(Protocol):
+    """Asks the policy servers of rooms."""
+
+    async def recommends(self, policy_server: PolicyServer, event: Event) -> bool:
+        """Whether an event of another server is recommended for inclusion."""
+        ...
+
+
+@attrs.frozen(slots=True)
+class _Room:
+    """What is asked about a room before anything is fetched for it."""
+
+    place: Place
+    extremities: tuple[EventID, ...]
+
+
+@attrs.define(slots=True)
+class _Patience:
+    """What may still be done for one event."""
+
+    deadline_ms: int
+    states: int = MOST_STATES
+
+
+@attrs.frozen(slots=True)
+class _Prepared:
+    """An event judged in a read, and the room as it was there."""
+
+    judgement: Judgement
+    extremities: tuple[tuple[EventID, int], ...]
+    state_root: int
+    assumed: Mapping[EventID, int]
+    policy_server: PolicyServer | None
+    is_refused: bool = False
+    """By the room's policy server."""
+
+
+@attrs.frozen
+class Receiver:
+    """Takes events into the rooms that this server, `server_name`, is in."""
+
+    database: Database
+    clock: Clock
+    server_name: ServerName
+    missing: MissingEvents
+    policy_servers: PolicyServers
+
+    async def receive(
+        self, room_id: RoomID, pdu: CheckedPdu, *, origin: ServerName, is_outbound: bool = False
+    ) -> Verdict:
+        """Judge an event, with what must be fetched for that, and store it with its place in the room.
+
+        `origin` is the server that has sent it, and is asked first. With `is_outbound` this server sends it on, if it
+        is accepted. What is known already gets the verdict that it got then.
+        Errors: NotFound if this server is not in the room; Incomplete.
+        """
+        patience = _Patience(self.clock.monotonic_ms() + PATIENCE_MS)
+        found = await self._take(room_id, pdu, {}, is_outbound=is_outbound)
+        if isinstance(found, Verdict):
+            return found
+        room = await self.database.read(read_room, room_id, origin, self.server_name)
+        if found.prev_events:
+            for ancestor in await self.missing.ancestors(room.place, pdu, room.extremities):
+                await self._complete(room, ancestor, patience, is_outbound=False)
+        return await self._complete(room, pdu, patience, is_outbound=is_outbound)
+
+    async def _complete(
+        self, room: _Room, pdu: CheckedPdu, patience: _Patience, *, is_outbound: bool
+    ) -> Verdict:
+        """Take an event, with the states after those parents that cannot be had. Errors: Incomplete."""
+        assumed: dict[EventID, int] = {}
+        has_asked = False
+        while True:
+            found = await self._take(room.place.room_id, pdu, assumed, is_outbound=is_outbound)
+            if isinstance(found, Verdict):
+                return found
+            if self.clock.monotonic_ms() >= patience.deadline_ms:
+                raise Incomplete("it takes too long")
+            if found.auth_events:
+                if has_asked:
+                    raise Incomplete(f"it cites events that cannot be had, such as {min(found.auth_events)}")
+                has_asked = True
+                await self.missing.auth_chain(room.place, pdu.event.event_id)
+                continue
+            for event_id in sorted(found.prev_events):
+                patience.states -= 1
+                if patience.states < 0:
+                    raise Incomplete("too many states would have to be fetched")
+                assumed[event_id] = await self.missing.state_after(room.place, event_id)
+
+    async def _take(
+        self,
+        room_id: RoomID,
+        pdu: CheckedPdu,
+        assumed: Mapping[EventID, int],
+        *,
+        is_outbound: bool,
+    ) -> Verdict | Lacking:
+        """Judge an event in a read, and store it if the room is still the same in the write."""
+        is_refused: bool | None = None
+        for attempt in range(ATTEMPTS + 1):
+            prepared = await self.database.read(prepare, room_id, pdu, assumed, self.server_name)
+            if not isinstance(prepared, _Prepared):
+                return prepared
+            if prepared.policy_server is not None and is_refused is None:
+                is_refused = not await self.policy_servers.recommends(prepared.policy_server, pdu.event)
+            prepared = attrs.evolve(prepared, is_refused=is_refused or False)
+            verdict = await self.database.write(
+                store, pdu, prepared, self.server_name, is_outbound=is_outbound, anyway=attempt == ATTEMPTS
+            )
+            if verdict is not None:
+                return verdict
+        raise Incomplete("the room does not hold still")
+
+
+def read_room(tx: ReadTransaction, room_id: RoomID, origin: ServerName, own: ServerName) -> _Room:
+    """Errors: NotFound."""
+    room = _held(rooms.of(tx, room_id))
+    members = room_servers.of_room(tx, room.room_nid)
+    others = sorted((each for each in members if each not in (origin, own)), key=lambda each: -members[each])
+    servers = [origin, *others][:MOST_SERVERS] if origin != own else others[:MOST_SERVERS]
+    place = Place(room_id, get_room_version(room.version), servers)
+    return _Room(place, tuple(event_id for event_id, _ in room.extremities))
+
+
+def prepare(
+    tx: ReadTransaction,
+    room_id: RoomID,
+    pdu: CheckedPdu,
+    assumed: Mapping[EventID, int],
+    server_name: ServerName,
+) -> _Prepared | Lacking | Verdict:
+    """Judge an event. Errors: NotFound."""
+    room = _held(rooms.of(tx, room_id))
+    if not room_servers.joined(tx, room.room_nid, server_name):
+        raise NotFound("This server is not in that room")
+    view = RoomView.of(tx, room)
+    judgement = judge(view, pdu, assumed)
+    if not isinstance(judgement, Judgement):
+        return judgement
+    policy_server = view.policy_server_for(pdu.event) if judgement.verdict.is_accepted else None
+    return _Prepared(judgement, room.extremities, room.state_root, assumed, policy_server)
+
+
+def store(
+    tx: WriteTransaction,
+    pdu: CheckedPdu,
+    prepared: _Prepared,
+    server_name: ServerName,
+    *,
+    is_outbound: bool,
+    anyway: bool,
+) -> Verdict | None:
+    """Store a judged event; None, and nothing is done, if the room has changed since.
+
+    With `anyway` it is judged once more instead. Errors: NotFound.
+    """
+    room = _held(rooms.lock(tx, pdu.event.room_id))
+    judgement: Judgement | Lacking | Verdict = prepared.judgement
+    if room.state_root != prepared.state_root or room.extremities != prepared.extremities:
+        if not anyway:
+            return None
+        judgement = judge(RoomView.of(tx, room), pdu, prepared.assumed)
+    known = events.placed(tx, [pdu.event.event_id]).get(pdu.event.event_id)
+    if known is not None and not known.is_outlier:
+        return Verdict(known.status)
+    if not isinstance(judgement, Judgement):
+        return None
+    if known is not None:
+        # It may have been stored as a part of some state meanwhile.
+        arrived = attrs.evolve(judgement.arrived, is_stored=True)
+        judgement = attrs.evolve(judgement, arrived=arrived, event_nid=known.event_nid)
+    if prepared.is_refused and judgement.verdict.is_accepted:
+        judgement = attrs.evolve(judgement, verdict=_REFUSED)
+    changes = RoomChanges(tx, room, server_name)
+    verdict = persist(changes, pdu, judgement, is_outbound=is_outbound)
+    changes.publish()
+    return verdict
+
+
+def _held(room: rooms.Room | None) -> rooms.Room:
+    if room is None or not room.is_held:
+        raise NotFound("This server is not in that room")
+    return room

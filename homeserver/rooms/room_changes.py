@@ -1,0 +1,345 @@
+"""What one transaction changes about one locked room: events are stored, and what follows from them is noted.
+
+Everybody's events come through here, those of this server's users and those of others. Several events may be stored
+in one go; published rows cannot be read back in their own transaction, so what the first of them change is carried
+in memory.
+"""
+
+from collections.abc import Collection, Iterable
+
+import attrs
+
+from homeserver.core.event import Event, StateKey
+from homeserver.core.identifiers import EventID, RoomID, ServerName, UserID, server_of
+from homeserver.core.json import decode_object
+from homeserver.core.power_levels import PowerLevels
+from homeserver.core.room_versions import RoomVersion, get_room_version
+from homeserver.core.threads import Relation, relation_of, thread_of
+from homeserver.core.topics import room_topic, user_topic
+from homeserver.database.kinds import Kind
+from homeserver.database.statements import Statement
+from homeserver.database.transactions import WriteTransaction
+from homeserver.rooms import redactions, state_at
+from homeserver.rooms.event_graph import EventGraph, OwnEvent
+from homeserver.rooms.event_rows import row_of
+from homeserver.rooms.extremities import UNSEEN, advanced, is_behind
+from homeserver.rooms.member_counts import MEMBER, Difference, MemberCounts
+from homeserver.rooms.notify import notifications_of
+from homeserver.storage import (
+    auth_edges,
+    backward_extremities,
+    events,
+    notifications,
+    pending_redactions,
+    rooms,
+    state,
+)
+from homeserver.storage.auth_edges import Place
+
+_PLACING = (
+    "position",
+    "state_root",
+    "root_after",
+    "generation",
+    "is_outbound",
+    "status",
+    "notify",
+    "thread_id",
+    "replaces_nid",
+)
+
+
+@attrs.frozen(slots=True)
+class Arrived:
+    """What is to be said of an event that another server sent.
+
+    `superseded` are the events that are no extremities after it, `missing` those of its parents that this server
+    lacks; with `is_stored` it is known as an outlier, and now gets its place.
+    """
+
+    superseded: frozenset[EventID]
+    missing: Collection[EventID] = ()
+    is_stored: bool = False
+
+
+@attrs.frozen(slots=True)
+class NewEvent:
+    """An event to be stored, with what has been decided of it.
+
+    `before` is the root of the state before it, with the power levels `levels`; `status` one of `storage.events`.
+    `arrived` is None for an event of this server; whether others are sent that is found out here. Of an event of
+    another server, `is_outbound` says whether this server sends it on.
+    """
+
+    event: Event
+    event_nid: int
+    pdu: bytes
+    before: int
+    levels: PowerLevels
+    status: int = events.ACCEPTED
+    is_outbound: bool = False
+    arrived: Arrived | None = None
+    device_id: str | None = None
+    txn_id: str | None = None
+
+    @property
+    def is_unseen(self) -> bool:
+        """Whether it is rejected or soft-failed."""
+        return self.status in UNSEEN
+
+
+@attrs.define(slots=True)
+class _Publication:
+    """A row that waits to be published with the others of its transaction."""
+
+    statement: Statement
+    params: dict[str, object]
+    also: list[tuple[Statement, dict[str, object]]]
+    topics: list[str]
+
+
+class RoomChanges:
+    """Stores events in one locked room; `publish` when all are there."""
+
+    def __init__(self, tx: WriteTransaction, room: rooms.Room, server_name: ServerName) -> None:
+        self.tx = tx
+        self.room = room
+        self.version: RoomVersion = get_room_version(room.version)
+        self.root = room.state_root
+        self.extremities = list(room.extremities)
+        self.members = MemberCounts(
+            server_name, room.joined_members, room.invited_members, room.remote_members
+        )
+        self.own: dict[EventID, OwnEvent] = {}
+        self._own_by_nid: dict[int, Event] = {}
+        self._publications: dict[EventID, _Publication] = {}
+
+    def found(self, room_id: RoomID) -> None:
+        """The room that the first event has made has this ID."""
+        self.room = attrs.evolve(self.room, room_id=room_id)
+
+    @property
+    def graph(self) -> EventGraph:
+        """The room's events, those stored here among them."""
+        return EventGraph(self.tx, self.room.room_nid, self.version, self.own)
+
+    def state_events(self, keys: Iterable[StateKey], root: int | None = None) -> dict[StateKey, Event]:
+        """What a state, the current one if no root is given, has for those of `keys` that it holds."""
+        nids = state.get_many(self.tx, self.root if root is None else root, keys)
+        found = self._events(nids.values())
+        return {key: found[nid] for key, nid in nids.items()}
+
+    def store(self, new: NewEvent) -> None:
+        """Store an event, after those that it names as parents."""
+        event, before, remote_before = new.event, self.root, self.members.remote
+        row = row_of(event, new.event_nid, self.room.room_nid, new.pdu)
+        row |= {"state_root": new.before, "status": new.status}
+        row |= {"is_outbound": int(new.is_outbound), "device_id": new.device_id, "txn_id": new.txn_id}
+        if event.state_key is not None:
+            self._change_state(new, row)
+        self._note_own(new, row)
+        if not new.is_unseen:
+            self._advance(new)
+        difference = self._difference(before, new)
+        publication = _Publication(events.INSERT, row, [], [room_topic(event.room_id)])
+        self._follow(difference, publication)
+        if new.arrived is None:
+            row["is_outbound"] = int(self._is_outbound(event, remote_before))
+        if event.redacts is not None and not new.is_unseen:
+            self._redact(new, event.redacts, row)
+        shown = self._settle(new, row) if new.arrived is not None else []
+        if row["status"] == events.ACCEPTED:
+            row["thread_id"] = thread_of(event.content, self._relation_of)
+            self._notify(new, publication)
+        if any(pair[1] != new.event_nid for pair in difference.values()):
+            row["notify"] = _integer(row["notify"]) | notifications.RESETS_STATE
+        self._insert(new, publication, has_news=bool(difference))
+        self._publications |= dict(shown)
+
+    def publish(self) -> None:
+        """Queue everything for the stream. Nothing may be stored afterwards."""
+        extremities = rooms.extremities_json(self.extremities)
+        if not self._publications:
+            if self.extremities != list(self.room.extremities):
+                rooms.set_extremities(self.tx, self.room.room_nid, extremities)
+            return
+        *_, last = self._publications.values()
+        update = {
+            "the_room": self.room.room_nid,
+            "state_root": self.root,
+            "forward_extremities": extremities,
+            "joined_members": self.members.joined,
+            "invited_members": self.members.invited,
+            "remote_members": self.members.remote,
+        }
+        state_changed = self.root != self.room.state_root
+        last.also.append((rooms.ADVANCE_STATE if state_changed else rooms.ADVANCE, update))
+        for each in self._publications.values():
+            self.tx.publish(each.statement, kind=Kind.EVENTS, to=each.topics, also=each.also, **each.params)
+
+    def _events(self, event_nids: Collection[int]) -> dict[int, Event]:
+        own = self._own_by_nid
+        stored = events.parsed(self.tx, [nid for nid in event_nids if nid not in own], self.version)
+        return {nid: own[nid] if nid in own else stored[nid] for nid in event_nids}
+
+    def _change_state(self, new: NewEvent, row: dict[str, object]) -> None:
+        """Put the event into the state after it and into the graph of auth events."""
+        tx, event = self.tx, new.event
+        if new.status != events.REJECTED:
+            row["replaces_nid"] = state.get(tx, new.before, event.key)
+            row["root_after"] = state.put(tx, self.room.room_nid, new.before, {event.key: new.event_nid})
+        cited = list(self.graph.places(event.auth_events).values())
+        row["generation"] = auth_edges.generation_above(cited)
+        auth_edges.add(tx, self.room.room_nid, new.event_nid, cited)
+
+    def _note_own(self, new: NewEvent, row: dict[str, object]) -> None:
+        event, root_after = new.event, row["root_after"]
+        if new.status == events.REJECTED:
+            event = attrs.evolve(event, rejected=True)
+        self.own[event.event_id] = OwnEvent(
+            event,
+            Place(new.event_nid, _integer(row["generation"] or 0)),
+            new.before if root_after is None else _integer(root_after),
+            new.status,
+        )
+        self._own_by_nid[new.event_nid] = event
+
+    def _advance(self, new: NewEvent) -> None:
+        """Move the extremities, and the current state with them."""
+        event, behind = new.event, False
+        superseded: Collection[EventID] = event.prev_events
+        if new.arrived is not None:
+            superseded = new.arrived.superseded
+            behind = is_behind(self.tx, self.room.room_nid, event.event_id)
+        self.extremities = advanced(self.extremities, event, superseded, is_behind=behind)
+        self.root = self.root_after([event_id for event_id, _ in self.extremities])
+
+    def root_after(self, event_ids: Collection[EventID]) -> int:
+        """The state that the states after these events come down to."""
+        roots = {self.own[event_id].root_after for event_id in event_ids if event_id in self.own}
+        if stored := [event_id for event_id in event_ids if event_id not in self.own]:
+            roots |= {placed.after for placed in events.placed(self.tx, stored).values()}
+        merged = state_at.merge(self.graph, roots)
+        return state_at.put(self.tx, self.room.room_nid, merged, roots)
+
+    def _difference(self, before: int, new: NewEvent) -> Difference:
+        """What has changed of the current state with the event."""
+        if self.root == before:
+            return {}
+        own = self.own[new.event.event_id]
+        if new.before == before and own.root_after == self.root and new.event.state_key is not None:
+            # Nearly always.
+            return {new.event.key: (state.get(self.tx, before, new.event.key), new.event_nid)}
+        return state.difference(self.tx, before, self.root)
+
+    def _follow(self, difference: Difference, publication: _Publication) -> None:
+        """Note what follows from a change of the current state."""
+        if not difference:
+            return
+        room_nid = self.room.room_nid
+        publication.also.append((state.INSERT_ROOT, {"room_nid": room_nid, "state_root": self.root}))
+        nids = {
+            nid for key, pair in difference.items() if key[0] == MEMBER for nid in pair if nid is not None
+        }
+        for user_id, noted in self.members.follow(self.tx, room_nid, difference, self._events(nids)):
+            publication.also.append(noted)
+            publication.topics.append(user_topic(user_id))
+
+    def _redact(self, new: NewEvent, target_id: EventID, row: dict[str, object]) -> None:
+        """Let a redaction take effect, or hide it until it can, or for good."""
+        tx = self.tx
+        waiting = self._publications.get(target_id)
+        if waiting is not None and waiting.statement is not events.INSERT:
+            # Its row is there.
+            waiting = None
+        stored = None if waiting is not None else events.of(tx, target_id)
+        if waiting is not None:
+            target = self.own[target_id].event
+        elif stored is not None and stored.room_nid == self.room.room_nid:
+            target = events.parsed(tx, [stored.event_nid], self.version)[stored.event_nid]
+        else:
+            row["status"] = events.HIDDEN
+            if stored is None:
+                pending_redactions.add(tx, self.room.room_nid, target_id, new.event_nid)
+            return
+        if new.arrived is not None and not redactions.may_redact(new.event, target, new.levels):
+            row["status"] = events.HIDDEN
+        elif waiting is not None:
+            _put_redacted(waiting.params, target, new.event.event_id)
+        elif stored is not None and stored.redacted_by is None:
+            redactions.apply(tx, target, stored.event_nid, new.event.event_id)
+
+    def _settle(self, new: NewEvent, row: dict[str, object]) -> list[tuple[EventID, _Publication]]:
+        """Let what waited for the event take effect; gives the redactions that are shown now."""
+        room_nid, event = self.room.room_nid, new.event
+        backward_extremities.remove(self.tx, room_nid, event.event_id)
+        if new.arrived is not None and new.arrived.missing:
+            backward_extremities.add(self.tx, room_nid, new.event_nid, new.arrived.missing)
+        if new.status == events.REJECTED:
+            return []
+        waiting = redactions.waiting_for(self.tx, room_nid, event, self.version)
+        if not waiting:
+            return []
+        pending_redactions.remove(self.tx, room_nid, event.event_id)
+        _put_redacted(row, event, waiting[0][1].event_id)
+        return [
+            (
+                redaction.event_id,
+                _Publication(events.SHOW, {"the_event": nid}, [], [room_topic(event.room_id)]),
+            )
+            for nid, redaction in waiting
+        ]
+
+    def _is_outbound(self, event: Event, remote_before: int) -> bool:
+        """Whether other servers are to be sent the event: those in the room, and the one whose user it is about."""
+        if remote_before or self.members.remote:
+            return True
+        if event.type != MEMBER or event.state_key is None:
+            return False
+        return server_of(UserID(event.state_key)) != self.members.server_name
+
+    def _relation_of(self, event_id: EventID) -> Relation | None:
+        if event_id in self.own:
+            return relation_of(self.own[event_id].event.content)
+        stored = events.of(self.tx, event_id)
+        if stored is None or stored.room_nid != self.room.room_nid:
+            return None
+        content = decode_object(stored.pdu)["content"]
+        return relation_of(content) if isinstance(content, dict) else None
+
+    def _notify(self, new: NewEvent, publication: _Publication) -> None:
+        """Evaluate push rules for the members of this server."""
+        room_nid = self.room.room_nid
+        notify = notifications_of(
+            self.tx, new.event, room_nid, self.members.joined, new.levels, self.state_events
+        )
+        bits = notify.ordinary | (notifications.HAS_EXCEPTIONS if notify.exceptions else 0)
+        publication.params["notify"] = bits
+        publication.also += notifications.exceptions_rows(room_nid, notify.exceptions)
+
+    def _insert(self, new: NewEvent, publication: _Publication, *, has_news: bool) -> None:
+        """Write the row: with a position, if there is anything to tell of it."""
+        row = publication.params
+        is_stored = new.arrived is not None and new.arrived.is_stored
+        if is_stored:
+            if row["redacted_by"] is not None:
+                redactions.apply(self.tx, new.event, new.event_nid, EventID(str(row["redacted_by"])))
+            publication.statement = events.PLACE
+            publication.params = {name: row[name] for name in _PLACING} | {"the_event": new.event_nid}
+        if row["status"] == events.ACCEPTED or row["is_outbound"] or has_news:
+            self._publications[new.event.event_id] = publication
+        else:
+            self.tx.execute(publication.statement, **publication.params)
+
+
+def _put_redacted(row: dict[str, object], target: Event, redaction_id: EventID) -> None:
+    """Have the row say only what redaction leaves of the event, unless it has been redacted before."""
+    if row.get("redacted_by") is None:
+        row["pdu"] = redactions.redacted(target)
+        row["redacted_by"] = redaction_id
+
+
+def _integer(value: object) -> int:
+    if not isinstance(value, int):
+        raise TypeError(f"{value!r} is no number")
+    return value
