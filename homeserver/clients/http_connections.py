@@ -4,7 +4,7 @@ from typing import Any, Final, cast
 
 import attrs
 from OpenSSL import SSL
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as OutOfPatience
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import (
@@ -78,7 +78,7 @@ class HttpConnection(Protocol):
         self._parser: ResponseParser | None = None
         self._answer: Deferred[Response] | None = None
         self._has_bytes = False
-        self.opened: Deferred[HttpConnection] = Deferred(lambda _: self.abort())
+        self.opened: Deferred[HttpConnection] = Deferred(self._give_up)
         self.is_open = False
         self.lost: Deferred[None] = Deferred()
         """Fires when the connection is gone."""
@@ -104,7 +104,7 @@ class HttpConnection(Protocol):
         """
         self._parser = ResponseParser(most_bytes)
         self._has_bytes = False
-        answer: Deferred[Response] = Deferred(lambda _: self.abort())
+        answer: Deferred[Response] = Deferred(self._give_up)
         self._answer = answer
         cast("Any", self.transport).write(request)
         return answer
@@ -142,6 +142,11 @@ class HttpConnection(Protocol):
         self.is_open = False
         if self.transport is not None:
             cast("Any", self.transport).abortConnection()
+
+    def _give_up(self, deferred: Deferred[Any]) -> None:
+        """Who waited has cancelled; that, and not the end of the connection, is what it is to hear."""
+        deferred.errback(CancelledError())
+        self.abort()
 
     def _settle(self) -> None:
         parser, answer = self._parser, self._answer

@@ -73,12 +73,12 @@ class HttpTransport:
 
         Errors: RemoteError.
         """
+        exchange.is_unreached = False
         turns = self._turns.get(route)
         if turns is None:
             turns = self._turns[route] = DeferredSemaphore(self._limits.at_once_per_route)
         if len(turns.waiting) >= self._limits.waiting_per_route or self._running >= self._limits.at_once:
             raise RemoteError(exchange.party, "too many requests are waiting already", transient=True)
-        exchange.is_unreached = False
         try:
             await turns.acquire()
             self._running += 1

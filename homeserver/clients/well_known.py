@@ -122,7 +122,10 @@ class WellKnown:
             if response.status not in _REDIRECTS:
                 return _read(response), self._lifetime_ms(response)
             location = response.headers.get(b"location", b"").decode("latin-1")
-            url = urljoin(url, location)
+            try:
+                url = urljoin(url, location)
+            except ValueError:
+                raise WellKnownError("a redirect leads to no URL", is_final=True) from None
         raise WellKnownError("there are too many redirects", is_final=True)
 
     async def _get(self, url: str) -> Response:

@@ -22,10 +22,10 @@ class Authority:
     _key: ec.EllipticCurvePrivateKey
 
     @classmethod
-    def make(cls, folder: Path) -> "Authority":
+    def make(cls, folder: Path, called: str = "A certificate authority of the tests") -> "Authority":
         """A new authority, its certificate written to `folder`."""
         key = ec.generate_private_key(ec.SECP256R1())
-        name = _name("A certificate authority of the tests")
+        name = _name(called)
         certificate = (
             _builder(name, name, key.public_key())
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)

@@ -10,6 +10,7 @@ from typing import Any, cast
 import attrs
 from OpenSSL import SSL
 from twisted.internet import reactor
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.protocols.tls import TLSMemoryBIOFactory
@@ -69,6 +70,7 @@ class _Conversation(Protocol):
     def __init__(self, server: "ScriptedServer") -> None:
         self._server = server
         self._buffer = b""
+        self.closed: Deferred[None] = Deferred()
 
     def connectionMade(self) -> None:  # noqa: N802
         self._server.connections += 1
@@ -76,6 +78,7 @@ class _Conversation(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
         self._server.open.remove(self)
+        self.closed.callback(None)
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802
         self._buffer += data
