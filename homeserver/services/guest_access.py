@@ -1,7 +1,9 @@
 """Guests leave rooms that no longer admit them. Spec: client-server API, "Guest Access"."""
 
 import attrs
+import structlog
 
+from homeserver.core.errors import MatrixError
 from homeserver.core.identifiers import RoomID
 from homeserver.database.database import Database
 from homeserver.database.transactions import WriteTransaction
@@ -11,6 +13,8 @@ from homeserver.rooms.members import member_content
 from homeserver.rooms.membership_changes import guests_can_join
 from homeserver.runtime.clock import Clock
 from homeserver.storage import memberships, rooms
+
+_log = structlog.get_logger(__name__)
 
 BATCH = 25
 """Guests who leave in one transaction."""
@@ -26,10 +30,14 @@ class GuestAccess:
 
     async def enforce(self, room_id: RoomID) -> None:
         """Let the guests leave a room unless it admits them; for when its guest access has changed."""
-        while await self.database.write(
-            remove_guests, self.signer, room_id, now_ts=self.clock.now_ts(), most=BATCH
-        ):
-            pass
+        try:
+            while await self.database.write(
+                remove_guests, self.signer, room_id, now_ts=self.clock.now_ts(), most=BATCH
+            ):
+                pass
+        except MatrixError as error:
+            # As by the room's policy server; it is tried again.
+            _log.info("a room does not let its guests go", room=room_id, reason=str(error))
 
     async def enforce_everywhere(self) -> None:
         """As `enforce`, for all rooms with guests: about once an hour, should one have been missed."""

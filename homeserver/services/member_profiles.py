@@ -8,7 +8,7 @@ import structlog
 from twisted.internet.defer import Deferred
 
 from homeserver.core.auth_events import member_of
-from homeserver.core.errors import Forbidden, NotFound
+from homeserver.core.errors import Forbidden, MatrixError, NotFound
 from homeserver.core.identifiers import RoomID, UserID
 from homeserver.core.profiles import NameAndAvatar
 from homeserver.database.database import Database
@@ -62,13 +62,20 @@ class MemberProfiles:
             while True:
                 self._again.discard(user_id)
                 for room_id in await self.database.read(memberships.joined_room_ids, user_id):
-                    await self.database.write(
-                        update_member, self.signer, user_id, room_id, now_ts=self.clock.now_ts()
-                    )
+                    await self._update_in(room_id, user_id)
                 if user_id not in self._again:
                     return
         finally:
             self._running.pop(user_id, None)
+
+    async def _update_in(self, room_id: RoomID, user_id: UserID) -> None:
+        try:
+            await self.database.write(
+                update_member, self.signer, user_id, room_id, now_ts=self.clock.now_ts()
+            )
+        except MatrixError as error:
+            # As by the room's policy server. The other rooms have nothing to do with it.
+            _log.info("a room does not take a member's new name", room=room_id, reason=str(error))
 
 
 def update_member(

@@ -8,6 +8,7 @@ from homeserver.core.errors import (
     BadState,
     Forbidden,
     InvalidParam,
+    MatrixError,
     NotFound,
     UnableToAuthoriseJoin,
     UnableToGrantJoin,
@@ -122,14 +123,23 @@ class Memberships:
         return await self.database.read(memberships.joined_room_ids, requester.user_id)
 
     async def leave_all_rooms(self, user_id: UserID) -> None:
-        """Leave and forget everything, for an account that is closed; if broken off, to be called again."""
+        """Leave and forget everything, for an account that is closed; if broken off, to be called again.
+
+        Errors: that of the last room that did not let the user go, such as by its policy server, after all others.
+        """
+        refused: MatrixError | None = None
         for room in await self.database.read(memberships.rooms_of, user_id):
             if room.forgotten:
                 continue
             now_ts = self.clock.now_ts()
-            await self.database.write(
-                depart, self.signer, user_id, room.room_id, now_ts=now_ts, due_ts=now_ts + PURGE_DELAY_MS
-            )
+            try:
+                await self.database.write(
+                    depart, self.signer, user_id, room.room_id, now_ts=now_ts, due_ts=now_ts + PURGE_DELAY_MS
+                )
+            except MatrixError as error:
+                refused = error
+        if refused is not None:
+            raise refused
 
     async def _room(self, room_id_or_alias: str) -> RoomID:
         if room_id_or_alias.startswith("!"):

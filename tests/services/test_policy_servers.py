@@ -10,19 +10,24 @@ from homeserver.clients.errors import RemoteError
 from homeserver.core.errors import ConnectionFailed, Forbidden, LimitExceeded, MatrixError
 from homeserver.core.event import Event
 from homeserver.core.hashes import encode_base64
-from homeserver.core.identifiers import EventID, ServerName, UserID
+from homeserver.core.identifiers import EventID, RoomID, ServerName, UserID
 from homeserver.core.json import JsonObject, decode_object
 from homeserver.core.policy_servers import KEY_ID, PolicyServer
 from homeserver.core.redaction import redact
 from homeserver.core.room_versions import get_room_version
 from homeserver.core.signing import SigningKey, signed_bytes
 from homeserver.database.database import Database
-from homeserver.database.transactions import ReadTransaction
+from homeserver.database.transactions import ReadTransaction, WriteTransaction
 from homeserver.rooms import policies
 from homeserver.rooms.append import Appender
 from homeserver.rooms.draft import Draft
+from homeserver.services.aliases import Aliases
+from homeserver.services.guest_access import GuestAccess
+from homeserver.services.member_profiles import MemberProfiles
+from homeserver.services.memberships import Memberships
 from homeserver.services.policy_servers import MOST_MS, MOST_WAITING, PATH, PolicyServers
-from homeserver.storage import events, rooms
+from homeserver.storage import events, memberships, profiles, rooms
+from tests.population import add_user
 from tests.room_stories import SIGNER, Story
 from tests.services.conftest import MovableClock
 
@@ -306,3 +311,70 @@ async def test_a_policy_of_another_server_is_recommended(guarded: Guarded) -> No
     event = Event.from_pdu(pdu, get_room_version(guarded.guard.version))
     assert await guarded.servers.recommends(policy_server, event)
     assert guarded.guard.asked == []
+
+
+# What is done in several rooms at once.
+
+REFUSAL = RemoteError(VIA, "No", transient=False, status=400, errcode="M_FORBIDDEN")
+
+
+@pytest.fixture
+async def others(guarded: Guarded) -> list[Story]:
+    """Rooms of the same owner without a policy server: one comes before and one after the refusing one."""
+    await guarded.story.member(GUARD, "join")
+    guarded.guard.error = REFUSAL
+    database = guarded.story.database
+    return [await Story(database, OWNER).begin("shared", seed=seed) for seed in ("a", "z")]
+
+
+def _memberships(tx: ReadTransaction, user_id: UserID) -> dict[RoomID, str]:
+    return {room.room_id: room.membership for room in memberships.rooms_of(tx, user_id)}
+
+
+async def test_a_new_name_reaches_the_rooms_that_take_it(
+    guarded: Guarded, others: list[Story], clock: MovableClock
+) -> None:
+    database = guarded.story.database
+    await database.write(profiles.put, OWNER, "displayname", "New")
+    names = MemberProfiles(database, clock, SIGNER)
+    await names.update_member_events(OWNER, "New", None)
+    await names.finish()
+    for story in others:
+        event_id = await story.add(
+            Draft(OWNER, "m.room.member", {"membership": "join", "displayname": "New"}, state_key=OWNER)
+        )
+        stored = await guarded.stored(event_id)
+        assert stored["origin_server_ts"] == clock.ts  # it was there already
+    assert guarded.guard.asked
+
+
+async def test_who_leaves_all_rooms_leaves_those_that_let_them_go(
+    guarded: Guarded, others: list[Story], clock: MovableClock
+) -> None:
+    database = guarded.story.database
+    leaving = Memberships(database, clock, SIGNER, Aliases(database, clock, SIGNER))
+    with pytest.raises(MatrixError):
+        await leaving.leave_all_rooms(OWNER)
+    found = await database.read(_memberships, OWNER)
+    assert found[guarded.story.room_id] == "join"
+    assert {found[story.room_id] for story in others} == {"leave"}
+
+
+def _add_guest(tx: WriteTransaction, user_id: UserID) -> None:
+    add_user(tx, user_id, is_guest=1)
+
+
+async def test_guests_leave_the_rooms_that_let_them_go(
+    guarded: Guarded, others: list[Story], clock: MovableClock
+) -> None:
+    database = guarded.story.database
+    guest = UserID("@guest:x")
+    await database.write(_add_guest, guest)
+    guarded.guard.error = None
+    for story in (guarded.story, *others):
+        await story.member(guest, "join")
+    guarded.guard.error = REFUSAL
+    await GuestAccess(database, clock, SIGNER).enforce_everywhere()
+    found = await database.read(_memberships, guest)
+    assert found[guarded.story.room_id] == "join"
+    assert {found[story.room_id] for story in others} == {"leave"}
