@@ -12,7 +12,6 @@ from homeserver.core.server_keys import is_key_id
 from homeserver.core.server_lists import ServerLists
 from homeserver.core.signing import ALGORITHM, verify_json
 from homeserver.core.x_matrix import XMatrix, is_x_matrix, parse, signed_request
-from homeserver.services.server_keys import ServerKeys
 
 MOST_HEADERS: Final = 4
 """Of a server with several keys, a header each."""
@@ -50,6 +49,14 @@ class SignedRequest(Protocol):
         ...
 
 
+class CurrentKeys(Protocol):
+    """Knows the keys of servers."""
+
+    async def current(self, server_name: ServerName, key_id: str) -> bytes | None:
+        """A key with which a server may sign requests now; None if there is no such one."""
+        ...
+
+
 def _nothing(_: ServerName) -> None:
     """Nobody wants to know."""
 
@@ -59,7 +66,7 @@ class FederationAuthentication:
     """Checks signatures of requests. `heard_of` is called with each server that has shown to be itself."""
 
     server_name: ServerName
-    keys: ServerKeys
+    keys: CurrentKeys
     lists: ServerLists
     heard_of: Callable[[ServerName], None] = _nothing
 

@@ -20,7 +20,7 @@ from homeserver.core.errors import UnknownToken
 from homeserver.core.identifiers import DeviceID, ServerName, UserID
 from homeserver.core.requester import Requester
 from homeserver.http.addresses import TrustedProxies
-from homeserver.http.application import Application
+from homeserver.http.application import Application, ServerAuthenticator
 from homeserver.http.endpoints import endpoints_of
 from homeserver.http.limits import HttpLimits
 from homeserver.http.listen import listen
@@ -243,6 +243,7 @@ async def serving(
     metrics: RequestMetrics | None = None,
     proxies: TrustedProxies | None = None,
     certificate: RenewableCertificate | None = None,
+    server_authenticator: ServerAuthenticator | None = None,
 ) -> AsyncGenerator[ServerUnderTest, None]:
     """A server for the endpoints of `apis`, until the block is left; then no connection may be left over."""
     clock = ManualClock()
@@ -253,7 +254,7 @@ async def serving(
         rate_limiter or InMemoryRateLimiter({}, clock),
         clock,
         metrics or NoMetrics(),
-        KnownTokens(),
+        server_authenticator or KnownTokens(),
     )
     server = HttpServer(application, clock, REACTOR, limits=limits, proxies=proxies)
 
