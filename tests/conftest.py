@@ -128,7 +128,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         if spec_dir() is None:
             terminalreporter.write_line("traffic was not checked: no specification, see tests/openapi.py")
         return
-    operations = checked.operations
+    terminalreporter.section("specification")
+    for api in checked.apis:
+        _report(terminalreporter, checked, api, verbose=config.get_verbosity() > 0)
+
+
+def _report(
+    terminalreporter: pytest.TerminalReporter, checked: Specification, api: str, *, verbose: bool
+) -> None:
+    operations = [each for each in checked.operations if each.api == api]
     exercised = [
         each for each in operations if any(status < 400 for status in checked.exercised.get(each, ()))
     ]
@@ -138,11 +146,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         for each in exercised
         if any(status >= 400 and status not in {401, 429} for status in checked.exercised[each])
     ]
-    terminalreporter.section("specification")
     terminalreporter.write_line(
-        f"{len(exercised)} of {len(operations)} operations of the client-server API were exercised, all of their "
+        f"{len(exercised)} of {len(operations)} operations of the {api} API were exercised, all of their "
         f"traffic is valid; {len(with_errors)} of them with errors too"
     )
-    if config.get_verbosity() > 0:
+    if verbose:
         missing = sorted(f"{each.method} {each.path}" for each in operations if each not in exercised)
         terminalreporter.write_line("not exercised:\n  " + "\n  ".join(missing))

@@ -18,6 +18,7 @@ from jsonschema.exceptions import best_match
 from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT202012
 
+APIS = ("client-server", "server-server")
 METHODS = ("get", "put", "post", "delete")
 _OF_TYPE = re.compile(r"/_matrix/client/v3/rooms/[^/]+/state/[^/]+")
 ERROR_SCHEMA = {
@@ -54,9 +55,9 @@ class SpecError(AssertionError):
 class Specification:
     """The operations of one or several APIs, and what has been exercised of them."""
 
-    def __init__(self, root: Path, apis: tuple[str, ...] = ("client-server",)) -> None:
+    def __init__(self, root: Path, apis: tuple[str, ...] = APIS) -> None:
         self._root = root
-        self._apis = apis
+        self.apis = apis
         self._validators: dict[str, Draft202012Validator] = {}
         self.exercised: dict[Operation, set[int]] = {}
 
@@ -64,7 +65,7 @@ class Specification:
     def operations(self) -> list[Operation]:
         """All operations, in the order of the files."""
         found: list[Operation] = []
-        for api in self._apis:
+        for api in self.apis:
             for document in sorted((self._root / "api" / api).glob("*.yaml")):
                 found += self._operations_of(api, document)
         return found

@@ -3,7 +3,7 @@
 import attrs
 from sqlalchemy import bindparam, update
 
-from homeserver.core.identifiers import EventID, RoomID, ServerName, UserID
+from homeserver.core.identifiers import EventID, RoomID, ServerName, UserID, server_of
 from homeserver.core.json import JsonObject
 from homeserver.core.room_versions import get_room_version
 from homeserver.core.signing import SigningKey
@@ -15,13 +15,14 @@ from homeserver.rooms.append import Appender
 from homeserver.rooms.draft import Draft, Signer
 from homeserver.storage import events, memberships, rooms
 
-SIGNER = Signer(ServerName("x"), SigningKey.generate("test", seed=bytes(32)))
+KEY = SigningKey.generate("test", seed=bytes(32))
+SIGNER = Signer(ServerName("x"), KEY)
 STARTED_TS = 1_700_000_000_000
 
 
 @attrs.define
 class Story:
-    """A room of `owner`, in which things happen a second apart; `said` are its messages."""
+    """A room of `owner` and the owner's server, in which things happen a second apart; `said` are its messages."""
 
     database: Database
     owner: UserID
@@ -29,12 +30,19 @@ class Story:
     said: dict[str, EventID] = attrs.field(factory=dict)
     ts: int = STARTED_TS
 
+    @property
+    def signer(self) -> Signer:
+        """In whose name the events are signed."""
+        return Signer(server_of(self.owner) or SIGNER.server_name, KEY)
+
     async def begin(
         self, visibility: str | None, *, join_rule: str = "public", version: str = "11", seed: str = "room"
     ) -> "Story":
         """The room is made; `visibility` is its history visibility, `None` if it says none."""
-        room_id = None if version == "12" else RoomID(f"!{seed}:x")
-        self.room_id = await self.database.write(_found, self.owner, version, room_id, now_ts=self.ts)
+        room_id = None if version == "12" else RoomID(f"!{seed}:{self.signer.server_name}")
+        self.room_id = await self.database.write(
+            _found, self.owner, version, room_id, self.signer, now_ts=self.ts
+        )
         await self.set("m.room.join_rules", {"join_rule": join_rule})
         if visibility is not None:
             await self.set_visibility(visibility)
@@ -64,7 +72,7 @@ class Story:
     async def add(self, draft: Draft) -> EventID:
         """Any event."""
         self.ts += 1_000
-        return await self.database.write(_append, self.room_id, draft, now_ts=self.ts)
+        return await self.database.write(_append, self.room_id, draft, self.signer, now_ts=self.ts)
 
     async def forget(self, user_id: UserID) -> None:
         """The user forgets the room."""
@@ -83,13 +91,19 @@ class Story:
 
 
 def _found(
-    tx: WriteTransaction, creator: UserID, version: str, room_id: RoomID | None, *, now_ts: int
+    tx: WriteTransaction,
+    creator: UserID,
+    version: str,
+    room_id: RoomID | None,
+    signer: Signer,
+    *,
+    now_ts: int,
 ) -> RoomID:
     content: JsonObject = {"room_version": version}
     if not get_room_version(version).implicit_room_creator:
         content["creator"] = creator
     create = Draft(creator, "m.room.create", content, state_key="")
-    appender = Appender.found(tx, version, room_id, create, SIGNER, now_ts=now_ts)
+    appender = Appender.found(tx, version, room_id, create, signer, now_ts=now_ts)
     member: JsonObject = {"membership": "join", "displayname": "Owner"}
     appender.append(Draft(creator, "m.room.member", member, state_key=creator))
     users: JsonObject = {} if version == "12" else {creator: 100}
@@ -98,8 +112,8 @@ def _found(
     return appender.room.room_id
 
 
-def _append(tx: WriteTransaction, room_id: RoomID, draft: Draft, *, now_ts: int) -> EventID:
-    appender = Appender.lock(tx, room_id, SIGNER, now_ts=now_ts)
+def _append(tx: WriteTransaction, room_id: RoomID, draft: Draft, signer: Signer, *, now_ts: int) -> EventID:
+    appender = Appender.lock(tx, room_id, signer, now_ts=now_ts)
     event = appender.append(draft)
     appender.publish()
     return event.event_id

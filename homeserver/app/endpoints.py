@@ -26,6 +26,7 @@ from homeserver.api.client.login_token import LoginToken
 from homeserver.api.client.logout import Logout
 from homeserver.api.client.message_pagination import MessagePagination
 from homeserver.api.client.old_sync import OldSync
+from homeserver.api.client.openid import Openid
 from homeserver.api.client.password_management import PasswordManagement
 from homeserver.api.client.peeking_events import PeekingEvents
 from homeserver.api.client.presence import Presence
@@ -49,8 +50,15 @@ from homeserver.api.client.typing import Typing
 from homeserver.api.client.versions import Versions
 from homeserver.api.client.wellknown import Wellknown
 from homeserver.api.client.whoami import Whoami
+from homeserver.api.federation.backfill import Backfill
+from homeserver.api.federation.event_auth import EventAuth
+from homeserver.api.federation.events import Events
 from homeserver.api.federation.keys_query import KeysQuery
 from homeserver.api.federation.keys_server import KeysServer
+from homeserver.api.federation.openid import Openid as FederationOpenid
+from homeserver.api.federation.public_rooms import PublicRoomDirectory
+from homeserver.api.federation.query import Query
+from homeserver.api.federation.space_hierarchy import SpaceHierarchy
 from homeserver.api.federation.version import Version
 from homeserver.api.federation.wellknown import Wellknown as FederationWellknown
 from homeserver.app.services import Services
@@ -91,6 +99,7 @@ def _client(config: Config, services: Services) -> list[object]:
         ListJoinedRooms(services.memberships),
         ListPublicRooms(services.public_rooms),
         MessagePagination(services.timelines),
+        Openid(services.openid_tokens, config.server_name),
         OldSync(services.room_snapshots, services.room_events),
         PeekingEvents(services.event_stream),
         RoomEventByTimestamp(services.room_events),
@@ -133,8 +142,15 @@ def _client(config: Config, services: Services) -> list[object]:
 
 def _federation(config: Config, services: Services) -> list[object]:
     return [
-        FederationWellknown(config.server_name, config.public_base_url),
         KeysQuery(services.trust.key_notary),
         KeysServer(services.trust.own_keys),
         Version(),
+        Backfill(services.federation_history),
+        EventAuth(services.federation_events),
+        Events(services.federation_events, services.federation_history),
+        FederationOpenid(services.openid_tokens),
+        FederationWellknown(config.server_name, config.public_base_url),
+        PublicRoomDirectory(services.public_rooms),
+        Query(services.federation_queries),
+        SpaceHierarchy(services.federation_spaces),
     ]

@@ -21,6 +21,10 @@ from homeserver.services.federation_edus.presence import IncomingPresence
 from homeserver.services.federation_edus.receipts import IncomingReceipts
 from homeserver.services.federation_edus.service import FederationEdus
 from homeserver.services.federation_edus.typing import IncomingTyping
+from homeserver.services.federation_events import FederationEvents
+from homeserver.services.federation_history import FederationHistory
+from homeserver.services.federation_queries import FederationQueries
+from homeserver.services.federation_spaces import FederationSpaces
 from homeserver.services.filters import Filters
 from homeserver.services.guest_access import GuestAccess
 from homeserver.services.health import Health
@@ -28,6 +32,7 @@ from homeserver.services.logins import Logins
 from homeserver.services.member_profiles import MemberProfiles
 from homeserver.services.memberships import Memberships
 from homeserver.services.messages import Messages
+from homeserver.services.openid_tokens import OpenIdTokens
 from homeserver.services.passwords import Passwords
 from homeserver.services.policy_servers import PolicyServers
 from homeserver.services.presence import Presence
@@ -36,6 +41,8 @@ from homeserver.services.public_rooms import PublicRooms
 from homeserver.services.push_rules import PushRules
 from homeserver.services.receipts import Receipts
 from homeserver.services.registration import Registrations
+from homeserver.services.remote_profiles import RemoteProfiles
+from homeserver.services.remote_public_rooms import RemotePublicRooms
 from homeserver.services.room_creation import RoomCreation
 from homeserver.services.room_events import RoomEvents
 from homeserver.services.room_members import RoomMembers
@@ -71,6 +78,10 @@ class Services:
     event_contexts: EventContexts
     event_stream: EventStream
     federation_edus: FederationEdus
+    federation_events: FederationEvents
+    federation_history: FederationHistory
+    federation_queries: FederationQueries
+    federation_spaces: FederationSpaces
     filters: Filters
     follower: Follower
     guest_access: GuestAccess
@@ -82,6 +93,7 @@ class Services:
     messages: Messages
     member_profiles: MemberProfiles
     policy_servers: PolicyServers
+    openid_tokens: OpenIdTokens
     presence: Presence
     profiles: Profiles
     public_rooms: PublicRooms
@@ -154,6 +166,10 @@ def make_services(
                 "m.presence": incoming_presence,
             }
         ),
+        federation_events=FederationEvents(database, clock, config.server_name),
+        federation_history=FederationHistory(database, clock, config.server_name),
+        federation_queries=FederationQueries(database, config.server_name),
+        federation_spaces=FederationSpaces(database),
         filters=Filters(database),
         follower=follower,
         guest_access=guest_access,
@@ -165,9 +181,12 @@ def make_services(
         memberships=memberships,
         messages=Messages(database, clock, signer, presence),
         policy_servers=PolicyServers(database, trust.client, clock),
+        openid_tokens=OpenIdTokens(database, clock),
         presence=presence,
-        profiles=Profiles(database, member_profiles, presence),
-        public_rooms=PublicRooms(database, clock, signer),
+        profiles=Profiles(
+            database, member_profiles, presence, config.server_name, RemoteProfiles(trust.client, clock)
+        ),
+        public_rooms=PublicRooms(database, clock, signer, RemotePublicRooms(trust.client)),
         push_rules=PushRules(database),
         receipts=Receipts(database, clock, presence),
         registrations=Registrations(database, clock, config.registration, names, passwords, sessions, uia),

@@ -1,4 +1,4 @@
-"""Profiles of this server's users. Spec: client-server API, "Profiles"."""
+"""Profiles: those of this server's users are kept here, others are asked for. Spec: client-server API, "Profiles"."""
 
 from typing import Final, Protocol
 
@@ -11,7 +11,7 @@ from homeserver.core.errors import (
     NotFound,
     UserSuspended,
 )
-from homeserver.core.identifiers import UserID
+from homeserver.core.identifiers import ServerName, UserID, server_of
 from homeserver.core.json import JsonObject, JsonValue, decode, encode
 from homeserver.core.profiles import (
     AVATAR_URL,
@@ -41,6 +41,14 @@ class MemberProfiles(Protocol):
         ...
 
 
+class OtherProfiles(Protocol):
+    """Asks other servers."""
+
+    async def profile_of(self, user_id: UserID) -> JsonObject:
+        """The whole profile of a user of another server."""
+        ...
+
+
 @attrs.frozen
 class Profiles:
     """Keeps profiles, and tells rooms and watchers of new names and avatars."""
@@ -48,21 +56,31 @@ class Profiles:
     database: Database
     members: MemberProfiles
     presence: Presence
+    server_name: ServerName
+    others: OtherProfiles
 
     async def profile_of(self, user_id: UserID) -> JsonObject:
-        """The whole profile of a user of this server.
+        """The whole profile of a user.
 
-        Errors: NotFound if there is no such user, or the account is closed.
+        Errors: NotFound if there is no such user, or the account is closed; of users of other servers also
+        Forbidden, or Unknown (502), if their server does not tell.
         """
+        if server_of(user_id) != self.server_name:
+            return await self.others.profile_of(user_id)
         return await self.database.read(profile_of, user_id)
 
     async def field_of(self, user_id: UserID, key: str) -> JsonValue:
         """One field's value, which may be `None`.
 
-        Errors: NotFound if there is no such user or field; InvalidParam, KeyTooLarge if no field can have
-        that name.
+        Errors: as of `profile_of`, and NotFound if there is no such field; InvalidParam, KeyTooLarge if no
+        field can have that name.
         """
         check_key(key)
+        if server_of(user_id) != self.server_name:
+            profile = await self.others.profile_of(user_id)
+            if key not in profile:
+                raise NotFound("The profile has no such field")
+            return profile[key]
         return await self.database.read(field_of, user_id, key)
 
     async def set_field(self, requester: Requester, user_id: UserID, key: str, body: JsonObject) -> None:

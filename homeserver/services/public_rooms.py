@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from typing import Final, Self
+from typing import Final, Protocol, Self
 
 import attrs
 
@@ -66,12 +66,20 @@ class Search:
 
 @attrs.frozen(slots=True)
 class RoomPage:
-    """A part of the directory; `total` counts all of its rooms, whatever was searched for."""
+    """A part of a directory; `total` counts all of its rooms, whatever was searched for, if that is known."""
 
     chunk: list[JsonObject]
     next_batch: str | None
     prev_batch: str | None
-    total: int
+    total: int | None
+
+
+class OtherDirectories(Protocol):
+    """Asks other servers."""
+
+    async def page(self, search: Search, server_name: ServerName) -> RoomPage:
+        """A part of the directory of a server."""
+        ...
 
 
 @attrs.frozen(slots=True)
@@ -111,15 +119,16 @@ class PublicRooms:
     database: Database
     clock: Clock
     signer: Signer
+    others: OtherDirectories
     _summaries: Summaries = attrs.field(factory=lambda: Summaries(5_000), init=False)
 
     async def page(self, search: Search, server: ServerName | None = None) -> RoomPage:
         """A part of the directory of `server` (`None`: this one), largest rooms first.
 
-        Errors: InvalidParam; NotFound for other servers.
+        Errors: InvalidParam; Forbidden, or Unknown (502), if another server does not tell.
         """
         if server is not None and server != self.signer.server_name:
-            raise NotFound("This server cannot ask other servers for their rooms yet")
+            return await self.others.page(search, server)
         return await self.database.read(find_page, search, self._summaries, now_ts=self.clock.now_ts())
 
     async def is_public(self, room_id: RoomID) -> bool:

@@ -31,6 +31,14 @@ CITED_BY = statement(
     .where(auth_edges.c.room_nid == bindparam("room_nid"), in_list(auth_edges.c.auth_nid, "auth_nids"))
     .distinct()
 )
+_start = select(auth_edges.c.auth_nid).where(in_list(auth_edges.c.event_nid, "event_nids"))
+_chain = _start.cte("chain", recursive=True)
+_chain = _chain.union(
+    select(auth_edges.c.auth_nid).select_from(
+        auth_edges.join(_chain, auth_edges.c.event_nid == _chain.c.auth_nid)
+    )
+)
+CHAIN = statement(select(_chain.c.auth_nid))
 
 
 def places(tx: ReadTransaction, event_ids: Collection[EventID]) -> dict[EventID, Place]:
@@ -60,3 +68,11 @@ def generation_above(cited: Collection[Place]) -> int:
 def cited_by(tx: ReadTransaction, room_nid: int, auth_nids: Collection[int]) -> list[EventID]:
     """The state events of the room that cite at least one of these."""
     return [row[0] for row in tx.all(CITED_BY, room_nid=room_nid, auth_nids=sorted(auth_nids))]
+
+
+def chain_of(tx: ReadTransaction, event_nids: Collection[int]) -> set[int]:
+    """The auth chain of these state events: all that they cite, and what those cite, and so on.
+
+    An event of `event_nids` is part of it only if another one of them leads to it.
+    """
+    return {row[0] for row in tx.all(CHAIN, event_nids=sorted(event_nids))}

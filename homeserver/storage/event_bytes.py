@@ -15,21 +15,24 @@ from homeserver.database.transactions import ReadTransaction
 class EventBytes:
     """An event; `pdu` is its canonical JSON."""
 
+    event_nid: int
     event_id: EventID
+    type: str
     pdu: bytes
 
 
 _e = events.c
-BY_NIDS = statement(select(_e.event_id, _e.pdu).where(in_list(_e.event_nid, "event_nids")))
+_COLUMNS = (_e.event_nid, _e.event_id, _e.type, _e.pdu)
+BY_NIDS = statement(select(*_COLUMNS).where(in_list(_e.event_nid, "event_nids")))
 BY_IDS = statement(
-    select(_e.event_id, _e.pdu).where(
+    select(*_COLUMNS).where(
         _e.room_nid == bindparam("room_nid"), in_list(_e.event_id, "event_ids"), _e.status != 1
     )
 )
 
 
 def of_nids(tx: ReadTransaction, event_nids: Collection[int]) -> list[EventBytes]:
-    """The events with these numbers."""
+    """The events with these numbers, in no particular order."""
     return [EventBytes(*row) for row in tx.all(BY_NIDS, event_nids=sorted(event_nids))]
 
 

@@ -29,6 +29,7 @@ from homeserver.database.statements import statement
 from homeserver.database.tables.accounts import users
 from homeserver.database.transactions import WriteTransaction
 from homeserver.runtime.clock import Clock, SystemClock
+from tests.api.traffic import watch
 from tests.openapi import Specification
 
 SHARED_SECRET = "a secret of the tests"
@@ -270,6 +271,7 @@ async def running_server(
     clock = clock or SystemClock()
     key = key or SigningKey.generate("test", seed=hashlib.sha256(b"the key of the tests").digest())
     server = build(config, key, network or cast("Reactor", reactor), clock)
+    problems = [] if specification is None else watch(server, specification)
     pool = HTTPConnectionPool(reactor, persistent=True)
     pool.maxPersistentPerHost = 50
     await server.start()
@@ -278,6 +280,7 @@ async def running_server(
     finally:
         await cast("Deferred[None]", pool.closeCachedConnections())
         await server.stop()
+    assert not problems, problems
 
 
 def room_path(room_id: str, *parts: str) -> str:

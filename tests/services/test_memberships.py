@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from homeserver.core.errors import GuestAccessForbidden, UserSuspended
+from homeserver.core.errors import GuestAccessForbidden, NotFound, UserSuspended
 from homeserver.core.identifiers import RoomAlias, RoomID, ServerName, UserID
 from homeserver.core.signing import SigningKey
 from homeserver.database.database import Database
@@ -15,7 +15,7 @@ from homeserver.services import guest_access
 from homeserver.services.aliases import Aliases
 from homeserver.services.guest_access import GuestAccess
 from homeserver.services.memberships import Memberships
-from homeserver.services.public_rooms import PublicRooms
+from homeserver.services.public_rooms import PublicRooms, RoomPage, Search
 from homeserver.services.room_creation import NewRoom, RoomCreation, StateDraft
 from homeserver.services.room_state import RoomState
 from homeserver.storage import memberships, rooms
@@ -136,6 +136,13 @@ async def test_who_was_a_guest_may_stay(
     assert await membership(members, room, BOB) == ("join", False)
 
 
+class NoDirectories:
+    """There are no other servers."""
+
+    async def page(self, search: Search, server_name: ServerName) -> RoomPage:
+        raise NotFound(f"{server_name} is not there for {search}")
+
+
 async def test_suspended_users_can_only_leave(
     members: Memberships, creation: RoomCreation, state: RoomState, clock: MovableClock
 ) -> None:
@@ -146,7 +153,7 @@ async def test_suspended_users_can_only_leave(
     await members.database.write(add_account, BOB, "is_suspended", 1)
     bob = requester(BOB)
     alias = Aliases(members.database, clock, SIGNER)
-    public = PublicRooms(members.database, clock, SIGNER)
+    public = PublicRooms(members.database, clock, SIGNER, NoDirectories())
     actions: list[Callable[[], Awaitable[object]]] = [
         lambda: members.join(bob, other, {}),
         lambda: members.join(bob, closed, {}),

@@ -14,7 +14,8 @@ from homeserver.core.errors import (
     ProfileTooLarge,
     UserSuspended,
 )
-from homeserver.core.identifiers import UserID
+from homeserver.core.identifiers import ServerName, UserID
+from homeserver.core.json import JsonObject
 from homeserver.database.database import Database
 from homeserver.database.transactions import WriteTransaction
 from homeserver.services.presence import Presence
@@ -44,6 +45,14 @@ class Members:
         self.updates.append((user_id, display_name, avatar_url))
 
 
+@attrs.define
+class Elsewhere:
+    """Stands for the other servers."""
+
+    async def profile_of(self, user_id: UserID) -> JsonObject:
+        return {"displayname": f"{user_id} elsewhere", "org.example": 1}
+
+
 def populate(tx: WriteTransaction) -> None:
     add_user(tx, ALICE)
     add_user(tx, BOB)
@@ -59,7 +68,7 @@ def members() -> Members:
 @pytest.fixture
 async def profiles(database: Database, clock: MovableClock, members: Members) -> Profiles:
     await database.write(populate)
-    return Profiles(database, members, Presence(database, clock))
+    return Profiles(database, members, Presence(database, clock), ServerName("test"), Elsewhere())
 
 
 async def put(profiles: Profiles, key: str, value: Any) -> None:
@@ -93,7 +102,7 @@ async def test_deleting_a_field_that_is_not_there_is_fine(profiles: Profiles) ->
 
 
 async def test_who_does_not_exist_has_no_profile(profiles: Profiles) -> None:
-    for user_id in (GONE, UserID("@nobody:test"), UserID("@somebody:elsewhere")):
+    for user_id in (GONE, UserID("@nobody:test")):
         with pytest.raises(NotFound):
             await profiles.profile_of(user_id)
         with pytest.raises(NotFound):
@@ -222,3 +231,11 @@ async def test_a_profile_stays_under_64_kib(profiles: Profiles) -> None:
     await put(profiles, "org.example.b", "y" * room)
     with pytest.raises(ProfileTooLarge):
         await put(profiles, "m.tz", "a")
+
+
+async def test_the_profiles_of_other_servers_are_theirs(profiles: Profiles) -> None:
+    carol = UserID("@carol:elsewhere")
+    assert await profiles.field_of(carol, "displayname") == "@carol:elsewhere elsewhere"
+    assert (await profiles.profile_of(carol))["org.example"] == 1
+    with pytest.raises(NotFound):
+        await profiles.field_of(carol, "avatar_url")

@@ -53,7 +53,7 @@ class PublicRoomsResponse(msgspec.Struct, omit_defaults=True):
     """A part of the directory."""
 
     chunk: list[JsonObject]
-    total_room_count_estimate: int
+    total_room_count_estimate: int | None = None
     next_batch: str | None = None
     prev_batch: str | None = None
 

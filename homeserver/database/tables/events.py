@@ -70,6 +70,8 @@ auth_edges = Table(
     Column("room_nid", BigInteger, primary_key=True, autoincrement=False),
     Column("auth_nid", BigInteger, primary_key=True, autoincrement=False),
     Column("event_nid", BigInteger, primary_key=True, autoincrement=False),
+    # What an event cites: auth chains without reading events.
+    Index("ix_auth_edges_event_nid", "event_nid", "auth_nid"),
     sqlite_with_rowid=False,
 )
 

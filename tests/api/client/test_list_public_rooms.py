@@ -136,9 +136,11 @@ async def test_malformed_questions(alice: Client, query: dict[str, object]) -> N
     (await alice.get(ROOMS, **query)).error(400, "M_INVALID_PARAM")
 
 
-async def test_other_servers_cannot_be_asked_yet(alice: Client) -> None:
-    (await alice.get(ROOMS, server="elsewhere.example")).error(404, "M_NOT_FOUND")
-    (await alice.post(ROOMS, {}, server="elsewhere.example")).error(404, "M_NOT_FOUND")
+async def test_a_server_that_cannot_be_asked(alice: Client) -> None:
+    """What others answer: see tests/federation/test_remote_lookups.py."""
+    (await alice.get(ROOMS, server="127.0.0.1:1")).error(502, "M_UNKNOWN")
+    (await alice.post(ROOMS, {}, server="127.0.0.1:1")).error(502, "M_UNKNOWN")
+    (await alice.get(ROOMS, server="no server")).error(400, "M_INVALID_PARAM")
     assert (await alice.get(ROOMS, server=SERVER_NAME)).ok()["chunk"] == []
 
 

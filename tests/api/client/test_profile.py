@@ -67,9 +67,12 @@ async def test_the_empty_string_takes_the_avatar_away(alice: Client) -> None:
 
 async def test_a_profile_that_is_not_there(server: TestServer, alice: Client) -> None:
     stranger = server.anonymous()
-    for user_id in ("@nobody:test.example", "@somebody:elsewhere.example"):
-        (await stranger.get(path_of("profile", user_id))).error(404, "M_NOT_FOUND")
-        (await stranger.get(path_of("profile", user_id, "displayname"))).error(404, "M_NOT_FOUND")
+    for user_id, status, errcode in (
+        ("@nobody:test.example", 404, "M_NOT_FOUND"),
+        ("@somebody:127.0.0.1:1", 502, "M_UNKNOWN"),
+    ):
+        (await stranger.get(path_of("profile", user_id))).error(status, errcode)
+        (await stranger.get(path_of("profile", user_id, "displayname"))).error(status, errcode)
     (await stranger.get(path_of("profile", "alice"))).error(400, "M_INVALID_PARAM")
     (await stranger.get(path_of("profile", alice.user_id, "Not a key"))).error(400, "M_INVALID_PARAM")
     (await stranger.get(path_of("profile", alice.user_id, "org.example.none"))).error(404, "M_NOT_FOUND")

@@ -44,6 +44,7 @@ def _extend_events() -> None:
         sa.PrimaryKeyConstraint("room_nid", "auth_nid", "event_nid", name=op.f("pk_auth_edges")),
         sqlite_with_rowid=False,
     )
+    op.create_index("ix_auth_edges_event_nid", "auth_edges", ["event_nid", "auth_nid"])
     op.create_table(
         "backward_extremities",
         sa.Column("room_nid", sa.BigInteger(), autoincrement=False, nullable=False),
