@@ -62,7 +62,7 @@ def make_trust(
         own_keys,
         server_keys,
         KeyNotary(database, clock, server_keys, own_keys),
-        FederationAuthentication(signer.server_name, server_keys, lists, client.reached),
+        FederationAuthentication(signer.server_name, server_keys, lists, [client.reached]),
     )
 
 

@@ -149,10 +149,12 @@ class FederationClient:
         is_probe: bool = False,
     ) -> JsonObject:
         self._check(destination, is_probe=is_probe)
+        data = body if body is None or isinstance(body, bytes) else canonical(body)
         headers = dict(_JSON)
         if is_signed:
-            headers["Authorization"] = self._authorization(method, destination, uri, body)
-        data = body if body is None or isinstance(body, bytes) else canonical(body)
+            own = self.identity
+            signature = sign_request(method, uri, own.server_name, destination, data, own.key)
+            headers["Authorization"] = signature.header()
         exchange = Exchange(destination, b"", most_bytes, is_repeatable=method != "POST")
         try:
             response = await within(
@@ -174,13 +176,6 @@ class FederationClient:
         route = await self.discovery.route(ServerName(exchange.party))
         exchange.request = request_bytes(method, uri, route.host, headers, data)
         return await self.transport.exchange(route, exchange)
-
-    def _authorization(
-        self, method: str, destination: ServerName, uri: str, body: JsonObject | bytes | None
-    ) -> str:
-        content = decode_object(body) if isinstance(body, bytes) else body
-        own = self.identity
-        return sign_request(method, uri, own.server_name, destination, content, own.key).header()
 
     def _check(self, destination: ServerName, *, is_probe: bool) -> None:
         """Refuse to call who must not, or need not, be called. Errors: RemoteError."""

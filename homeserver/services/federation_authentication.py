@@ -1,11 +1,12 @@
 """Who made a request of the server-server API. Spec: server-server API, "Request Authentication"."""
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Final, Protocol
 
 import attrs
 
-from homeserver.core.errors import Forbidden, InvalidParam, InvalidSignature, Unauthorized
+from homeserver.core.errors import Forbidden, InvalidParam, InvalidSignature, LimitExceeded, Unauthorized
 from homeserver.core.identifiers import ServerName, parse_server_name
 from homeserver.core.json import JsonObject
 from homeserver.core.server_keys import is_key_id
@@ -15,6 +16,12 @@ from homeserver.core.x_matrix import XMatrix, is_x_matrix, parse, signed_request
 
 MOST_HEADERS: Final = 4
 """Of a server with several keys, a header each."""
+
+
+MOST_EXAMINED: Final = 100
+"""Of one address at the same time. Keys that are known take no time worth mentioning."""
+
+RETRY_AFTER_MS: Final = 5_000
 
 
 class SignedRequest(Protocol):
@@ -33,6 +40,11 @@ class SignedRequest(Protocol):
     @property
     def query(self) -> str:
         """As sent."""
+        ...
+
+    @property
+    def client_ip(self) -> str:
+        """The address that it came from."""
         ...
 
     @property
@@ -57,24 +69,25 @@ class CurrentKeys(Protocol):
         ...
 
 
-def _nothing(_: ServerName) -> None:
-    """Nobody wants to know."""
-
-
 @attrs.frozen
 class FederationAuthentication:
-    """Checks signatures of requests. `heard_of` is called with each server that has shown to be itself."""
+    """Checks signatures of requests. Each of `heard_of` is called with each server that has shown to be itself.
+
+    Who claims to be a server has its keys fetched by that: no address has more than a few such claims examined
+    at once.
+    """
 
     server_name: ServerName
     keys: CurrentKeys
     lists: ServerLists
-    heard_of: Callable[[ServerName], None] = _nothing
+    heard_of: list[Callable[[ServerName], None]] = attrs.field(factory=list)
+    _examined: Counter[str] = attrs.field(factory=Counter)
 
     async def authenticate_server(self, request: SignedRequest) -> ServerName:
         """The server that signed the request.
 
         Errors: Unauthorized if it is not signed, not by a current key of that server, or for another server;
-        Forbidden if this server does not deal with that one; NotJson, BadJson.
+        Forbidden if this server does not deal with that one; LimitExceeded; NotJson, BadJson.
         """
         headers = self._headers(request)
         origin = _origin(headers)
@@ -89,8 +102,9 @@ class FederationAuthentication:
         uri = f"{request.path}?{request.query}" if request.query else request.path
         for header in headers:
             signed = signed_request(request.method, uri, origin, header.destination, content)
-            if await self._is_signed(origin, header, signed):
-                self.heard_of(origin)
+            if await self._is_signed(origin, header, signed, request.client_ip):
+                for tell in self.heard_of:
+                    tell(origin)
                 return origin
         raise Unauthorized(f"the request is not signed with a current key of {origin}")
 
@@ -108,8 +122,18 @@ class FederationAuthentication:
             raise Unauthorized("the request is signed with a key of an unknown kind")
         return usable
 
-    async def _is_signed(self, origin: ServerName, header: XMatrix, signed: JsonObject) -> bool:
-        key = await self.keys.current(origin, header.key)
+    async def _is_signed(
+        self, origin: ServerName, header: XMatrix, signed: JsonObject, client_ip: str
+    ) -> bool:
+        if self._examined[client_ip] >= MOST_EXAMINED:
+            raise LimitExceeded(retry_after_ms=RETRY_AFTER_MS)
+        self._examined[client_ip] += 1
+        try:
+            key = await self.keys.current(origin, header.key)
+        finally:
+            self._examined[client_ip] -= 1
+            if not self._examined[client_ip]:
+                del self._examined[client_ip]
         if key is None:
             return False
         signed["signatures"] = {origin: {header.key: header.signature}}

@@ -58,7 +58,8 @@ REMEMBERED_MS: Final = 30_000
 """How long keys are remembered without looking at the database, where another process may know better."""
 
 PAUSE_MS: Final = 10_000
-"""A server that has just answered is not asked again before: an event can name keys that do not exist."""
+"""Neither a server that has just answered, nor a notary about it, is asked again before: an event can name keys that
+do not exist."""
 
 _FAILING: Final = Backoff(first_ms=10_000, cap_ms=3_600_000)
 
@@ -95,6 +96,7 @@ class ServerKeys:
         self._notaries = notaries
         self._remembered: Cache[ServerName, tuple[int, Keys]] = Cache(3_000)
         self._pauses: Cache[ServerName, _Pause] = Cache(10_000)
+        self._witnessed: Cache[tuple[ServerName, ServerName], int] = Cache(10_000)
         self._asking: SharedWork[ServerName, ServerKeysResponse | None] = SharedWork()
 
     async def fetch(self, wanted: Collection[WantedKey]) -> Mapping[WantedKey, bytes]:
@@ -207,14 +209,20 @@ class ServerKeys:
     ) -> Mapping[ServerName, ServerKeysResponse]:
         """What a notary knows of the servers whose keys are wanted; nothing if it does not answer well."""
         criteria: dict[str, dict[str, JsonObject]] = {}
-        now_ts = self._clock.now_ts()
+        now_ts, now_ms = self._clock.now_ts(), self._clock.monotonic_ms()
         for each in sorted(wanted, key=lambda each: (each.server_name, each.key_id)):
+            if now_ms < (self._witnessed.get((notary, each.server_name)) or 0):
+                continue
             if each.server_name in criteria or len(criteria) < MOST_FROM_NOTARY:
                 until_ts = now_ts if each.valid_at_ts is None else each.valid_at_ts
                 of_key = criteria.setdefault(each.server_name, {}).setdefault(each.key_id, {})
                 of_key["minimum_valid_until_ts"] = max(
                     until_ts, int(str(of_key.get("minimum_valid_until_ts", 0)))
                 )
+        if not criteria:
+            return {}
+        for name in criteria:
+            self._witnessed.put((notary, ServerName(name)), now_ms + PAUSE_MS)
         body: JsonObject = {"server_keys": {name: dict(keys) for name, keys in criteria.items()}}
         try:
             answer = await self._client.post(

@@ -11,6 +11,7 @@ from homeserver.config.sections import Listener, RateLimits, Resource
 from homeserver.http.endpoints import Limit
 
 NAME = "server_name: example.org\n"
+OLD_KEY = "{key_id: ed25519:a, key: " + "A" * 43 + ", expired_ts: 1}"
 
 
 def load_text(folder: Path, text: str) -> Config:
@@ -239,3 +240,47 @@ def test_a_file_that_is_not_text(tmp_path: Path) -> None:
     (tmp_path / "homeserver.yaml").write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError, match="is not UTF-8 text: save it as UTF-8"):
         load(tmp_path / "homeserver.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('federation: {allow: ["a/b"]}', "federation.allow[0]: a/b: matches no server name"),
+        ('federation: {deny: [good.test, "a b"]}', "federation.deny[1]: a b: matches no server name"),
+        ("federation: {key_notaries: [a_b]}", "federation.key_notaries[0]: a_b: is not a server name"),
+        (
+            "federation: {key_notaries: [example.org]}",
+            "federation.key_notaries[0]: example.org: is this server",
+        ),
+        (
+            "old_signing_keys: [{key_id: a_1, key: AA, expired_ts: 1}]",
+            "old_signing_keys[0].key_id: a_1: is not a key's name: write ed25519:VERSION",
+        ),
+        (
+            "old_signing_keys: [{key_id: 'ed25519:a', key: AA, expired_ts: 1}]",
+            "old_signing_keys[0].key: AA: must be the public key: 32 bytes in Base64",
+        ),
+        (
+            "old_signing_keys: [{key_id: 'ed25519:a', key: '!', expired_ts: 1}]",
+            "old_signing_keys[0].key: !: must be the public key: 32 bytes in Base64",
+        ),
+        (
+            "old_signing_keys: [" + ", ".join([OLD_KEY] * 2) + "]",
+            "old_signing_keys[1].key_id: ed25519:a: is there twice",
+        ),
+        ("old_signing_keys: [{key_id: 'ed25519:a', key: AA}]", "old_signing_keys[0].expired_ts: is missing"),
+    ],
+)
+def test_what_is_wrong_about_federation(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_text(tmp_path, f"{NAME}{text}\n")
+    assert str(caught.value).startswith(said)
+
+
+def test_who_is_dealt_with(tmp_path: Path) -> None:
+    closed = load_text(tmp_path, f"{NAME}federation: {{allow: []}}\n").federation
+    assert (closed.allow, closed.deny) == ((), ())
+    listed = load_text(
+        tmp_path, f'{NAME}federation: {{allow: ["*.a.test:1", "[::1]"], deny: [b.test]}}\n'
+    ).federation
+    assert (listed.allow, listed.deny) == (("*.a.test:1", "[::1]"), ("b.test",))

@@ -6,16 +6,17 @@ from contextlib import asynccontextmanager
 
 import attrs
 import pytest
+from twisted.internet.defer import Deferred, gatherResults
 
 from homeserver.core.identifiers import ServerName
-from homeserver.core.json import JsonObject
+from homeserver.core.json import JsonObject, canonical
 from homeserver.core.server_keys import WantedKey
 from homeserver.core.server_lists import ServerLists
 from homeserver.core.signing import SigningKey, sign_json
 from homeserver.core.x_matrix import XMatrix, sign_request, signed_request
 from homeserver.http.endpoints import Auth, endpoint
-from homeserver.services.federation_authentication import FederationAuthentication
-from tests.api.http_harness import Reply, ServerUnderTest, serving
+from homeserver.services.federation_authentication import MOST_EXAMINED, FederationAuthentication
+from tests.api.http_harness import Reply, ServerUnderTest, serving, until
 
 US = ServerName("us.test")
 THEM = ServerName("them.test:8448")
@@ -30,9 +31,12 @@ class KnownKeys:
 
     keys: dict[tuple[str, str], bytes] = attrs.field(factory=lambda: {(THEM, KEY.key_id): KEY.verify_key})
     asked: list[WantedKey] = attrs.field(factory=list)
+    held: Deferred[None] | None = None
 
     async def current(self, server_name: ServerName, key_id: str) -> bytes | None:
         self.asked.append(WantedKey(server_name, key_id, None))
+        if self.held is not None:
+            await self.held
         return self.keys.get((server_name, key_id))
 
 
@@ -74,7 +78,7 @@ class Door:
 async def opened(lists: ServerLists | None = None) -> AsyncIterator[Door]:
     keys = KnownKeys()
     heard: list[ServerName] = []
-    authentication = FederationAuthentication(US, keys, lists or ServerLists.of(), heard.append)
+    authentication = FederationAuthentication(US, keys, lists or ServerLists.of(), [heard.append])
     async with serving(Things(), server_authenticator=authentication) as server:
         yield Door(server, keys, heard)
 
@@ -83,6 +87,17 @@ async def opened(lists: ServerLists | None = None) -> AsyncIterator[Door]:
 async def door() -> AsyncIterator[Door]:
     async with opened() as made:
         yield made
+
+
+async def test_one_address_has_only_so_many_claims_examined_at_once() -> None:
+    async with opened() as door:
+        door.keys.held = Deferred()
+        waiting = [Deferred.fromCoroutine(door.ask([header()])) for _ in range(MOST_EXAMINED)]
+        await until(lambda: len(door.keys.asked) == MOST_EXAMINED)
+        assert errcode(await door.ask([header()])) == (429, "M_LIMIT_EXCEEDED")
+        door.keys.held.callback(None)
+        assert {reply.status for reply in await gatherResults(waiting)} == {200}
+        assert (await door.ask([header()])).status == 200
 
 
 def header(
@@ -94,7 +109,8 @@ def header(
     destination: ServerName = US,
     origin: ServerName = THEM,
 ) -> str:
-    return sign_request(method, target, origin, destination, content, key).header()
+    data = None if content is None else canonical(content)
+    return sign_request(method, target, origin, destination, data, key).header()
 
 
 def errcode(reply: Reply) -> tuple[int, str]:

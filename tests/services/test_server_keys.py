@@ -330,6 +330,15 @@ async def test_what_a_notary_makes_up_is_not_believed(ring: Ring, lie: str) -> N
     assert not await ring.again().fetch([other.want()])
 
 
+async def test_a_notary_is_not_asked_again_and_again(ring: Ring) -> None:
+    notary, dead = Notary(await ring.publish()), await ring.publish()
+    dead.server.answer = lambda _: ok({}, status="500 Oh")
+    keys = ring.again(notary.publisher.name)
+    for number in range(5):
+        assert not await keys.fetch([WantedKey(dead.name, f"ed25519:n{number}", None)])
+    assert len(notary.queries) == 1
+
+
 async def test_the_next_notary_is_asked_where_one_does_not_know(ring: Ring) -> None:
     silent, knowing, dead = Notary(await ring.publish()), Notary(await ring.publish()), await ring.publish()
     dead.server.answer = lambda _: ok({}, status="500 Oh")

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from homeserver.core.errors import Unauthorized
 from homeserver.core.identifiers import ServerName
+from homeserver.core.json import canonical
 from homeserver.core.signing import SigningKey, verify_json
 from homeserver.core.x_matrix import (
     MAX_HEADER_LENGTH,
@@ -138,7 +139,8 @@ def test_what_cannot_be_written_without_a_backslash_is_not_written() -> None:
 def test_a_request_is_signed_as_its_receiver_checks_it() -> None:
     key = SigningKey.generate("k", seed=bytes(32))
     origin, destination = ServerName("a.test"), ServerName("b.test")
-    header = sign_request("PUT", "/x?y=%20", origin, destination, {"b": [1], "a": "ä"}, key)
+    content = canonical({"b": [1], "a": "ä"})
+    header = sign_request("PUT", "/x?y=%20", origin, destination, content, key)
     assert (header.origin, header.destination, header.key) == (origin, destination, "ed25519:k")
     request = signed_request("PUT", "/x?y=%20", origin, destination, {"a": "ä", "b": [1]})
     request["signatures"] = {origin: {header.key: header.signature}}
