@@ -3,18 +3,9 @@
 from collections.abc import Collection
 from typing import Protocol
 
-import attrs
-
 from homeserver.core.identifiers import EventID, RoomID, ServerName
 from homeserver.core.json import JsonObject
-
-
-@attrs.frozen(slots=True)
-class StateIds:
-    """The IDs of the events of a state, and of those in their auth chains."""
-
-    state: tuple[EventID, ...]
-    auth_chain: tuple[EventID, ...]
+from homeserver.core.state_ids import StateIds
 
 
 class EventSource(Protocol):

@@ -17,11 +17,12 @@ from homeserver.core.event import Event
 from homeserver.core.identifiers import EventID, RoomID, ServerName
 from homeserver.core.json import JsonObject
 from homeserver.core.room_versions import RoomVersion, get_room_version
+from homeserver.core.state_ids import StateIds
 from homeserver.database.database import Database
 from homeserver.database.transactions import ReadTransaction, WriteTransaction
 from homeserver.rooms import fetched_states, outliers
 from homeserver.rooms.auth_chains import AuthChain, check_auth_chain
-from homeserver.rooms.event_source import EventSource, StateIds
+from homeserver.rooms.event_source import EventSource
 from homeserver.rooms.pdu_checks import FEW, CheckedPdu, PduChecks
 from homeserver.storage import events, rooms, state
 

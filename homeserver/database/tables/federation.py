@@ -39,8 +39,9 @@ incoming_pdus = Table(
     # The server that sent it.
     Column("origin", Text, nullable=False),
     Column("received_ts", BigInteger, nullable=False),
-    # How often it could not be processed.
+    # How often it could not be processed, and when to try (again).
     Column("failures", SmallInteger, nullable=False),
+    Column("due_ts", BigInteger, nullable=False),
     # JSON array of the servers whose signatures have been verified.
     Column("signed_by", LargeBinary, nullable=False),
     # Canonical JSON, without `unsigned`; redacted already if its hash was wrong.
@@ -51,10 +52,10 @@ incoming_pdus = Table(
 incoming_rooms = Table(
     "incoming_rooms",
     metadata,
-    # A row for each room with incoming PDUs: nobody takes them before; while a process is at it, no other one does.
+    # A row for each room with incoming PDUs: when the first of them is due, and until when a process is at it.
     Column("room_id", Text, primary_key=True),
     Column("due_ts", BigInteger, nullable=False),
-    Column("failures", BigInteger, nullable=False),
+    Column("lease_until_ts", BigInteger, nullable=False),
     Index("ix_incoming_rooms_due_ts", "due_ts"),
 )
 

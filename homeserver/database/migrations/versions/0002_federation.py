@@ -124,6 +124,7 @@ def _create_server_tables() -> None:
         sa.Column("origin", sa.Text(), nullable=False),
         sa.Column("received_ts", sa.BigInteger(), nullable=False),
         sa.Column("failures", sa.SmallInteger(), nullable=False),
+        sa.Column("due_ts", sa.BigInteger(), nullable=False),
         sa.Column("signed_by", sa.LargeBinary(), nullable=False),
         sa.Column("pdu", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("pdu_nid", name=op.f("pk_incoming_pdus")),
@@ -136,7 +137,7 @@ def _create_server_tables() -> None:
         "incoming_rooms",
         sa.Column("room_id", sa.Text(), nullable=False),
         sa.Column("due_ts", sa.BigInteger(), nullable=False),
-        sa.Column("failures", sa.BigInteger(), nullable=False),
+        sa.Column("lease_until_ts", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("room_id", name=op.f("pk_incoming_rooms")),
     )
     op.create_index("ix_incoming_rooms_due_ts", "incoming_rooms", ["due_ts"], unique=False)

@@ -1,0 +1,291 @@
+"""Transactions of other servers: what they hold is checked, stored or staged, and only then acknowledged.
+
+Spec: server-server API, "Transactions".
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, Protocol
+
+import attrs
+import structlog
+
+from homeserver.core.errors import BadJson, InvalidParam, LimitExceeded, MatrixError
+from homeserver.core.hashes import event_id_of
+from homeserver.core.identifiers import EventID, RoomID, ServerName
+from homeserver.core.json import JsonObject, encode
+from homeserver.core.room_versions import DEFAULT_ROOM_VERSION, RoomVersion, get_room_version
+from homeserver.database.database import Database
+from homeserver.database.errors import StorageUnavailable
+from homeserver.database.transactions import ReadTransaction, WriteTransaction
+from homeserver.rooms.pdu_checks import CheckedPdu, PduChecks, RefusedPdu
+from homeserver.rooms.persist import take_at_once
+from homeserver.rooms.room_changes import RoomChanges
+from homeserver.runtime.caches import Cache
+from homeserver.runtime.clock import Clock
+from homeserver.services import server_acls
+from homeserver.services.federation_withdrawals import withdraw
+from homeserver.storage import federation_transactions, incoming_pdus, room_servers, rooms
+from homeserver.storage.incoming_pdus import IncomingPdu
+
+MOST_PDUS: Final = 50
+MOST_EDUS: Final = 100
+
+LONGEST_TXN_ID: Final = 255
+
+MOST_AT_ONCE: Final = 25
+"""PDUs of one transaction that may be made part of their rooms while it is received; others are staged."""
+
+MOST_STAGED: Final = 5_000
+"""PDUs of one room and server that may wait; the server is to send more when these are done."""
+
+RETRY_AFTER_MS: Final = 30_000
+
+_NOT_THERE: Final = "This server is not in that room"
+
+_log = structlog.get_logger(__name__)
+
+
+class Edus(Protocol):
+    """What takes EDUs."""
+
+    async def receive(self, origin: ServerName, edus: Sequence[JsonObject]) -> None:
+        """Take the EDUs of a transaction. Errors: StorageUnavailable."""
+        ...
+
+
+@attrs.frozen(slots=True)
+class Transaction:
+    """Who has sent it, under which ID, and when it came."""
+
+    origin: ServerName
+    txn_id: str
+    received_ts: int
+
+
+@attrs.frozen(slots=True)
+class Taken:
+    """What became of the PDUs of a transaction; `response` is set if it had been answered before."""
+
+    results: Mapping[EventID, str | None]
+    is_staged: bool = False
+    response: bytes | None = None
+
+
+@attrs.frozen(eq=False)
+class FederationInbox:
+    """Receives transactions. `wake` is called when PDUs have been staged."""
+
+    database: Database
+    clock: Clock
+    server_name: ServerName
+    checks: PduChecks
+    edus: Edus
+    wake: Callable[[], None]
+    _versions: Cache[RoomID, RoomVersion] = attrs.field(factory=lambda: Cache(10_000), init=False)
+
+    async def receive(
+        self, origin: ServerName, txn_id: str, pdus: Sequence[JsonObject], edus: Sequence[JsonObject]
+    ) -> bytes:
+        """Take a transaction of an authenticated server; gives the body of the response.
+
+        When it returns, all that it acknowledges is on the disk. A transaction that comes again is answered as it
+        was, and nothing is done twice.
+        Errors: BadJson if there is too much in it; InvalidParam for an impossible ID; LimitExceeded if too much of
+        this server waits already; StorageUnavailable.
+        """
+        if len(pdus) > MOST_PDUS or len(edus) > MOST_EDUS:
+            raise BadJson(f"a transaction has at most {MOST_PDUS} PDUs and {MOST_EDUS} EDUs")
+        if len(txn_id) > LONGEST_TXN_ID or "\0" in txn_id:
+            raise InvalidParam("the transaction ID is too long, or has a NUL")
+        transaction = Transaction(origin, txn_id, self.clock.now_ts())
+        checked, results = await self._check(pdus)
+        taken = await self._take(transaction, checked, results, remember=not edus)
+        if taken.is_staged:
+            self.wake()
+        if taken.response is not None:
+            return taken.response
+        response = _response(taken.results)
+        if edus:
+            await self.edus.receive(origin, edus)
+            await self.database.write(
+                federation_transactions.remember, origin, txn_id, response, now_ts=transaction.received_ts
+            )
+        return response
+
+    async def _check(self, pdus: Sequence[JsonObject]) -> tuple[list[CheckedPdu], dict[EventID, str | None]]:
+        """Check the PDUs; gives the good ones in order, and what is wrong with the others, as far as they have IDs."""
+        versions = await self._versions_of({str(pdu.get("room_id")) for pdu in pdus})
+        by_version: dict[RoomVersion, list[int]] = {}
+        results: dict[EventID, str | None] = {}
+        for index, pdu in enumerate(pdus):
+            version = versions.get(str(pdu.get("room_id")))
+            if version is not None:
+                by_version.setdefault(version, []).append(index)
+            elif (event_id := _supposed_id(pdu)) is not None:
+                results[event_id] = _NOT_THERE
+        found: dict[int, CheckedPdu] = {}
+        for version, indices in by_version.items():
+            checked = await self.checks.check([pdus[index] for index in indices], version)
+            for index, each in zip(indices, checked, strict=True):
+                if isinstance(each, CheckedPdu):
+                    found[index] = each
+                else:
+                    _note_refusal(each, results)
+        return [found[index] for index in sorted(found)], results
+
+    async def _versions_of(self, room_ids: set[str]) -> dict[str, RoomVersion]:
+        """The versions of those of the rooms that this server knows."""
+        found: dict[str, RoomVersion] = {}
+        unknown: list[RoomID] = []
+        for room_id in map(RoomID, room_ids):
+            version = self._versions.get(room_id)
+            if version is None:
+                unknown.append(room_id)
+            else:
+                found[room_id] = version
+        if unknown:
+            for room_id, room in (await self.database.read(known_rooms, unknown)).items():
+                found[room_id] = get_room_version(room.version)
+                if room.is_held:
+                    # What is only known from an invitation need not be true.
+                    self._versions.put(room_id, found[room_id])
+        return found
+
+    async def _take(
+        self,
+        transaction: Transaction,
+        checked: Sequence[CheckedPdu],
+        results: Mapping[EventID, str | None],
+        *,
+        remember: bool,
+    ) -> Taken:
+        """Store or stage; if storing meets a bug, all is staged, so that it harms one event only."""
+        try:
+            return await self.database.write(
+                take, transaction, checked, results, self.server_name, remember=remember, at_once=MOST_AT_ONCE
+            )
+        except (MatrixError, StorageUnavailable):
+            raise
+        except Exception:  # noqa: BLE001 - logged with its traceback, and met again for the one event
+            _log.exception("PDUs could not be taken at once", origin=transaction.origin)
+        return await self.database.write(
+            take, transaction, checked, results, self.server_name, remember=remember, at_once=0
+        )
+
+
+def known_rooms(tx: ReadTransaction, room_ids: Sequence[RoomID]) -> dict[RoomID, rooms.Room]:
+    """Those of the rooms that this server knows of."""
+    found = {room_id: rooms.of(tx, room_id) for room_id in room_ids}
+    return {room_id: room for room_id, room in found.items() if room is not None}
+
+
+def take(
+    tx: WriteTransaction,
+    transaction: Transaction,
+    checked: Sequence[CheckedPdu],
+    results: Mapping[EventID, str | None],
+    server_name: ServerName,
+    *,
+    remember: bool,
+    at_once: int,
+) -> Taken:
+    """Store or stage the PDUs of a transaction, unless it has been dealt with; up to `at_once` are stored.
+
+    With `remember` that is all there is to the transaction. Errors: LimitExceeded.
+    """
+    before = federation_transactions.response_to(tx, transaction.origin, transaction.txn_id)
+    if before is not None:
+        return Taken({}, response=before)
+    by_room: dict[RoomID, list[CheckedPdu]] = {}
+    for pdu in checked:
+        by_room.setdefault(pdu.event.room_id, []).append(pdu)
+    found = dict(results)
+    staged = 0
+    for room_id in sorted(by_room):
+        taker = _RoomTaker(tx, transaction, server_name, at_once)
+        found |= taker.take(room_id, by_room[room_id])
+        at_once, staged = taker.at_once, staged + taker.staged
+    if remember:
+        federation_transactions.remember(
+            tx, transaction.origin, transaction.txn_id, _response(found), now_ts=transaction.received_ts
+        )
+    return Taken(found, is_staged=staged > 0)
+
+
+@attrs.define(slots=True)
+class _RoomTaker:
+    """Takes the PDUs of one room of a transaction; `at_once` is how many may be stored."""
+
+    tx: WriteTransaction
+    transaction: Transaction
+    server_name: ServerName
+    at_once: int
+    staged: int = 0
+
+    def take(self, room_id: RoomID, pdus: Sequence[CheckedPdu]) -> dict[EventID, str | None]:
+        """Take the PDUs in their order; gives what is wrong with each. Errors: LimitExceeded."""
+        tx, origin = self.tx, self.transaction.origin
+        room = rooms.lock(tx, room_id)
+        if room is None or not room_servers.joined(tx, room.room_nid, self.server_name):
+            now_ts = self.transaction.received_ts
+            return {
+                pdu.event.event_id: None
+                if room is not None and withdraw(tx, room, pdu, self.server_name, now_ts=now_ts)
+                else _NOT_THERE
+                for pdu in pdus
+            }
+        if not server_acls.is_allowed(tx, room, origin):
+            refusal = f"{origin} may not take part in that room"
+            return {pdu.event.event_id: refusal for pdu in pdus}
+        changes = RoomChanges(tx, room, self.server_name)
+        waiting = incoming_pdus.are_waiting(tx, room_id, now_ts=self.transaction.received_ts)
+        for index, pdu in enumerate(pdus):
+            waiting = waiting or self.at_once <= 0 or take_at_once(changes, pdu) is None
+            if waiting:
+                self._stage(room_id, pdus[index:])
+                break
+            self.at_once -= 1
+        changes.publish()
+        return {pdu.event.event_id: None for pdu in pdus}
+
+    def _stage(self, room_id: RoomID, pdus: Sequence[CheckedPdu]) -> None:
+        tx, transaction = self.tx, self.transaction
+        if incoming_pdus.count(tx, room_id, transaction.origin) + len(pdus) > MOST_STAGED:
+            raise LimitExceeded("Too many events of that room wait", retry_after_ms=RETRY_AFTER_MS)
+        for pdu in pdus:
+            incoming_pdus.add(
+                tx,
+                IncomingPdu(
+                    tx.new_nid(),
+                    room_id,
+                    pdu.event.event_id,
+                    transaction.origin,
+                    transaction.received_ts,
+                    0,
+                    pdu.signed_by,
+                    pdu.data,
+                ),
+            )
+        self.staged += len(pdus)
+
+
+def _supposed_id(pdu: JsonObject) -> EventID | None:
+    """The ID of an event of an unknown room, as it would be in most rooms; None if it has none."""
+    try:
+        issued = pdu.get("event_id")
+        return EventID(issued) if isinstance(issued, str) else event_id_of(pdu, DEFAULT_ROOM_VERSION)
+    except MatrixError:
+        return None
+
+
+def _note_refusal(refused: RefusedPdu, results: dict[EventID, str | None]) -> None:
+    _log.info("a PDU was dropped", event_id=refused.event_id, reason=refused.error.message)
+    if refused.event_id is not None:
+        results[refused.event_id] = refused.error.message
+
+
+def _response(results: Mapping[EventID, str | None]) -> bytes:
+    """The body of the response: what is wrong with each PDU, by its ID."""
+    return encode(
+        {"pdus": {event_id: {} if error is None else {"error": error} for event_id, error in results.items()}}
+    )
