@@ -121,7 +121,11 @@ class Server:
         for _, server in self._servers:
             await server.connections.shut_down(CLOSING_MS)
         self.services.follower.stop()
-        await self._patiently(self._loops.stop(), self.services.member_profiles.finish())
+        await self._patiently(
+            self._loops.stop(),
+            self.services.member_profiles.finish(),
+            self.services.receiving.incoming_events.finish(),
+        )
         self.services.trust.transport.close()
         # The others are to hear of the last commits, too.
         self.database.stop()

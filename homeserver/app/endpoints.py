@@ -59,6 +59,7 @@ from homeserver.api.federation.openid import Openid as FederationOpenid
 from homeserver.api.federation.public_rooms import PublicRoomDirectory
 from homeserver.api.federation.query import Query
 from homeserver.api.federation.space_hierarchy import SpaceHierarchy
+from homeserver.api.federation.transactions import Transactions
 from homeserver.api.federation.version import Version
 from homeserver.api.federation.wellknown import Wellknown as FederationWellknown
 from homeserver.app.services import Services
@@ -153,4 +154,5 @@ def _federation(config: Config, services: Services) -> list[object]:
         PublicRoomDirectory(services.public_rooms),
         Query(services.federation_queries),
         SpaceHierarchy(services.federation_spaces),
+        Transactions(services.receiving.inbox),
     ]

@@ -7,9 +7,12 @@ from homeserver.app.services import Services
 from homeserver.database.database import Database
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.loops import Loop
-from homeserver.storage import client_transactions
+from homeserver.storage import client_transactions, federation_transactions
 
 DAY_MS = 24 * 3_600_000
+
+FEDERATION_TRANSACTIONS_MS = 3 * DAY_MS
+"""Servers may try for days to get rid of the same transaction."""
 
 
 @attrs.frozen
@@ -20,8 +23,12 @@ class Upkeep:
     clock: Clock
 
     async def prune_transactions(self) -> None:
-        """Forget transaction ids after 24 hours, as promised."""
-        await self.database.write_soon(client_transactions.prune, before_ts=self.clock.now_ts() - DAY_MS)
+        """Forget transaction IDs: those of clients after 24 hours, as promised, and later those of servers."""
+        now_ts = self.clock.now_ts()
+        await self.database.write_soon(client_transactions.prune, before_ts=now_ts - DAY_MS)
+        await self.database.write_soon(
+            federation_transactions.prune, before_ts=now_ts - FEDERATION_TRANSACTIONS_MS
+        )
 
     async def checkpoint(self) -> None:
         """Fold SQLite's write-ahead log into its file, beside the requests."""
@@ -37,6 +44,7 @@ def loops(services: Services, upkeep: Upkeep) -> list[Loop]:
         Loop("incoming-presence", 10.0, services.incoming_presence.expire),
         Loop("awaited-receipts", 1.0, services.incoming_receipts.settle),
         Loop("awaited-receipts-prune", 3600.0, services.incoming_receipts.prune),
+        Loop("incoming-events", 2.0, services.receiving.incoming_events.work),
         Loop("departures", 60.0, services.accounts.finish_departures),
         Loop("guests", 3600.0, services.guest_access.enforce_everywhere),
         Loop("room-purge", 60.0, services.room_purge.work),

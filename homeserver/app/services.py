@@ -2,6 +2,7 @@
 
 import attrs
 
+from homeserver.app.receiving import Receiving, make_receiving
 from homeserver.app.trust import Trust, make_trust
 from homeserver.clients.http_connections import ReactorForClients
 from homeserver.config.sections import Config
@@ -99,6 +100,7 @@ class Services:
     public_rooms: PublicRooms
     push_rules: PushRules
     receipts: Receipts
+    receiving: Receiving
     registrations: Registrations
     room_creation: RoomCreation
     room_events: RoomEvents
@@ -151,6 +153,14 @@ def make_services(
     waiters = Waiters()
     remembered = Remembered()
     follower = Follower(database, clock, reactor, waiters, remembered)
+    policy_servers = PolicyServers(database, trust.client, clock)
+    federation_edus = FederationEdus(
+        {
+            "m.typing": IncomingTyping(database, clock),
+            "m.receipt": incoming_receipts,
+            "m.presence": incoming_presence,
+        }
+    )
     return Services(
         account_data=AccountData(database),
         accounts=Accounts(database, clock, names, passwords, memberships),
@@ -159,13 +169,7 @@ def make_services(
         devices=Devices(database, clock),
         event_contexts=EventContexts(database, clock),
         event_stream=EventStream(database, clock, reactor, waiters),
-        federation_edus=FederationEdus(
-            {
-                "m.typing": IncomingTyping(database, clock),
-                "m.receipt": incoming_receipts,
-                "m.presence": incoming_presence,
-            }
-        ),
+        federation_edus=federation_edus,
         federation_events=FederationEvents(database, clock, config.server_name),
         federation_history=FederationHistory(database, clock, config.server_name),
         federation_queries=FederationQueries(database, config.server_name),
@@ -180,7 +184,7 @@ def make_services(
         member_profiles=member_profiles,
         memberships=memberships,
         messages=Messages(database, clock, signer, presence),
-        policy_servers=PolicyServers(database, trust.client, clock),
+        policy_servers=policy_servers,
         openid_tokens=OpenIdTokens(database, clock),
         presence=presence,
         profiles=Profiles(
@@ -189,6 +193,7 @@ def make_services(
         public_rooms=PublicRooms(database, clock, signer, RemotePublicRooms(trust.client)),
         push_rules=PushRules(database),
         receipts=Receipts(database, clock, presence),
+        receiving=make_receiving(database, clock, signer, trust, policy_servers, federation_edus),
         registrations=Registrations(database, clock, config.registration, names, passwords, sessions, uia),
         room_creation=RoomCreation(database, clock, signer, config.default_room_version),
         room_events=RoomEvents(database, clock),

@@ -1,0 +1,43 @@
+"""What receives the events of other servers."""
+
+import attrs
+
+from homeserver.app.trust import Trust
+from homeserver.clients.event_source import FederationEventSource
+from homeserver.database.database import Database
+from homeserver.rooms.draft import Signer
+from homeserver.rooms.missing import MissingEvents
+from homeserver.rooms.pdu_checks import PduChecks
+from homeserver.rooms.receive import Receiver
+from homeserver.runtime.clock import Clock
+from homeserver.services.federation_edus.service import FederationEdus
+from homeserver.services.federation_inbox import FederationInbox
+from homeserver.services.incoming_events import IncomingEvents
+from homeserver.services.policy_servers import PolicyServers
+
+
+@attrs.frozen
+class Receiving:
+    """The services that take in events."""
+
+    checks: PduChecks
+    receiver: Receiver
+    incoming_events: IncomingEvents
+    inbox: FederationInbox
+
+
+def make_receiving(
+    database: Database,
+    clock: Clock,
+    signer: Signer,
+    trust: Trust,
+    policy_servers: PolicyServers,
+    edus: FederationEdus,
+) -> Receiving:
+    """Wire them together."""
+    checks = PduChecks(trust.server_keys)
+    missing = MissingEvents(database, FederationEventSource(trust.client), checks)
+    receiver = Receiver(database, clock, signer.server_name, missing, policy_servers)
+    incoming = IncomingEvents(database, clock, signer, receiver)
+    inbox = FederationInbox(database, clock, signer.server_name, checks, edus, incoming.wake)
+    return Receiving(checks, receiver, incoming, inbox)
