@@ -8,6 +8,7 @@ from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.internet.defer import TimeoutError as OutOfPatience
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from homeserver import __version__
 from homeserver.clients.errors import RemoteError
 from homeserver.clients.http_connections import ExchangeError, HttpConnection, Opener, Route
 from homeserver.clients.http_responses import Response
@@ -172,7 +173,13 @@ def request_bytes(
     """
     if not _TARGET_CHARACTERS.issuperset(target) or not target.startswith("/"):
         raise ValueError("the target of a request must be percent-encoded")
-    lines = [f"{method} {target} HTTP/1.1", f"Host: {host}", "Accept-Encoding: identity"]
+    lines = [
+        f"{method} {target} HTTP/1.1",
+        f"Host: {host}",
+        # There are firewalls that let nobody in who has no name.
+        f"User-Agent: homeserver/{__version__}",
+        "Accept-Encoding: identity",
+    ]
     for name, value in headers.items():
         if not value.isprintable() or not value.isascii():
             raise ValueError(f"the header {name} has a character that it must not have")

@@ -11,6 +11,7 @@ import attrs
 from homeserver.core.identifiers import ServerName
 from homeserver.core.json import JsonObject, decode_object
 from homeserver.database.database import Database
+from homeserver.runtime.caches import Cache
 from homeserver.runtime.clock import Clock
 from homeserver.services.own_keys import OwnKeys
 from homeserver.services.server_keys import ServerKeys
@@ -20,7 +21,7 @@ from homeserver.storage.server_keys import StoredResponse
 MOST_ASKED: Final = 50
 """Servers that are asked themselves for one request; of others there is what is stored."""
 
-MOST_ANSWERED: Final = 1_000
+MOST_ANSWERED: Final = 200
 """Servers whose keys are given in one answer."""
 
 
@@ -32,6 +33,7 @@ class KeyNotary:
     clock: Clock
     keys: ServerKeys
     own: OwnKeys
+    _witnessed: Cache[tuple[ServerName, int], JsonObject] = attrs.field(factory=lambda: Cache(1_000))
 
     async def query(self, wanted: Mapping[ServerName, int | None]) -> list[JsonObject]:
         """What these servers have published; those of which nothing is known are left out.
@@ -50,8 +52,17 @@ class KeyNotary:
             if name in fresh:
                 answers.append(self.own.witness(fresh[name].document))
             elif name in stored:
-                answers.append(self.own.witness(decode_object(stored[name].response)))
+                answers.append(self._witness(name, stored[name]))
         return answers
+
+    def _witness(self, name: ServerName, stored: StoredResponse) -> JsonObject:
+        """What is stored of a server, with our signature, which is made once."""
+        key = (name, stored.fetched_ts)
+        document = self._witnessed.get(key)
+        if document is None:
+            document = self.own.witness(decode_object(stored.response))
+            self._witnessed.put(key, document)
+        return document
 
 
 def _is_stale(stored: StoredResponse | None, until_ts: int, now_ts: int) -> bool:

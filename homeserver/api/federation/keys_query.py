@@ -1,6 +1,6 @@
 """Server-server API, `keys_query.yaml`: keys of others, witnessed by this server."""
 
-from typing import cast
+from typing import Final, cast
 
 import attrs
 import msgspec
@@ -10,6 +10,9 @@ from homeserver.core.identifiers import ServerName, parse_server_name
 from homeserver.core.json import JsonObject, JsonValue
 from homeserver.http.endpoints import Auth, Limit, endpoint
 from homeserver.services.key_notary import KeyNotary
+
+
+MAX_BODY: Final = 256 * 1024
 
 
 class Criteria(msgspec.Struct):
@@ -41,7 +44,7 @@ class KeysQuery:
         """The keys of one server."""
         return _answer(await self.notary.query({server_name: query.minimum_valid_until_ts}))
 
-    @endpoint("POST", "/_matrix/key/v2/query", auth=Auth.NONE, limit=Limit.FEDERATION)
+    @endpoint("POST", "/_matrix/key/v2/query", auth=Auth.NONE, limit=Limit.FEDERATION, body_limit=MAX_BODY)
     async def bulk_perspectives_key_query(self, body: BulkQuery) -> JsonObject:
         """The keys of several servers."""
         wanted: dict[ServerName, int | None] = {}
