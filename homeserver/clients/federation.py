@@ -12,8 +12,8 @@ from homeserver.clients.errors import RemoteError
 from homeserver.clients.http_responses import Response
 from homeserver.clients.http_transport import Exchange, HttpTransport, request_bytes, within
 from homeserver.core.backoff import Backoff
-from homeserver.core.errors import MatrixError
-from homeserver.core.identifiers import ServerName
+from homeserver.core.errors import InvalidParam, MatrixError
+from homeserver.core.identifiers import ServerName, parse_server_name
 from homeserver.core.json import JsonObject, canonical, decode_object
 from homeserver.core.server_lists import ServerLists
 from homeserver.core.signing import SigningKey
@@ -181,6 +181,10 @@ class FederationClient:
         """Refuse to call who must not, or need not, be called. Errors: RemoteError."""
         if destination == self.identity.server_name:
             raise RemoteError(destination, "that is this server itself", transient=False)
+        try:
+            parse_server_name(destination)
+        except InvalidParam as error:
+            raise RemoteError(destination[:LONGEST_ERROR], error.message, transient=False) from error
         if not self.lists.allows(destination):
             raise RemoteError(destination, "this server does not deal with that one", transient=False)
         if not is_probe and self.is_left_alone(destination):

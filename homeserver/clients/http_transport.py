@@ -15,6 +15,9 @@ from homeserver.clients.http_responses import Response
 
 T = TypeVar("T")
 
+SAFE_S: Final = 5.0
+"""For so long after its last use a connection is trusted to be open still with what cannot be repeated."""
+
 
 @attrs.frozen(kw_only=True)
 class TransportLimits:
@@ -101,11 +104,11 @@ class HttpTransport:
             connection.abort()
 
     async def _exchange(self, route: Route, exchange: Exchange) -> Response:
-        while kept := self._take(route) if exchange.is_repeatable else None:
+        while kept := self._take(route, self._limits.idle_s if exchange.is_repeatable else SAFE_S):
             try:
                 return await self._on(kept, route, exchange)
             except ExchangeError as fault:
-                if not fault.is_unanswered:
+                if not (fault.is_unanswered and exchange.is_repeatable):
                     raise
         exchange.is_unreached = True
         connection = await self._opener.open(route)
@@ -119,10 +122,11 @@ class HttpTransport:
             self._keep(connection, route)
         return response
 
-    def _take(self, route: Route) -> HttpConnection | None:
-        """The connection of that route that was used last."""
-        for connection, (its_route, _) in reversed(self._idle.items()):
-            if its_route == route:
+    def _take(self, route: Route, within_s: float) -> HttpConnection | None:
+        """The connection of that route that was used last, if that was so many seconds ago at most."""
+        earliest = self.reactor.seconds() + self._limits.idle_s - within_s
+        for connection, (its_route, call) in reversed(self._idle.items()):
+            if its_route == route and call.getTime() >= earliest:
                 self._forget(connection)
                 return connection
         return None
@@ -173,6 +177,8 @@ def request_bytes(
     """
     if not _TARGET_CHARACTERS.issuperset(target) or not target.startswith("/"):
         raise ValueError("the target of a request must be percent-encoded")
+    if not _TARGET_CHARACTERS.issuperset(host):
+        raise ValueError("a host has a character that it must not have")
     lines = [
         f"{method} {target} HTTP/1.1",
         f"Host: {host}",

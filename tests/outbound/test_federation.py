@@ -122,6 +122,14 @@ async def test_who_is_not_dealt_with_is_not_called(authority: Authority, server:
     assert server.connections == 0
 
 
+@pytest.mark.parametrize("name", ["", "a b", "a.test\r\nX: y", "a/b", "[::", "ä.test", "a" * 10_000])
+async def test_what_is_no_server_name_is_not_called(remote: Caller, name: str) -> None:
+    with pytest.raises(RemoteError, match="server name") as caught:
+        await remote.client.get(ServerName(name), PATH)
+    assert not caught.value.transient
+    assert not remote.resolver.asked
+
+
 async def test_this_server_is_not_called(remote: Caller) -> None:
     with pytest.raises(RemoteError, match="this server itself"):
         await remote.client.get(OWN_NAME, PATH)

@@ -5,6 +5,7 @@ import gzip
 import pytest
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
 
+from homeserver.clients import http_transport
 from homeserver.clients.errors import RemoteError
 from homeserver.clients.federation import federation_path
 from homeserver.clients.http_transport import TransportLimits, request_bytes
@@ -46,15 +47,25 @@ async def test_a_connection_that_was_closed_meanwhile_is_replaced(
     assert server.connections == 2
 
 
-async def test_what_must_not_be_done_twice_uses_a_new_connection(
-    remote: Caller, server: ScriptedServer
-) -> None:
+async def test_what_must_not_be_done_twice_is_not_sent_twice(remote: Caller, server: ScriptedServer) -> None:
     await remote.client.get(server.name, PATH)
     server.answer = lambda _: Raw(None, then_close=True)
     with pytest.raises(RemoteError, match="broke") as caught:
         await remote.client.post(server.name, PATH, {})
     assert caught.value.transient
     assert [each.method for each in server.requests] == ["GET", "POST"]
+    assert server.connections == 1
+
+
+async def test_what_must_not_be_done_twice_uses_no_connection_that_may_be_stale(
+    remote: Caller, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_transport, "SAFE_S", -1.0)
+    await remote.client.get(server.name, PATH)
+    await remote.client.post(server.name, PATH, {})
+    assert server.connections == 2
+    await remote.client.get(server.name, PATH)
+    assert server.connections == 2
 
 
 async def test_a_request_is_not_repeated_for_ever(remote: Caller, server: ScriptedServer) -> None:
@@ -271,6 +282,8 @@ def test_no_line_of_a_request_can_be_ended_early(target: str) -> None:
         request_bytes("GET", target, "a.test", {})
     with pytest.raises(ValueError):
         request_bytes("GET", "/", "a.test", {"X": "a\r\nY: b"})
+    with pytest.raises(ValueError):
+        request_bytes("GET", "/", "a.test\r\nY: b", {})
 
 
 async def test_large_bodies_arrive(remote: Caller, server: ScriptedServer) -> None:

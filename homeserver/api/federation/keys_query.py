@@ -11,7 +11,6 @@ from homeserver.core.json import JsonObject, JsonValue
 from homeserver.http.endpoints import Auth, Limit, endpoint
 from homeserver.services.key_notary import KeyNotary
 
-
 MAX_BODY: Final = 256 * 1024
 
 
