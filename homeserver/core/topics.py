@@ -1,6 +1,11 @@
 """Topics: what readers of the stream subscribe to, to be woken when something new concerns them."""
 
+from typing import Final
+
 from homeserver.core.identifiers import RoomID, UserID
+
+OUTBOX: Final = "outbox"
+"""For whoever sends to other servers: there is an event for them."""
 
 
 def room_topic(room_id: RoomID) -> str:

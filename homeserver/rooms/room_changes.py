@@ -15,7 +15,7 @@ from homeserver.core.json import decode_object
 from homeserver.core.power_levels import PowerLevels
 from homeserver.core.room_versions import RoomVersion, get_room_version
 from homeserver.core.threads import Relation, relation_of, thread_of
-from homeserver.core.topics import room_topic, user_topic
+from homeserver.core.topics import OUTBOX, room_topic, user_topic
 from homeserver.database.kinds import Kind
 from homeserver.database.statements import Statement
 from homeserver.database.transactions import WriteTransaction
@@ -145,6 +145,8 @@ class RoomChanges:
         self._follow(difference, publication)
         if new.arrived is None:
             row["is_outbound"] = int(self._is_outbound(event, remote_before))
+        if row["is_outbound"]:
+            publication.topics.append(OUTBOX)
         if event.redacts is not None and not new.is_unseen:
             self._redact(new, event.redacts, row)
         shown = self._settle(new, row) if new.arrived is not None else []

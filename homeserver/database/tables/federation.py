@@ -99,3 +99,11 @@ outbox_shards = Table(
     Column("holder", Text),
     Column("lease_until_ts", BigInteger, nullable=False),
 )
+
+outbox_processes = Table(
+    "outbox_processes",
+    metadata,
+    # The processes that send, with shards or without: so that each knows its fair share.
+    Column("holder", Text, primary_key=True),
+    Column("alive_until_ts", BigInteger, nullable=False),
+)

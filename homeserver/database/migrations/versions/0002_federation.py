@@ -173,6 +173,12 @@ def _create_server_tables() -> None:
         sa.Column("lease_until_ts", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("shard", name=op.f("pk_outbox_shards")),
     )
+    op.create_table(
+        "outbox_processes",
+        sa.Column("holder", sa.Text(), nullable=False),
+        sa.Column("alive_until_ts", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("holder", name=op.f("pk_outbox_processes")),
+    )
     for shard in range(SHARDS):
         # Nothing from before is anybody else's business.
         op.execute(

@@ -1,0 +1,1 @@
+"""Sending to other servers. `outbox.Outbox` is the way in."""

@@ -1,0 +1,160 @@
+"""Events that this server sends to other servers: the new ones of all rooms, and what one server has missed."""
+
+from collections.abc import Collection, Sequence
+
+import attrs
+from sqlalchemy import and_, bindparam, desc, select
+
+from homeserver.core.identifiers import EventID, ServerName, UserID
+from homeserver.database.statements import in_list, statement
+from homeserver.database.tables.events import events
+from homeserver.database.tables.rooms import memberships, room_servers, rooms
+from homeserver.database.transactions import ReadTransaction
+
+_e = events.c
+_m = memberships.c
+_s = room_servers.c
+
+
+@attrs.frozen(slots=True)
+class OutboundEvent:
+    """An event for other servers; `pdu` is its canonical JSON without `unsigned`."""
+
+    event_nid: int
+    position: int
+    room_nid: int
+    event_id: EventID
+    sender: UserID
+    state_key: str | None
+    membership: str | None
+    pdu: bytes
+
+
+@attrs.frozen(slots=True)
+class Newcomer:
+    """A user of another server who joined the room at `since_position`."""
+
+    room_nid: int
+    user_id: UserID
+    since_position: int
+
+
+@attrs.frozen(slots=True)
+class MissedRoom:
+    """A room in which something may have been missed; the server has `joined_members` there."""
+
+    room_nid: int
+    joined_members: int
+
+
+_COLUMNS = (
+    _e.event_nid,
+    _e.position,
+    _e.room_nid,
+    _e.event_id,
+    _e.sender,
+    _e.state_key,
+    _e.membership,
+    _e.pdu,
+)
+# As the partial index says it.
+_outbound = _e.is_outbound == 1
+_window = (_e.position > bindparam("after"), _e.position <= bindparam("upto"))
+NEW = statement(select(*_COLUMNS).where(_outbound, *_window).order_by(_e.position).limit(bindparam("most")))
+SERVERS = statement(
+    select(_s.room_nid, _s.server_name, _s.joined_members).where(in_list(_s.room_nid, "room_nids"))
+)
+NEWCOMERS = statement(
+    select(_m.room_nid, _m.user_id, _m.since_position)
+    .select_from(events.join(memberships, and_(_m.room_nid == _e.room_nid, _m.user_id == _e.state_key)))
+    .where(
+        *_window,
+        _e.membership == "join",
+        _m.membership == "join",
+        _m.is_local == 0,
+        _m.since_position == _e.position,
+    )
+)
+NEWCOMERS_OF_ROOM = statement(
+    select(_m.room_nid, _m.user_id, _m.since_position).where(
+        _m.room_nid == bindparam("room_nid"),
+        _m.membership == "join",
+        _m.is_local == 0,
+        _m.since_position > bindparam("after"),
+    )
+)
+MISSED_ROOMS = statement(
+    select(_s.room_nid, _s.joined_members)
+    .select_from(room_servers.join(rooms, rooms.c.room_nid == _s.room_nid))
+    .where(_s.server_name == bindparam("server_name"), rooms.c.last_position > bindparam("after"))
+    .order_by(desc(rooms.c.last_position))
+)
+NEWEST_OF_ROOM = statement(
+    select(_e.event_nid)
+    .where(_outbound, _e.room_nid == bindparam("room_nid"), *_window)
+    .order_by(desc(_e.position))
+    .limit(bindparam("most"))
+)
+BY_NIDS = statement(select(*_COLUMNS).where(in_list(_e.event_nid, "event_nids")).order_by(_e.position))
+EXPULSIONS = statement(
+    select(_e.position, _e.event_nid, _e.state_key, _e.membership)
+    .where(_outbound, *_window)
+    .order_by(_e.position)
+    .limit(bindparam("most"))
+)
+
+
+def new(tx: ReadTransaction, *, after: int, upto: int, most: int) -> list[OutboundEvent]:
+    """Up to `most` events with `after < position <= upto`, oldest first."""
+    return [OutboundEvent(*row) for row in tx.all(NEW, after=after, upto=upto, most=most)]
+
+
+def servers_of(tx: ReadTransaction, room_nids: Collection[int]) -> dict[int, dict[ServerName, int]]:
+    """The servers in each of the rooms, this one included, with the number of their joined members."""
+    found: dict[int, dict[ServerName, int]] = {}
+    for room_nid, server_name, joined_members in tx.all(SERVERS, room_nids=sorted(room_nids)):
+        found.setdefault(room_nid, {})[server_name] = joined_members
+    return found
+
+
+def newcomers(tx: ReadTransaction, *, after: int, upto: int) -> list[Newcomer]:
+    """Users of other servers who joined any room with `after < position <= upto` and are still there."""
+    return [Newcomer(*row) for row in tx.all(NEWCOMERS, after=after, upto=upto)]
+
+
+def newcomers_of(tx: ReadTransaction, room_nid: int, *, after: int) -> list[Newcomer]:
+    """Users of other servers who joined the room after a position and are still there."""
+    return [Newcomer(*row) for row in tx.all(NEWCOMERS_OF_ROOM, room_nid=room_nid, after=after)]
+
+
+def missed_rooms(tx: ReadTransaction, server_name: ServerName, *, after: int) -> list[MissedRoom]:
+    """The rooms of the server in which anything happened after a position, the latest first."""
+    return [MissedRoom(*row) for row in tx.all(MISSED_ROOMS, server_name=server_name, after=after)]
+
+
+def newest_of(tx: ReadTransaction, room_nid: int, *, after: int, upto: int, most: int) -> list[int]:
+    """The numbers of the newest `most` events of the room with `after < position <= upto`, oldest first."""
+    rows = tx.all(NEWEST_OF_ROOM, room_nid=room_nid, after=after, upto=upto, most=most)
+    return [row[0] for row in reversed(rows)]
+
+
+def of_nids(tx: ReadTransaction, event_nids: Sequence[int]) -> list[OutboundEvent]:
+    """The events with these numbers, oldest first."""
+    return [OutboundEvent(*row) for row in tx.all(BY_NIDS, event_nids=event_nids)]
+
+
+def expulsions(
+    tx: ReadTransaction, server_name: ServerName, *, after: int, upto: int, most: int
+) -> tuple[list[int], int]:
+    """Events that took a user of the server out of a room, or an invitation back: numbers, oldest first.
+
+    Looks through `most` events; also gives the position up to which it came.
+    """
+    rows = tx.all(EXPULSIONS, after=after, upto=upto, most=most)
+    suffix = f":{server_name}"
+    found = [
+        event_nid
+        for _, event_nid, state_key, membership in rows
+        if membership in ("leave", "ban") and state_key is not None and state_key.endswith(suffix)
+    ]
+    return found, rows[-1][0] if len(rows) == most else upto
