@@ -44,6 +44,8 @@ from homeserver.runtime.clock import Clock
 from homeserver.runtime.loops import Loops
 from homeserver.runtime.worker_pool import WorkerPool
 from homeserver.services.attempts import DEFAULT_RATES, Attempts, InMemoryAttempts
+from homeserver.services.federation_outbox.measures import NoOutboxMetrics, OutboxMetrics
+from homeserver.services.federation_outbox.outbox import Outbox
 from homeserver.services.shared_attempts import SharedAttempts
 
 _log = structlog.get_logger(__name__)
@@ -75,9 +77,11 @@ class Shared:
 
 @attrs.frozen
 class Measuring:
-    """Where requests are counted, and what gives the metrics, `None` if they are not collected."""
+    """Where things are counted, and what gives the metrics, `None` if they are not collected."""
 
     requests: RequestMetrics
+    outbox: OutboxMetrics
+    follow: Callable[[Outbox], None]
     exposition: Callable[[], bytes] | None
 
 
@@ -108,6 +112,7 @@ class Server:
         self.database.start()
         await self.bus.start()
         await self.services.follower.start()
+        await self.services.outbox.start()
         self._loops.start()
         for listener, server in self._servers:
             certificate = self._certificate if listener.tls else None
@@ -125,6 +130,7 @@ class Server:
             self._loops.stop(),
             self.services.member_profiles.finish(),
             self.services.receiving.incoming_events.finish(),
+            self.services.outbox.stop(),
         )
         self.services.trust.transport.close()
         # The others are to hear of the last commits, too.
@@ -149,13 +155,17 @@ def build(config: Config, key: SigningKey, reactor: Reactor, clock: Clock) -> Se
     """
     signer = Signer(config.server_name, key)
     workers = WorkerPool(reactor)
-    bus = _bus(config, lambda: services.follower.lost_touch())  # noqa: PLW0108 - services come after the bus
+    bus = _bus(config, lambda: services.lost_touch())  # noqa: PLW0108 - services come after the bus
     database = Database(Location.parse(config.database), reactor, on_commit=bus.publish)
     shared = _shared(config, clock)
-    services = make_services(config, database, clock, reactor, signer, workers, shared.attempts)
-    bus.subscribe(lambda _, topics: services.follower.hint(topics))
-    database.clear = services.policy_servers.clear
     measuring = _measuring(config)
+    services = make_services(
+        config, database, clock, reactor, signer, workers, shared.attempts, measuring.outbox
+    )
+    measuring.follow(services.outbox)
+    bus.subscribe(lambda _, topics: services.follower.hint(topics))
+    bus.subscribe(lambda _, topics: services.outbox.hint(topics))
+    database.clear = services.policy_servers.clear
     certificate = None
     if config.tls is not None:
         certificate = RenewableCertificate(config.tls.certificate, config.tls.private_key, clock)
@@ -211,11 +221,18 @@ def _shared(config: Config, clock: Clock) -> Shared:
 def _measuring(config: Config) -> Measuring:
     """Metrics, if a listener serves them; otherwise nothing is counted, nor the library for it loaded."""
     if not any(Resource.METRICS in listener.resources for listener in config.listeners):
-        return Measuring(NoMetrics(), None)
+        return Measuring(NoMetrics(), NoOutboxMetrics(), lambda _: None, None)
     metrics = importlib.import_module("homeserver.runtime.metrics")
     counting = importlib.import_module("homeserver.http.prometheus_metrics")
+    sending = importlib.import_module("homeserver.services.federation_outbox.prometheus_metrics")
     registry = metrics.new_registry()
-    return Measuring(counting.PrometheusRequestMetrics(registry), lambda: metrics.exposition(registry))
+    outbox = sending.PrometheusOutboxMetrics(registry)
+    return Measuring(
+        counting.PrometheusRequestMetrics(registry),
+        outbox,
+        outbox.follow,
+        lambda: metrics.exposition(registry),
+    )
 
 
 def _server(

@@ -1,5 +1,8 @@
 """The services of one server, each made from what it needs."""
 
+import random
+import secrets
+
 import attrs
 
 from homeserver.app.receiving import Receiving, make_receiving
@@ -24,6 +27,8 @@ from homeserver.services.federation_edus.service import FederationEdus
 from homeserver.services.federation_edus.typing import IncomingTyping
 from homeserver.services.federation_events import FederationEvents
 from homeserver.services.federation_history import FederationHistory
+from homeserver.services.federation_outbox.measures import OutboxMetrics
+from homeserver.services.federation_outbox.outbox import Identity, Outbox
 from homeserver.services.federation_queries import FederationQueries
 from homeserver.services.federation_spaces import FederationSpaces
 from homeserver.services.filters import Filters
@@ -93,6 +98,7 @@ class Services:
     memberships: Memberships
     messages: Messages
     member_profiles: MemberProfiles
+    outbox: Outbox
     policy_servers: PolicyServers
     openid_tokens: OpenIdTokens
     presence: Presence
@@ -119,6 +125,11 @@ class Services:
     uia: UserInteractiveAuth
     waiters: Waiters
 
+    def lost_touch(self) -> None:
+        """Hints of the bus may have been lost."""
+        self.follower.lost_touch()
+        self.outbox.lost_touch()
+
 
 def make_services(
     config: Config,
@@ -128,9 +139,20 @@ def make_services(
     signer: Signer,
     workers: WorkerPool,
     attempts: Attempts,
+    outbox_metrics: OutboxMetrics,
 ) -> Services:
     """Wire the services of one server together. Errors: ConfigError."""
     trust = make_trust(config, database, clock, reactor, signer)
+    outbox = Outbox(
+        Identity(signer.server_name, secrets.token_hex(8), trust.client.lists.allows),
+        database,
+        clock,
+        reactor,
+        trust.client,
+        random.random,
+        metrics=outbox_metrics,
+    )
+    trust.authentication.heard_of.append(outbox.heard_of)
     names = UserNames(config.server_name)
     passwords = Passwords(database, names, workers, attempts)
     sessions = Sessions(database, clock)
@@ -184,8 +206,9 @@ def make_services(
         member_profiles=member_profiles,
         memberships=memberships,
         messages=Messages(database, clock, signer, presence),
-        policy_servers=policy_servers,
         openid_tokens=OpenIdTokens(database, clock),
+        outbox=outbox,
+        policy_servers=policy_servers,
         presence=presence,
         profiles=Profiles(
             database, member_profiles, presence, config.server_name, RemoteProfiles(trust.client, clock)

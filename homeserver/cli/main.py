@@ -29,6 +29,7 @@ COMMANDS: Mapping[str, Place] = {
     "run": Place("homeserver.cli.run", "run", "Start the server."),
     "check-config": Place("homeserver.cli.check_config", "check_config", "Check the configuration."),
     "user": Place("homeserver.cli.user", "user", "Create and change accounts."),
+    "federation": Place("homeserver.cli.federation", "federation", "See and retry other servers."),
     "db": Place("homeserver.cli.db", "db", "Bring the database's schema up to date."),
     "version": Place("homeserver.cli.version", "version", "Print the version."),
 }

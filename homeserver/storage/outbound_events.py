@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 
 import attrs
-from sqlalchemy import and_, bindparam, desc, select
+from sqlalchemy import and_, bindparam, desc, func, select
 
 from homeserver.core.identifiers import EventID, ServerName, UserID
 from homeserver.database.statements import in_list, statement
@@ -89,6 +89,15 @@ MISSED_ROOMS = statement(
     .where(_s.server_name == bindparam("server_name"), rooms.c.last_position > bindparam("after"))
     .order_by(desc(rooms.c.last_position))
 )
+COUNT_MISSED = statement(
+    select(func.count()).select_from(
+        select(_e.event_nid)
+        .select_from(room_servers.join(events, _e.room_nid == _s.room_nid))
+        .where(_s.server_name == bindparam("server_name"), _outbound, _e.position > bindparam("after"))
+        .limit(bindparam("most"))
+        .subquery()
+    )
+)
 NEWEST_OF_ROOM = statement(
     select(_e.event_nid)
     .where(_outbound, _e.room_nid == bindparam("room_nid"), *_window)
@@ -102,6 +111,12 @@ EXPULSIONS = statement(
     .order_by(_e.position)
     .limit(bindparam("most"))
 )
+
+
+def count_missed(tx: ReadTransaction, server_name: ServerName, *, after: int, most: int) -> int:
+    """How many events after a position there are in the rooms of the server; `most` at most."""
+    count: int = tx.value(COUNT_MISSED, server_name=server_name, after=after, most=most)
+    return count
 
 
 def new(tx: ReadTransaction, *, after: int, upto: int, most: int) -> list[OutboundEvent]:

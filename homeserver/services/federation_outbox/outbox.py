@@ -44,6 +44,9 @@ MOST_CATCHING_UP: Final = 30
 HEARD_AGAIN_MS: Final = 60_000
 """A destination that makes requests but does not answer ours is not tried more often because of that."""
 
+REREAD_TICKS: Final = 5
+"""At every fifth tick the stream is read anyway, should a hint have been lost."""
+
 STOPPING_S: Final = 1.5
 """How long running transactions may take when the server stops."""
 
@@ -93,16 +96,26 @@ class Outbox:
         self._live = Slots(reactor, delivery.turn, self._schedule, most=MOST_AT_ONCE)
         self._catching_up = Slots(reactor, delivery.turn, self._schedule, most=MOST_CATCHING_UP)
         self._heard: Cache[ServerName, int] = Cache(5_000)
+        self._is_started = False
         self._is_stopping = False
+        self._ticks = 0
+
+    @property
+    def transactions(self) -> int:
+        """How many are on their way."""
+        return self._live.running + self._catching_up.running
 
     async def start(self) -> None:
         """Take shards, and begin with what has not been sent. Errors: StorageUnavailable."""
+        self._is_started = True
         await self.renew()
 
     async def stop(self) -> None:
         """Let running transactions end, note how far everything is, and leave it to others."""
         self._is_stopping = True
         self._feed.stop()
+        if not self._is_started:
+            return
         await self._live.stop(STOPPING_S)
         await self._catching_up.stop(0.1)
         try:
@@ -125,7 +138,9 @@ class Outbox:
 
         Errors: StorageUnavailable.
         """
-        self._feed.read_on()
+        self._ticks += 1
+        if self._ticks % REREAD_TICKS == 0:
+            self._feed.read_on()
         for queue in self.queues:
             queue.is_flushing = True
             if queue.has_work:
@@ -167,6 +182,11 @@ class Outbox:
             free -= 1
             self._retry(behind)
 
+    def heard_of(self, server_name: ServerName) -> None:
+        """As `heard_from`, for who does not wait for it."""
+        if server_name in self.queues.behind or shard_of(server_name) not in self.shards.held:
+            Deferred.fromCoroutine(self._heard_of(server_name))
+
     async def heard_from(self, server_name: ServerName) -> None:
         """A server has made a request: if it is behind, it is tried at once, wherever its shard is held.
 
@@ -182,6 +202,12 @@ class Outbox:
         self._heard.put(server_name, now_ms)
         if await self._database.write_soon(destinations.hasten, server_name):
             await self.retry_due()
+
+    async def _heard_of(self, server_name: ServerName) -> None:
+        try:
+            await self.heard_from(server_name)
+        except StorageUnavailable as error:
+            _log.info("that a server was heard of was not noted", reason=str(error))
 
     def _retry(self, behind: Behind) -> None:
         destination = behind.destination

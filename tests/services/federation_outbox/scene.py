@@ -19,6 +19,7 @@ from homeserver.database.database import Database
 from homeserver.database.drivers import Location
 from homeserver.database.transactions import ReadTransaction
 from homeserver.services.federation_outbox.outbox import Identity, Outbox
+from homeserver.services.federation_outbox.shards import LEASE_MS
 from homeserver.services.federation_outbox.sources import EduSource
 from homeserver.storage import destinations, outbox_shards
 from homeserver.storage.destinations import Destination
@@ -176,6 +177,7 @@ class OutboxScene:
         self.outbox._feed.stop()
         self.outbox._troubles.queues.drop_shards(range(outbox_shards.SHARDS))
         self.outbox.shards.held.clear()
+        self.clock.advance(LEASE_MS + 1)
         await self.begin()
 
     async def begin(self) -> None:
