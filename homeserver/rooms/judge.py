@@ -212,7 +212,10 @@ def _placed(
     if verdict is None and (rule := _refusal(event, state_before, levels)) is not None:
         verdict = Verdict(events.REJECTED, rule)
     if verdict is None and not before.is_root(view.root):
-        current = view.events_in(State(view.root), needed)
+        # Across a gap, what this server takes for the current state may be old; what is told of the state after the
+        # gap may be forged. Both together are to allow the event.
+        now = view.merge({view.root, *roots}) if assumed else State(view.root)
+        current = view.events_in(now, needed)
         if (rule := _refusal(event, current, None)) is not None:
             verdict = Verdict(events.SOFT_FAILED, rule)
     known = placed.get(event.event_id)
