@@ -127,6 +127,11 @@ SOME_LOCAL = statement(
     .order_by(_m.position, _m.user_id)
     .limit(bindparam("most"))
 )
+LOCAL_AT = statement(
+    select(_m.user_id).where(
+        _m.room_nid == bindparam("room_nid"), _m.position == bindparam("position"), _m.is_local == 1
+    )
+)
 JOINED_GUESTS = statement(
     select(_m.user_id)
     .select_from(memberships.join(users_table, users_table.c.user_id == _m.user_id))
@@ -247,6 +252,11 @@ def local_among(tx: ReadTransaction, room_nid: int, user_ids: Collection[str]) -
 def some_local(tx: ReadTransaction, room_nid: int, *, most: int) -> list[UserID]:
     """Up to `most` joined users of this server, longest-standing first."""
     return [row[0] for row in tx.all(SOME_LOCAL, room_nid=room_nid, most=most)]
+
+
+def local_changed_at(tx: ReadTransaction, room_nid: int, position: int) -> list[UserID]:
+    """The users of this server whose latest membership is of this position. Looks through the room's members."""
+    return [row[0] for row in tx.all(LOCAL_AT, room_nid=room_nid, position=position)]
 
 
 def joined_guests(tx: ReadTransaction, room_nid: int, *, most: int) -> list[UserID]:

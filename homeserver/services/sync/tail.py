@@ -19,7 +19,7 @@ from homeserver.core.topics import room_topic, user_topic
 from homeserver.database.kinds import Kind
 from homeserver.database.transactions import ReadTransaction
 from homeserver.services.client_events import content_of
-from homeserver.storage import events, notifications, published, typing
+from homeserver.storage import events, memberships, notifications, published, typing
 from homeserver.storage.events import StoredEvent
 
 
@@ -109,16 +109,8 @@ def _events(tx: ReadTransaction, after: int, upto: int) -> Iterator[Entry]:
         if event.room_nid not in rooms:
             continue  # the room is being removed
         room_id, version = rooms[event.room_nid]
-        topic = room_topic(room_id)
         position = event.position or 0
-        if event.type == "m.room.member" and event.state_key is not None:
-            # Membership changes what is shown to whom, and the room's summary: the database decides.
-            yield Entry(position, topic)
-            yield Entry(position, user_topic(UserID(event.state_key)))
-        elif event.type == "m.room.redaction" or event.redacted_by is not None:
-            # What it redacts must be looked up.
-            yield Entry(position, topic)
-        else:
+        if _is_plain(event):
             shown = _tail_event(
                 event,
                 room_id,
@@ -126,7 +118,34 @@ def _events(tx: ReadTransaction, after: int, upto: int) -> Iterator[Entry]:
                 replaced.get(event.replaces_nid or 0),
                 redacts_in_content=get_room_version(version).redacts_in_content,
             )
-            yield Entry(position, topic, room_id, event=shown)
+            yield Entry(position, room_topic(room_id), room_id, event=shown)
+        else:
+            yield from (Entry(position, topic) for topic in _concerned(tx, event, room_id))
+
+
+def _is_plain(event: StoredEvent) -> bool:
+    """Whether all members see the event, and nothing else has to be looked up for it.
+
+    Membership changes what is shown to whom, and the room's summary; what a redaction redacts must be looked up, and so
+    must the state where it has changed in other ways.
+    """
+    return (
+        event.status == events.ACCEPTED
+        and not event.notify & notifications.RESETS_STATE
+        and event.redacted_by is None
+        and event.type not in ("m.room.member", "m.room.redaction")
+    )
+
+
+def _concerned(tx: ReadTransaction, event: StoredEvent, room_id: RoomID) -> Iterator[str]:
+    """The topics of those who have to ask the database about what came with the event."""
+    resets = bool(event.notify & notifications.RESETS_STATE)
+    if event.status == events.ACCEPTED or resets:
+        yield room_topic(room_id)
+    if event.status != events.HIDDEN and event.type == "m.room.member" and event.state_key is not None:
+        yield user_topic(UserID(event.state_key))
+    if resets:
+        yield from map(user_topic, memberships.local_changed_at(tx, event.room_nid, event.position or 0))
 
 
 def _tail_event(
