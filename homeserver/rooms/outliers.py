@@ -1,12 +1,14 @@
 """Outliers: events that are known only as part of a state or of an auth chain, without a place in the history."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
+from homeserver.core.event import Event
 from homeserver.core.identifiers import EventID
 from homeserver.database.transactions import WriteTransaction
+from homeserver.rooms import redactions
 from homeserver.rooms.event_rows import row_of
 from homeserver.rooms.pdu_checks import CheckedPdu
-from homeserver.storage import auth_edges, events
+from homeserver.storage import auth_edges, events, pending_redactions
 from homeserver.storage.auth_edges import Place
 
 
@@ -47,4 +49,19 @@ def store(
         tx.execute_many(events.INSERT, rows)
     if edges:
         tx.execute_many(auth_edges.INSERT, edges)
+    _redact(tx, room_nid, {pdu.event.event_id: pdu.event for pdu in pdus}, numbers)
     return numbers
+
+
+def _redact(
+    tx: WriteTransaction,
+    room_nid: int,
+    new: Mapping[EventID, Event],
+    numbers: Mapping[EventID, int],
+) -> None:
+    """Let redactions that came before their events take effect; shown they are when the events get their places."""
+    for event_id in pending_redactions.of(tx, room_nid, new):
+        if event_id in numbers:
+            event = new[event_id]
+            for _, redaction in redactions.waiting_for(tx, room_nid, event, event.room_version)[:1]:
+                redactions.apply(tx, event, numbers[event_id], redaction.event_id)

@@ -19,8 +19,8 @@ from homeserver.storage import events, room_servers, rooms
 from homeserver.storage.events import StoredEvent
 from homeserver.storage.rooms import Room
 
-SERVED = frozenset({events.ACCEPTED, events.SOFT_FAILED})
-"""What of the room's history is handed on: soft-failed events take part in the protocol as others do."""
+SERVED = frozenset({events.ACCEPTED, events.SOFT_FAILED, events.HIDDEN})
+"""What of the room's history is handed on: what clients are not shown takes part in the protocol as other events do."""
 
 
 def reader_of(tx: ReadTransaction, room: Room, server_name: ServerName) -> ServerReader:

@@ -137,7 +137,7 @@ PUBLISHED = statement(
     .where(
         _e.position > bindparam("after"),
         _e.position <= bindparam("upto"),
-        or_(_visible, _e.status == OUTLIER),
+        or_(_visible, _e.status == HIDDEN, _e.status == OUTLIER),
     )
     .order_by(_e.position)
 )

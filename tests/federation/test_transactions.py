@@ -192,11 +192,12 @@ async def test_a_state_that_was_reset_reaches_clients(
     waiting = Deferred.fromCoroutine(bob.sync(bobs_since, timeout=20_000))
     await send(room, ours, peer, ban, topic, said)
 
-    async def is_banned() -> bool:
-        members = (await alice.get(room_path(room.room_id, "members"))).ok()["chunk"]
-        return any(e["content"]["membership"] == "ban" for e in members)
+    async def is_said() -> bool:
+        return "done" in await messages(alice, room)
 
-    await until(is_banned, what="the ban")
+    await until(is_said, what="what came last")
+    members = (await alice.get(room_path(room.room_id, "members"))).ok()["chunk"]
+    assert {e["state_key"] for e in members if e["content"]["membership"] == "ban"} == {bob.user_id}
     assert (await state_of(alice, room, "m.room.topic"))["topic"] == "second"
     assert room.room_id in (await waiting)["rooms"]["leave"]
     section = (await alice.sync(since))["rooms"]["join"][room.room_id]
