@@ -16,10 +16,10 @@ from homeserver.core.identifiers import EventID, RoomID, ServerName
 from homeserver.core.json import JsonObject, JsonValue
 from homeserver.core.state_ids import StateIds
 
-PATIENCE_MS: Final = 20_000
+PATIENCE_MS: Final = 15_000
 """For an answer of a few events."""
 
-STATE_PATIENCE_MS: Final = 90_000
+STATE_PATIENCE_MS: Final = 60_000
 STATE_BYTES: Final = 100 * 1024 * 1024
 """For a whole state: 100,000 events of 1 KiB."""
 

@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 
 import attrs
 import structlog
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, DeferredSemaphore, gatherResults
 from twisted.internet.threads import deferToThread
 
 from homeserver.core.auth_events import CREATE
@@ -46,6 +46,9 @@ PARALLEL: Final = 10
 CHUNK: Final = 500
 """Events that are stored in one transaction."""
 
+WHOLE_STATES: Final = 3
+"""States that are being fetched as a whole at the same time: each may take much memory."""
+
 T = TypeVar("T")
 
 
@@ -62,20 +65,28 @@ class Place:
     servers: Sequence[ServerName]
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class MissingEvents:
     """Fetches what is missing."""
 
     database: Database
     source: EventSource
     checks: PduChecks
+    _whole_states: DeferredSemaphore = attrs.field(
+        factory=lambda: DeferredSemaphore(WHOLE_STATES), init=False
+    )
 
     async def ancestors(
-        self, place: Place, pdu: CheckedPdu, extremities: Collection[EventID]
+        self,
+        place: Place,
+        pdu: CheckedPdu,
+        extremities: Collection[EventID],
+        is_over: Callable[[], bool],
     ) -> list[CheckedPdu]:
         """Those of an event's ancestors that this server lacks, as far as they can be had; parents first.
 
-        Only what the event leads to by its parents, and theirs, is given. `extremities` is what this server has.
+        Only what the event leads to by its parents, and theirs, is given. `extremities` is what this server has;
+        once `is_over`, no more is asked for.
         """
         bag: dict[EventID, CheckedPdu] = {pdu.event.event_id: pdu}
         latest = [pdu.event.event_id]
@@ -87,7 +98,7 @@ class MissingEvents:
             if len(bag) == before:
                 break
             latest = await self._on_the_edge(bag)
-            if not latest:
+            if not latest or is_over():
                 break
         del bag[pdu.event.event_id]
         return parents_first(bag)

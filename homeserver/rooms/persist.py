@@ -1,12 +1,16 @@
 """Storing events that have been judged."""
 
+from collections.abc import Collection
+
 import attrs
 
+from homeserver.core.identifiers import EventID
 from homeserver.rooms import outliers, state_at
 from homeserver.rooms.extremities import advanced
 from homeserver.rooms.judge import Judgement, Lacking, NotAtOnce, RoomView, Verdict, judge
 from homeserver.rooms.pdu_checks import CheckedPdu
 from homeserver.rooms.room_changes import NewEvent, RoomChanges
+from homeserver.rooms.state_at import State
 from homeserver.rooms.stated_levels import levels_at
 from homeserver.storage import events
 
@@ -78,9 +82,28 @@ def _is_simple(view: RoomView, pdu: CheckedPdu, judgement: Judgement) -> bool:
         return True
     if len(extremities) > MOST_EXTREMITIES or pdu.event.is_state or judgement.before.changes:
         return False
-    own, tx = view.graph.own, view.tx
-    others = [event_id for event_id, _ in extremities if event_id != pdu.event.event_id]
-    placed = events.placed(tx, [event_id for event_id in others if event_id not in own])
-    roots = {own[event_id].root_after for event_id in others if event_id in own}
-    view.merge({judgement.before.base, *roots, *(each.after for each in placed.values())})
+    _resolve_after(view, pdu, judgement.before, extremities)
     return True
+
+
+def look_ahead(view: RoomView, pdu: CheckedPdu, judgement: Judgement) -> None:
+    """Resolve what storing the event will need, so that it need not be done while the room is locked.
+
+    For a state event the outcome will be another; but then the events are at hand.
+    """
+    if judgement.before is None or judgement.before.changes:
+        return
+    extremities = advanced(view.extremities, pdu.event, judgement.arrived.superseded, is_behind=False)
+    if len(extremities) > 1:
+        _resolve_after(view, pdu, judgement.before, extremities)
+
+
+def _resolve_after(
+    view: RoomView, pdu: CheckedPdu, before: State, extremities: Collection[tuple[EventID, int]]
+) -> None:
+    """Resolve the states after these extremities, one of which is the event, which has the root before it."""
+    own = view.graph.own
+    others = [event_id for event_id, _ in extremities if event_id != pdu.event.event_id]
+    placed = events.placed(view.tx, [event_id for event_id in others if event_id not in own])
+    roots = {own[event_id].root_after for event_id in others if event_id in own}
+    view.merge({before.base, *roots, *(each.after for each in placed.values())})

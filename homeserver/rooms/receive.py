@@ -18,7 +18,7 @@ from homeserver.database.transactions import ReadTransaction, WriteTransaction
 from homeserver.rooms.judge import Judgement, Lacking, RoomView, Verdict, judge
 from homeserver.rooms.missing import Incomplete, MissingEvents, Place
 from homeserver.rooms.pdu_checks import CheckedPdu
-from homeserver.rooms.persist import persist
+from homeserver.rooms.persist import look_ahead, persist
 from homeserver.rooms.room_changes import RoomChanges
 from homeserver.runtime.clock import Clock
 from homeserver.storage import events, room_servers, rooms
@@ -101,7 +101,13 @@ class Receiver:
             return found
         room = await self.database.read(read_room, room_id, origin, self.server_name)
         if found.prev_events:
-            for ancestor in await self.missing.ancestors(room.place, pdu, room.extremities):
+            ancestors = await self.missing.ancestors(
+                room.place,
+                pdu,
+                room.extremities,
+                lambda: self.clock.monotonic_ms() >= patience.deadline_ms,
+            )
+            for ancestor in ancestors:
                 await self._complete(room, ancestor, patience, is_outbound=False)
         return await self._complete(room, pdu, patience, is_outbound=is_outbound)
 
@@ -179,7 +185,10 @@ def prepare(
     judgement = judge(view, pdu, assumed)
     if not isinstance(judgement, Judgement):
         return judgement
-    policy_server = view.policy_server_for(pdu.event) if judgement.verdict.is_accepted else None
+    policy_server = None
+    if judgement.verdict.is_accepted:
+        policy_server = view.policy_server_for(pdu.event)
+        look_ahead(view, pdu, judgement)
     return _Prepared(judgement, room.extremities, room.state_root, assumed, policy_server)
 
 
