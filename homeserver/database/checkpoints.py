@@ -3,10 +3,10 @@
 import sqlite3
 import threading
 
-from homeserver.database.drivers import Location, SqliteConnection
+from homeserver.database.drivers import Location
 from homeserver.database.errors import DatabaseError
-from homeserver.database.failures import unavailable
 from homeserver.database.links import Link
+from homeserver.database.sqlite import SqliteConnection
 
 
 class LogLength:
@@ -52,4 +52,4 @@ def checkpoint(location: Location, log_length: LogLength) -> None:
         finally:
             connection.close()
     except (DatabaseError, sqlite3.Error) as error:
-        raise unavailable(error) or error from error
+        raise location.driver.unavailable(error) or error from error

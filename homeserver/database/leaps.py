@@ -6,14 +6,11 @@ published next would be taken for something that clients have seen. So every con
 the stream on, by more than can be lost, before it takes a position.
 """
 
-import sqlite3
 from collections.abc import Callable
 
-import psycopg
 from sqlalchemy import update
 
 from homeserver.database.drivers import Connection, Location
-from homeserver.database.failures import unavailable
 from homeserver.database.statements import Backend, statement
 from homeserver.database.tables.stream import stream
 
@@ -46,7 +43,7 @@ def writing_connector(location: Location) -> Callable[[], Connection]:
         connection = connect()
         try:
             leap(connection, location.backend)
-        except (sqlite3.Error, psycopg.Error) as error:
+        except location.driver.error as error:
             connection.close()
             raise location.cannot_open(error) from error
         return connection
@@ -67,9 +64,9 @@ def reading_reconnector(location: Location) -> Callable[[], Connection]:
         if location.backend == "postgresql":
             try:
                 leap(connection, location.backend)
-            except psycopg.Error as error:
+            except location.driver.error as error:
                 # Where nothing can be written (a standby, a full disk) no position is given out either.
-                if unavailable(error) is None or not connection.is_usable():
+                if location.driver.unavailable(error) is None or not connection.is_usable():
                     connection.close()
                     raise location.cannot_open(error) from error
         return connection

@@ -1,12 +1,9 @@
 """The connection of one database thread: opened anew when it was lost."""
 
-import sqlite3
 import time
 from collections.abc import Callable
 
-import psycopg
-
-from homeserver.database.drivers import Connection
+from homeserver.database.drivers import Connection, Driver
 from homeserver.database.errors import DatabaseError
 
 
@@ -18,7 +15,10 @@ class Link:
 
     PAUSE_S = 1.0
 
-    def __init__(self, connect: Callable[[], Connection], reconnect: Callable[[], Connection]) -> None:
+    def __init__(
+        self, driver: Driver, connect: Callable[[], Connection], reconnect: Callable[[], Connection]
+    ) -> None:
+        self._driver = driver
         self._open = connect
         self._reopen = reconnect
         self._connection: Connection | None = None
@@ -55,7 +55,7 @@ class Link:
         try:
             if connection.is_usable():
                 connection.rollback()
-        except (sqlite3.Error, psycopg.Error):
+        except self._driver.error:
             self.close()
 
     def close(self) -> None:

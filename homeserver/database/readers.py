@@ -4,7 +4,6 @@ import threading
 import time
 
 from homeserver.database.drivers import Location
-from homeserver.database.failures import unavailable
 from homeserver.database.jobs import Job, Jobs
 from homeserver.database.leaps import reading_reconnector
 from homeserver.database.links import Link
@@ -22,7 +21,8 @@ class ReaderThread(threading.Thread):
 
     def __init__(self, location: Location, jobs: Jobs, caches: Caches) -> None:
         super().__init__(name="database-reader", daemon=True)
-        self._link = Link(location.connector(read_only=True), reading_reconnector(location))
+        self._driver = location.driver
+        self._link = Link(self._driver, location.connector(read_only=True), reading_reconnector(location))
         self._backend = location.backend
         self._jobs = jobs
         self._caches = caches
@@ -63,7 +63,7 @@ class ReaderThread(threading.Thread):
             try:
                 self._transaction(job)
             except BaseException as error:  # noqa: BLE001 - it is handed to the caller, whatever it is
-                job.error = unavailable(error) or error
+                job.error = self._driver.unavailable(error) or error
                 if attempt == 1 and self._link.is_lost:
                     continue
             return

@@ -1,10 +1,7 @@
 """Which schema the database has, and which this release needs; alembic stays out of the server process."""
 
 import enum
-import sqlite3
 from pathlib import Path
-
-import psycopg
 
 from homeserver.database.drivers import Location
 from homeserver.database.errors import DatabaseError
@@ -46,9 +43,9 @@ def _revision(location: Location) -> str | None:
     try:
         connection.cursor.execute("SELECT version_num FROM alembic_version")
         row = connection.cursor.fetchone()
-    except (sqlite3.OperationalError, psycopg.errors.UndefinedTable):
+    except location.driver.no_such_table:
         return None
-    except (sqlite3.DatabaseError, psycopg.Error) as error:
+    except location.driver.error as error:
         reason = " ".join(str(error).split())
         raise DatabaseError(f"database: {location.shown} cannot be read: {reason}") from error
     finally:

@@ -5,14 +5,16 @@ driver costs: parameters go in and tuples come out without further conversion, s
 text and bytes (tables keep to `BigInteger`, `SmallInteger`, `Text` and `LargeBinary`).
 """
 
+import functools
+import importlib
 from collections.abc import Sequence
 from typing import Any, Literal
 
 import msgspec
 from sqlalchemy import Table, bindparam, types
 from sqlalchemy.dialects import sqlite
-from sqlalchemy.dialects.postgresql import insert as pg_insert
-from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.dialects.sqlite.dml import OnConflictClause, OnConflictDoNothing, OnConflictDoUpdate
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql import ClauseElement, ColumnElement
@@ -23,10 +25,25 @@ from homeserver.core.errors import InvalidParam
 
 Backend = Literal["sqlite", "postgresql"]
 
-_DIALECTS: dict[Backend, Dialect] = {
-    "sqlite": sqlite.dialect(paramstyle="named"),
-    "postgresql": PGDialect_psycopg(paramstyle="numeric_dollar"),  # type: ignore[no-untyped-call]
-}
+
+@functools.cache
+def _dialect(backend: Backend) -> Dialect:
+    """How the database's SQL is written. SQLAlchemy's PostgreSQL weighs some megabytes: only who uses it has it."""
+    if backend == "sqlite":
+        return sqlite.dialect(paramstyle="named")
+    module = importlib.import_module("sqlalchemy.dialects.postgresql.psycopg")
+    dialect: Dialect = module.PGDialect_psycopg(paramstyle="numeric_dollar")
+    return dialect
+
+
+@compiles(OnConflictDoNothing, "postgresql")
+@compiles(OnConflictDoUpdate, "postgresql")
+def _on_conflict_postgresql(element: OnConflictClause, compiler: SQLCompiler, **kw: Any) -> str:
+    """What is written with SQLite's `insert` reads the same on PostgreSQL, which can also name a constraint."""
+    element.constraint_target = None  # type: ignore[attr-defined]
+    visit = getattr(compiler, f"visit_{element.__visit_name__}")
+    text: str = visit(element, **kw)
+    return text
 
 
 class _InList(ColumnElement[bool]):
@@ -131,7 +148,7 @@ class Statement:
 
     def _compile(self, backend: Backend) -> Compiled:
         columns = None if self._columns is None else list(self._columns)
-        compiled = self._construct.compile(dialect=_DIALECTS[backend], column_keys=columns)
+        compiled = self._construct.compile(dialect=_dialect(backend), column_keys=columns)
         assert isinstance(compiled, SQLCompiler)  # noqa: S101 - tells the type checker
         sql = str(compiled)
         if "POSTCOMPILE" in sql:
@@ -156,7 +173,7 @@ def statement(construct: ClauseElement, columns: Sequence[str] | None = None) ->
 
 def insert_into(table: Table, *, ignore_conflict: bool = False) -> Statement:
     """Insert one row; a parameter for each column. With `ignore_conflict` an existing row stays as it is."""
-    construct = pg_insert(table)
+    construct = insert(table)
     if ignore_conflict:
         construct = construct.on_conflict_do_nothing()
     return Statement(construct, [column.name for column in table.columns])
@@ -164,7 +181,7 @@ def insert_into(table: Table, *, ignore_conflict: bool = False) -> Statement:
 
 def upsert(table: Table, *, key: Sequence[str], keep: Sequence[str] = ()) -> Statement:
     """Insert one row, or replace the columns outside `key` and `keep` of the row with the same `key`."""
-    construct = pg_insert(table)
+    construct = insert(table)
     names = [column.name for column in table.columns]
     changed = {name: construct.excluded[name] for name in names if name not in key and name not in keep}
     if changed:

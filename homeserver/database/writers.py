@@ -9,7 +9,6 @@ from sqlalchemy import bindparam, update
 from homeserver.database.checkpoints import LogLength
 from homeserver.database.drivers import Connection, Location
 from homeserver.database.errors import StorageUnavailable, TransactionEnded
-from homeserver.database.failures import RETRYABLE, unavailable
 from homeserver.database.jobs import Job, Jobs, Loop
 from homeserver.database.kinds import Kind
 from homeserver.database.leaps import MOST_AT_RISK, writing_connector
@@ -34,10 +33,6 @@ class _LostBeforeCommit(Exception):  # noqa: N818 - a signal between two methods
     """The connection broke while nothing of the transaction could have been kept."""
 
 
-_AGAIN = (NumbersRanOut, _LostBeforeCommit, *RETRYABLE)
-"""After these the transaction is run again; it has had no effect."""
-
-
 class WriterThread(threading.Thread):
     """Holds one connection and runs write functions on it.
 
@@ -60,7 +55,10 @@ class WriterThread(threading.Thread):
     ) -> None:
         super().__init__(name="database-writer", daemon=True)
         connect = writing_connector(location)
-        self._link = Link(connect, connect)
+        self._driver = location.driver
+        # After these the transaction is run again; it has had no effect.
+        self._again: tuple[type[Exception], ...] = (NumbersRanOut, _LostBeforeCommit, *self._driver.conflicts)
+        self._link = Link(self._driver, connect, connect)
         self._backend = location.backend
         self._most = 64 if self._backend == "sqlite" else 1
         self._jobs = jobs
@@ -94,7 +92,10 @@ class WriterThread(threading.Thread):
             try:
                 self._transaction(jobs)
             except BaseException as error:  # noqa: BLE001 - each job shows it again, if it is its own
-                if not isinstance(error, _AGAIN) and (reason := unavailable(error)) is not None:
+                if (
+                    not isinstance(error, self._again)
+                    and (reason := self._driver.unavailable(error)) is not None
+                ):
                     # Whatever a job found out was found in changes that are gone: all are to be repeated.
                     for job in jobs:
                         job.error = StorageUnavailable(str(reason))
@@ -108,11 +109,11 @@ class WriterThread(threading.Thread):
         for _ in range(self.ATTEMPTS):
             try:
                 self._transaction([job])
-            except _AGAIN as error:
+            except self._again as error:
                 job.error = StorageUnavailable(f"the transaction could not be completed: {error}")
                 continue
             except BaseException as error:  # noqa: BLE001 - it is handed to the caller, whatever it is
-                job.error = unavailable(error) or error
+                job.error = self._driver.unavailable(error) or error
             return
 
     def _transaction(self, jobs: list[Job]) -> None:
@@ -133,7 +134,7 @@ class WriterThread(threading.Thread):
                     topics |= of_job
         except BaseException as error:
             self._link.roll_back()
-            if self._link.is_lost and unavailable(error) is not None:
+            if self._link.is_lost and self._driver.unavailable(error) is not None:
                 raise _LostBeforeCommit(str(error)) from error
             raise
         self._commit(connection)
@@ -160,10 +161,10 @@ class WriterThread(threading.Thread):
         job.error = None
         try:
             job.result = job.function(tx, *job.args, **job.kwargs)
-        except _AGAIN:
+        except self._again:
             raise
         except Exception as error:
-            if alone or unavailable(error) is not None:
+            if alone or self._driver.unavailable(error) is not None:
                 raise
             # Nothing was changed before the error, or the savepoint takes it back: the others go on.
             if tx.changed:

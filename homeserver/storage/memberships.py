@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 
 import attrs
 from sqlalchemy import and_, bindparam, case, delete, func, not_, or_, select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.sqlite import insert
 
 from homeserver.core.identifiers import EventID, RoomID, UserID
 from homeserver.database.statements import in_list, statement

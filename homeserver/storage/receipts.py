@@ -3,7 +3,7 @@
 from collections.abc import Collection
 
 from sqlalchemy import bindparam, func, or_, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.sqlite import insert
 
 from homeserver.core.identifiers import RoomID, UserID
 from homeserver.core.receipts import READ_PRIVATE, Receipt

@@ -6,8 +6,9 @@ import pytest
 from twisted.internet.threads import deferToThread
 
 from homeserver.database.database import Database
-from homeserver.database.drivers import PostgresConnection, SqliteConnection
 from homeserver.database.leaps import LEAP, MOST_AT_RISK
+from homeserver.database.postgresql import PostgresConnection
+from homeserver.database.sqlite import SqliteConnection
 from homeserver.database.transactions import WriteTransaction
 from tests.database.conftest import Commits, Gate, open_database
 from tests.database.notes import TOPIC, position, publish

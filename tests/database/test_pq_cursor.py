@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from psycopg import errors as pg_errors
 
 from homeserver.core.errors import InvalidParam
-from homeserver.database.failures import unavailable
+from homeserver.database.postgresql import DRIVER
 from homeserver.database.pq_cursor import PqCursor
 from tests.database.test_unavailable import cut_all
 
@@ -120,4 +120,4 @@ def test_a_lost_connection_is_a_temporary_failure(cursor: PqCursor, postgres_url
     for _ in range(2):
         with pytest.raises(psycopg.Error) as caught:
             uses[use]()
-        assert unavailable(caught.value) is not None
+        assert DRIVER.unavailable(caught.value) is not None

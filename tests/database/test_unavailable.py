@@ -12,11 +12,13 @@ from psycopg import errors as pg_errors
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
+from homeserver.database import postgresql, sqlite
 from homeserver.database.database import Database
-from homeserver.database.drivers import PostgresConnection, SqliteConnection
+from homeserver.database.drivers import Driver
 from homeserver.database.errors import DatabaseError, StorageUnavailable, TransactionEnded
-from homeserver.database.failures import unavailable
 from homeserver.database.leaps import LEAP
+from homeserver.database.postgresql import PostgresConnection
+from homeserver.database.sqlite import SqliteConnection
 from homeserver.database.transactions import ReadTransaction, WriteTransaction
 from tests.database.conftest import Gate, open_database, outcome
 from tests.database.notes import keep, kept, names, position, publish
@@ -343,6 +345,11 @@ def test_a_database_that_cannot_be_opened(tmp_path: Path) -> None:
         open_database("postgresql://nobody@127.0.0.1:1/nothing")
 
 
+def driver_of(error: Exception) -> Driver:
+    """The driver that such an error comes from."""
+    return postgresql.DRIVER if isinstance(error, psycopg.Error) else sqlite.DRIVER
+
+
 def sqlite_error(code: int) -> sqlite3.Error:
     error = sqlite3.OperationalError("sqlite")
     error.sqlite_errorcode = code
@@ -372,7 +379,7 @@ def sqlite_error(code: int) -> sqlite3.Error:
     ids=repr,
 )
 def test_troubles_of_the_machine_are_temporary(error: Exception) -> None:
-    assert isinstance(unavailable(error), StorageUnavailable)
+    assert isinstance(driver_of(error).unavailable(error), StorageUnavailable)
 
 
 @pytest.mark.parametrize(
@@ -393,4 +400,4 @@ def test_troubles_of_the_machine_are_temporary(error: Exception) -> None:
     ids=repr,
 )
 def test_bugs_are_not_temporary(error: Exception) -> None:
-    assert unavailable(error) is None
+    assert driver_of(error).unavailable(error) is None

@@ -1,8 +1,8 @@
 """Accounts, their devices, tokens and profiles."""
 
-from sqlalchemy import BigInteger, Column, Index, LargeBinary, SmallInteger, Table, Text, text
+from sqlalchemy import BigInteger, Column, Index, LargeBinary, SmallInteger, Table, Text
 
-from homeserver.database.tables.metadata import metadata
+from homeserver.database.tables.metadata import metadata, partial_index
 
 users = Table(
     "users",
@@ -22,12 +22,7 @@ users = Table(
     # What operators file the account under: support, bot; NULL for people.
     Column("user_type", Text),
     Column("appservice_id", Text),
-    Index(
-        "ix_users_is_departing",
-        "is_departing",
-        sqlite_where=text("is_departing = 1"),
-        postgresql_where=text("is_departing = 1"),
-    ),
+    partial_index("ix_users_is_departing", "is_departing", where="is_departing = 1"),
 )
 
 devices = Table(

@@ -1,8 +1,8 @@
 """Events, the state before each, and what a client's transaction id led to."""
 
-from sqlalchemy import BigInteger, Column, Index, LargeBinary, SmallInteger, Table, Text, text
+from sqlalchemy import BigInteger, Column, Index, LargeBinary, SmallInteger, Table, Text
 
-from homeserver.database.tables.metadata import Nid, metadata
+from homeserver.database.tables.metadata import Nid, metadata, partial_index
 
 events = Table(
     "events",
@@ -46,13 +46,8 @@ events = Table(
     Index("ix_events_room_nid_position", "room_nid", "position"),
     Index("ix_events_position", "position"),
     # A user's membership history, for those who have left.
-    Index(
-        "ix_events_membership",
-        "room_nid",
-        "state_key",
-        "position",
-        sqlite_where=text("membership IS NOT NULL"),
-        postgresql_where=text("membership IS NOT NULL"),
+    partial_index(
+        "ix_events_membership", "room_nid", "state_key", "position", where="membership IS NOT NULL"
     ),
     Index("ix_events_room_nid_origin_server_ts", "room_nid", "origin_server_ts"),
     Index(
