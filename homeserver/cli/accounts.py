@@ -54,7 +54,7 @@ def with_accounts(config_path: Path, act: Callable[[Accounts], Coroutine[Deferre
     location = Location.parse(config.database)
     bring_up_to_date(location, config_path)
     loop, clock, names = MainThread(), SystemClock(), UserNames(config.server_name)
-    database = Database(location, loop, on_commit=_tell_nobody, readers=1, writers=1)
+    database = Database(location, loop, on_commit=_tell_nobody, readers=1)
     pool = WorkerPool(loop, threads=1)
     passwords = Passwords(database, names, pool, InMemoryAttempts(clock))
     accounts = Accounts(database, clock, names, passwords, departures=None)

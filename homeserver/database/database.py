@@ -45,22 +45,18 @@ class Database:
         *,
         on_commit: Callable[[int, Collection[str]], None],
         readers: int = 2,
-        writers: int = 4,
     ) -> None:
         self.location = location
         self.backend = location.backend
         self.caches = Caches()
         self._numbers = NumberPool()
         self._log_length = LogLength()
-        # SQLite has one writer by nature; there, waiting functions share a commit instead.
-        writers = 1 if self.backend == "sqlite" else writers
         self._reads = Jobs(loop, readers)
-        self._writes = Jobs(loop, writers)
+        self._writes = Jobs(loop, 1)
         self._threads: list[ReaderThread | WriterThread] = [
             WriterThread(
                 location, self._writes, self.caches, self._numbers, loop, on_commit, self._log_length
             )
-            for _ in range(writers)
         ]
         self._threads += [ReaderThread(location, self._reads, self.caches) for _ in range(readers)]
 

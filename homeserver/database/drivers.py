@@ -27,6 +27,9 @@ class Connection(Protocol):
         """Runs statements."""
         ...
 
+    has_savepoints: bool
+    """Whether a savepoint costs next to nothing."""
+
     @property
     def in_transaction(self) -> bool:
         """Whether a transaction is open that can be committed; a failed statement may have ended it."""
@@ -36,8 +39,11 @@ class Connection(Protocol):
         """Begin a transaction that sees one snapshot."""
         ...
 
-    def begin_write(self, *, durable: bool) -> None:
-        """Begin a transaction that changes rows; unless `durable` its commit does not wait for the disk."""
+    def begin_write(self, *, durable: bool) -> int:
+        """Begin a transaction that changes rows, once no other process is in one; gives the stream's position.
+
+        Unless `durable` its commit does not wait for the disk.
+        """
         ...
 
     def commit(self) -> None:

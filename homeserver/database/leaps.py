@@ -25,8 +25,8 @@ LEAP_AHEAD = statement(update(stream).values(position=stream.c.position + LEAP))
 def leap(connection: Connection, backend: Backend) -> None:
     """Move the stream on, durably. Errors: the driver's."""
     compiled = LEAP_AHEAD.compiled(backend)
-    connection.begin_write(durable=True)
     try:
+        connection.begin_write(durable=True)
         connection.cursor.execute(compiled.sql, compiled.parameters({}))
         connection.commit()
     except BaseException:

@@ -35,8 +35,14 @@ _TEMPORARY = (
 )
 
 
+_BEGIN_DURABLY = b"BEGIN; SELECT position FROM stream FOR UPDATE"
+_BEGIN = b"BEGIN; SET LOCAL synchronous_commit = off; SELECT position FROM stream FOR UPDATE"
+
+
 class PostgresConnection:
-    """Reads are REPEATABLE READ, writes READ COMMITTED with row locks."""
+    """Reads are REPEATABLE READ; writes are READ COMMITTED, one after the other."""
+
+    has_savepoints = False
 
     def __init__(self, url: str, *, read_only: bool) -> None:
         options = make_conninfo("", **{**_DEFAULTS, **conninfo_to_dict(url)})
@@ -60,9 +66,12 @@ class PostgresConnection:
         """Begin a read."""
         self.cursor.command(b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
 
-    def begin_write(self, *, durable: bool) -> None:
-        """Begin a write."""
-        self.cursor.command(b"BEGIN" if durable else b"BEGIN; SET LOCAL synchronous_commit = off")
+    def begin_write(self, *, durable: bool) -> int:
+        """Begin a write, all in one message; the lock on the stream's row is what other processes wait for."""
+        value = self.cursor.command(_BEGIN_DURABLY if durable else _BEGIN)
+        if value is None:
+            raise psycopg.DataError("the stream has no row")
+        return int(value)
 
     def commit(self) -> None:
         """Commit."""

@@ -76,11 +76,15 @@ class PqCursor:
         for row in rows:
             self.execute(sql, row)
 
-    def command(self, sql: bytes) -> None:
-        """Run a statement without parameters, such as BEGIN, unprepared. Errors: psycopg's."""
+    def command(self, sql: bytes) -> bytes | None:
+        """Run statements without parameters, such as BEGIN, unprepared; gives the first value of the last.
+
+        Errors: psycopg's.
+        """
         result = self._pgconn.exec_(sql)
         if result.status not in (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK):
             self._fail(result)
+        return result.get_value(0, 0) if result.ntuples else None
 
     def fetchone(self) -> Row | None:
         """The next row of the last statement."""

@@ -25,6 +25,8 @@ _TEMPORARY = frozenset(
 class SqliteConnection:
     """WAL; a commit is on the disk when it returns, unless all of it may be lost (typing, presence)."""
 
+    has_savepoints = True
+
     def __init__(self, path: str, *, read_only: bool) -> None:
         self._connection = sqlite3.connect(
             path, isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT_S
@@ -54,12 +56,14 @@ class SqliteConnection:
         """Begin a read."""
         self.cursor.execute("BEGIN")
 
-    def begin_write(self, *, durable: bool) -> None:
+    def begin_write(self, *, durable: bool) -> int:
         """Begin a write."""
         if durable != self._full:
             self.cursor.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             self._full = durable
         self.cursor.execute("BEGIN IMMEDIATE")
+        self.cursor.execute("SELECT position FROM stream")
+        return int(self.cursor.fetchone()[0])
 
     def commit(self) -> None:
         """Commit."""

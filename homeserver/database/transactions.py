@@ -174,6 +174,8 @@ class WriteTransaction(ReadTransaction):
 
     def flush(self, position: int) -> int:
         """Run what was published, from `position` on; gives the last position used."""
+        if self.published:
+            self._before_change()
         for row in self.published:
             position += 1
             for query, params in row.statements:

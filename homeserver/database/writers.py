@@ -1,9 +1,10 @@
-"""Threads that run write transactions: group commit on SQLite, a transaction each on PostgreSQL."""
+"""The thread that runs write transactions: all functions that wait share a transaction, and its commit."""
 
 import threading
 from collections.abc import Callable, Collection
 from typing import Any
 
+import attrs
 from sqlalchemy import bindparam, update
 
 from homeserver.database.checkpoints import LogLength
@@ -16,7 +17,7 @@ from homeserver.database.links import Link
 from homeserver.database.numbers import NumberPool, NumbersRanOut
 from homeserver.database.statements import Statement, statement
 from homeserver.database.tables.stream import counters, stream
-from homeserver.database.transactions import Caches, Published, WriteTransaction
+from homeserver.database.transactions import Caches, WriteTransaction
 from homeserver.runtime.caches import Cache
 
 LEASE = statement(
@@ -33,15 +34,49 @@ class _LostBeforeCommit(Exception):  # noqa: N818 - a signal between two methods
     """The connection broke while nothing of the transaction could have been kept."""
 
 
-class WriterThread(threading.Thread):
-    """Holds one connection and runs write functions on it.
+class _Spoilt(Exception):  # noqa: N818 - a signal between two methods
+    """A function failed in a way that takes the whole transaction with it."""
 
-    On SQLite it takes all waiting functions, gives each a savepoint before its first change, and commits them
-    together. Positions are taken after each function there, since no other writer exists; on PostgreSQL a
-    transaction holds one function, and the stream's row is locked from the end of the function to the commit.
+    def __init__(self, job: Job) -> None:
+        super().__init__()
+        self.job = job
+
+
+@attrs.define
+class _Batch:
+    """What the functions of one transaction have brought so far."""
+
+    start: int
+    """The stream's position before the transaction."""
+    position: int
+    kinds: dict[Kind, int] = attrs.field(factory=dict)
+    """The last position of each kind of which rows were published."""
+    topics: set[str] = attrs.field(factory=set)
+    remembered: Remembered = attrs.field(factory=list)
+
+    def add(self, tx: WriteTransaction) -> None:
+        """Count in what a function has published and remembered; it was stored up to the stream's next positions."""
+        for row in tx.published:
+            self.position += 1
+            self.kinds[row.kind] = self.position
+            self.topics.update(row.topics)
+        self.remembered += tx.remembered
+
+
+class WriterThread(threading.Thread):
+    """Holds one connection and runs write functions on it: all that wait, in one transaction, with one commit.
+
+    A transaction locks the stream's row before anything else (SQLite: the database), whichever process it is of.
+    So no two of them ever wait for each other, and positions are simply counted.
+
+    A function that fails takes only its own changes with it. On SQLite each has a savepoint, opened before its first
+    change. On PostgreSQL, where a savepoint costs as much as the function's own statements, nothing is done
+    beforehand: after a failure that followed a change the transaction is begun anew, and the function runs by itself.
     """
 
     ATTEMPTS = 8
+    MOST = 64
+    """Functions that share a transaction."""
 
     def __init__(
         self,
@@ -57,10 +92,13 @@ class WriterThread(threading.Thread):
         connect = writing_connector(location)
         self._driver = location.driver
         # After these the transaction is run again; it has had no effect.
-        self._again: tuple[type[Exception], ...] = (NumbersRanOut, _LostBeforeCommit, *self._driver.conflicts)
+        self._again: tuple[type[Exception], ...] = (
+            NumbersRanOut,
+            _LostBeforeCommit,
+            *self._driver.conflicts,
+        )
         self._link = Link(self._driver, connect, connect)
         self._backend = location.backend
-        self._most = 64 if self._backend == "sqlite" else 1
         self._jobs = jobs
         self._caches = caches
         self._numbers = numbers
@@ -68,7 +106,7 @@ class WriterThread(threading.Thread):
         self._on_commit = on_commit
         self._log_length = log_length
         self._at_risk = 0
-        self._take_positions: dict[tuple[Kind, ...], Statement] = {}
+        self._set_positions: dict[tuple[Kind, ...], Statement] = {}
 
     def open(self) -> None:
         """Connect. Errors: `DatabaseError`."""
@@ -80,7 +118,7 @@ class WriterThread(threading.Thread):
 
     def run(self) -> None:
         """Work until the queue is closed."""
-        while jobs := self._jobs.take(self._most):
+        while jobs := self._jobs.take(self.MOST):
             self._run_together(jobs)
             self._jobs.finish(jobs)
             self._log_length.shorten(self._link)
@@ -91,11 +129,14 @@ class WriterThread(threading.Thread):
         if len(jobs) > 1:
             try:
                 self._transaction(jobs)
+            except _Spoilt as spoilt:
+                at = jobs.index(spoilt.job)
+                for part in (jobs[:at], jobs[at : at + 1], jobs[at + 1 :]):
+                    self._run_together(part)
+                return
             except BaseException as error:  # noqa: BLE001 - each job shows it again, if it is its own
-                if (
-                    not isinstance(error, self._again)
-                    and (reason := self._driver.unavailable(error)) is not None
-                ):
+                reason = self._driver.unavailable(error)
+                if not isinstance(error, self._again) and reason is not None:
                     # Whatever a job found out was found in changes that are gone: all are to be repeated.
                     for job in jobs:
                         job.error = StorageUnavailable(str(reason))
@@ -117,32 +158,29 @@ class WriterThread(threading.Thread):
             return
 
     def _transaction(self, jobs: list[Job]) -> None:
-        """Run the jobs and commit. Errors of one job among others stay with it."""
-        topics: set[str] = set()
-        remembered: Remembered = []
-        first, last = 0, 0
+        """Run the jobs and commit. Errors of one job among others stay with it, or are `_Spoilt`."""
         durable = self._at_risk > MOST_AT_RISK or any(job.durable for job in jobs)
         connection = self._link.get()
         try:
             if self._numbers.is_low:
                 self._lease(connection)
-            connection.begin_write(durable=durable)
+            position = connection.begin_write(durable=durable)
+            batch = _Batch(position, position)
             for job in jobs:
-                if told := self._run_function(connection, job, remembered, alone=len(jobs) == 1):
-                    position, count, of_job = told
-                    first, last = first or position - count, position
-                    topics |= of_job
+                self._run_function(connection, job, batch, alone=len(jobs) == 1)
+            if batch.kinds:
+                self._move_on(connection, batch)
         except BaseException as error:
             self._link.roll_back()
             if self._link.is_lost and self._driver.unavailable(error) is not None:
                 raise _LostBeforeCommit(str(error)) from error
             raise
         self._commit(connection)
-        self._at_risk = 0 if durable else self._at_risk + last - first
-        for cache, key, value in remembered:
+        self._at_risk = 0 if durable else self._at_risk + batch.position - batch.start
+        for cache, key, value in batch.remembered:
             cache.put(key, value)
-        if topics:
-            self._loop.callFromThread(lambda: self._on_commit(last, topics))
+        if batch.topics:
+            self._loop.callFromThread(lambda: self._on_commit(batch.position, batch.topics))
 
     def _commit(self, connection: Connection) -> None:
         """Commit. If the connection breaks now, nobody knows whether it was done: it is not tried again."""
@@ -152,48 +190,45 @@ class WriterThread(threading.Thread):
             self._link.roll_back()
             raise
 
-    def _run_function(
-        self, connection: Connection, job: Job, remembered: Remembered, *, alone: bool
-    ) -> tuple[int, int, set[str]] | None:
-        """Run one function; gives the last position that it took, how many, and the topics that are told."""
+    def _run_function(self, connection: Connection, job: Job, batch: _Batch, *, alone: bool) -> None:
+        """Run one function, and store what it publishes."""
         tx = self._open_transaction(connection)
-        tx.savepoint_wanted = not alone
+        tx.savepoint_wanted = connection.has_savepoints and not alone
         job.error = None
         try:
             job.result = job.function(tx, *job.args, **job.kwargs)
+            _check(connection, job)
+            tx.flush(batch.position)
         except self._again:
             raise
         except Exception as error:
             if alone or self._driver.unavailable(error) is not None:
                 raise
-            # Nothing was changed before the error, or the savepoint takes it back: the others go on.
+            self._take_back(connection, job, tx, error)
+            job.error = error
+            return
+        batch.add(tx)
+        if tx.savepoint_wanted and tx.changed:
+            connection.cursor.execute("RELEASE function")
+
+    @staticmethod
+    def _take_back(connection: Connection, job: Job, tx: WriteTransaction, error: Exception) -> None:
+        """Undo what a failed function has changed, if anything; the others go on."""
+        if tx.savepoint_wanted and connection.in_transaction:
             if tx.changed:
                 connection.cursor.execute("ROLLBACK TO function")
                 connection.cursor.execute("RELEASE function")
-            job.error = error
-            return None
-        if not connection.in_transaction:
-            raise TransactionEnded(f"{job.function} went on after a failed statement")
-        remembered += tx.remembered
-        told = None
-        if tx.published:
-            last = tx.flush(self._positions(tx, tx.published))
-            told = last, len(tx.published), {topic for row in tx.published for topic in row.topics}
-        if tx.changed and not alone:
-            connection.cursor.execute("RELEASE function")
-        return told
+        elif tx.changed or not connection.in_transaction:
+            raise _Spoilt(job) from error
 
-    def _positions(self, tx: WriteTransaction, published: list[Published]) -> int:
-        """Take the positions of these rows; gives the one before the first."""
-        count = len(published)
-        last_of = {row.kind: index for index, row in enumerate(published, 1)}
-        kinds = tuple(kind for kind in Kind if kind in last_of)
-        query = self._take_positions.get(kinds)
+    def _move_on(self, connection: Connection, batch: _Batch) -> None:
+        """Move the stream on to the last position that was taken."""
+        kinds = tuple(kind for kind in Kind if kind in batch.kinds)
+        query = self._set_positions.get(kinds)
         if query is None:
-            query = self._take_positions[kinds] = take_positions(kinds)
-        offsets = {f"n_{kind.value}": last_of[kind] for kind in kinds}
-        row = tx.returning(query, n_all=count, **offsets)[0]
-        return int(row[0]) - count
+            query = self._set_positions[kinds] = set_positions(kinds)
+        last = {f"last_{kind.value}": batch.kinds[kind] for kind in kinds}
+        self._open_transaction(connection).execute(query, last=batch.position, **last)
 
     def _lease(self, connection: Connection) -> None:
         """Lease numbers, in a transaction of its own."""
@@ -208,11 +243,13 @@ class WriterThread(threading.Thread):
         return WriteTransaction(connection.cursor, self._backend, self._caches, self._numbers)
 
 
-def take_positions(kinds: Collection[Kind]) -> Statement:
-    """Moves the stream on by `n_all`, and by `n_<kind>` to the last position of each of the kinds."""
-    values = {kind.value: stream.c.position + bindparam(f"n_{kind.value}") for kind in kinds}
-    return statement(
-        update(stream)
-        .values(position=stream.c.position + bindparam("n_all"), **values)
-        .returning(stream.c.position)
-    )
+def _check(connection: Connection, job: Job) -> None:
+    """Errors: TransactionEnded if the function has hidden that a statement failed."""
+    if not connection.in_transaction:
+        raise TransactionEnded(f"{job.function} went on after a failed statement")
+
+
+def set_positions(kinds: Collection[Kind]) -> Statement:
+    """Sets the stream's position to `last`, and those of the kinds to `last_<kind>`."""
+    values: dict[str, Any] = {kind.value: bindparam(f"last_{kind.value}") for kind in kinds}
+    return statement(update(stream).values(position=bindparam("last"), **values))

@@ -84,7 +84,7 @@ async def database(url: str, commits: Commits) -> AsyncIterator[Database]:
 @pytest.fixture
 async def single(url: str, commits: Commits) -> AsyncIterator[Database]:
     """A started database of each kind with one writer thread, so that the order of writes is known."""
-    made = open_database(url, commits, writers=1, readers=1)
+    made = open_database(url, commits, readers=1)
     yield made
     await deferToThread(made.stop)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import homeserver
 from homeserver.database.kinds import Kind
 from homeserver.database.statements import Statement
-from homeserver.database.writers import take_positions
+from homeserver.database.writers import set_positions
 
 
 def all_statements() -> dict[str, Statement]:
@@ -24,7 +24,7 @@ def all_statements() -> dict[str, Statement]:
                     found.setdefault(id(statement), (f"{name[11:]}.{attribute}{path}", statement))
     named = dict(found.values())
     for kinds in ((Kind.EVENTS,), tuple(Kind)):
-        named[f"positions of {len(kinds)} kinds"] = take_positions(kinds)
+        named[f"positions of {len(kinds)} kinds"] = set_positions(kinds)
     return named
 
 

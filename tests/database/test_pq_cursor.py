@@ -1,6 +1,6 @@
 """What goes through the cursor on libpq comes out as it was."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import psycopg
 import pytest
@@ -112,7 +112,7 @@ def test_statements_survive_a_rollback(cursor: PqCursor) -> None:
 def test_a_lost_connection_is_a_temporary_failure(cursor: PqCursor, postgres_url: str, use: str) -> None:
     cursor.execute("SELECT 1")
     cut_all(postgres_url)
-    uses = {
+    uses: dict[str, Callable[[], object]] = {
         "execute": lambda: cursor.execute("SELECT 1"),
         "prepare": lambda: cursor.execute("SELECT 2"),
         "command": lambda: cursor.command(b"BEGIN"),

@@ -183,7 +183,7 @@ async def test_broken_connections_are_replaced_without_anybody_noticing(postgres
 
 
 async def test_a_connection_that_breaks_within_a_function_is_replaced(postgres_url: str) -> None:
-    database = open_database(postgres_url, writers=1)
+    database = open_database(postgres_url)
     runs = 0
 
     def cut_once(tx: WriteTransaction) -> None:
@@ -206,7 +206,7 @@ async def test_a_commit_without_answer_is_not_done_again(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whether it was done is unknown: whoever asked finds that out by a transaction id, or asks again."""
-    database = open_database(postgres_url, writers=1)
+    database = open_database(postgres_url)
     await database.write(WriteTransaction.new_nid)
     commit = PostgresConnection.commit
     runs = 0
@@ -233,7 +233,7 @@ async def test_a_commit_without_answer_is_not_done_again(
 
 async def test_a_new_connection_leaps_before_it_is_used(postgres_url: str) -> None:
     """PostgreSQL may come back without the last positions that were shown: see `leaps`."""
-    database = open_database(postgres_url, writers=1, readers=1)
+    database = open_database(postgres_url, readers=1)
     await database.write(publish, "a")
     shown = await database.read(position)
     await deferToThread(execute, postgres_url, f"UPDATE stream SET position = position - {LEAP // 2}")
@@ -270,7 +270,7 @@ async def test_a_database_that_is_gone_is_told_at_once_and_found_when_it_is_back
 
 async def test_a_read_only_server_goes_on_reading(postgres_url: str) -> None:
     name = postgres_url.rpartition("/")[2]
-    database = open_database(postgres_url, writers=1, readers=1)
+    database = open_database(postgres_url, readers=1)
     await database.write(keep, "a")
     elsewhere = postgres_url.rpartition("/")[0] + "/postgres"
     await deferToThread(execute, elsewhere, f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
@@ -285,26 +285,47 @@ async def test_a_read_only_server_goes_on_reading(postgres_url: str) -> None:
 
 
 async def test_a_deadlock_is_undone_and_tried_again(postgres_url: str) -> None:
-    database = open_database(postgres_url, writers=2)
+    """The server's own transactions wait for one another before they lock any row, but others may write, too."""
+    database = open_database(postgres_url)
     await database.write(keep, "a")
     await database.write(keep, "b")
-    both = threading.Barrier(2)
-    runs: list[str] = []
+    ready, locked = threading.Event(), threading.Event()
+    runs = 0
 
-    def crossing(tx: WriteTransaction, first: str, second: str) -> None:
-        runs.append(first)
-        lock(tx, first)
-        if len(runs) <= 2:
-            both.wait(20)
-        lock(tx, second)
-        keep(tx, f"{first} then {second}")
+    def crossing(tx: WriteTransaction) -> None:
+        nonlocal runs
+        runs += 1
+        assert ready.wait(20)
+        lock(tx, "a")
+        locked.set()
+        lock(tx, "b")
+        keep(tx, "a then b")
 
-    written = [database.write(crossing, "a", "b"), database.write(crossing, "b", "a")]
-    for each in written:
-        await each
-    assert len(runs) >= 3
-    assert await database.read(kept) == {"a", "b", "a then b", "b then a"}
+    def other_way_round() -> None:
+        with psycopg.connect(postgres_url) as connection:
+            connection.execute("SELECT FROM aliases WHERE alias = 'b' FOR UPDATE")
+            ready.set()
+            assert locked.wait(20)
+            # Who waits first is the one who finds out, and gives way.
+            wait_until_somebody_waits(postgres_url)
+            connection.execute("SELECT FROM aliases WHERE alias = 'a' FOR UPDATE")
+
+    other = deferToThread(other_way_round)
+    await database.write(crossing)
+    await other
+    assert runs == 2
+    assert await database.read(kept) == {"a", "b", "a then b"}
     await deferToThread(database.stop)
+
+
+def wait_until_somebody_waits(url: str) -> None:
+    """Return when a connection to the database waits for a lock."""
+    waits = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    for _ in range(400):
+        if execute(url, waits):
+            return
+        threading.Event().wait(0.05)
+    raise AssertionError("nobody waits")
 
 
 def lock(tx: WriteTransaction, name: str) -> None:
@@ -325,7 +346,7 @@ async def test_stopping_does_what_waits_and_refuses_what_comes_later(url: str) -
 
 async def test_stopping_does_not_wait_for_ever(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Database, "STOP_S", 0.2)
-    database = open_database(url, writers=1, readers=1)
+    database = open_database(url, readers=1)
     gate = await Gate.close(database)
     waiting = database.write(keep, "waiting")
     await deferToThread(database.stop)
