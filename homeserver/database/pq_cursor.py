@@ -5,11 +5,12 @@ integers, text, bytes, and lists as parameters. What psycopg's own cursor does t
 several times the statement itself.
 """
 
+import select
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from psycopg import Connection, errors
-from psycopg.pq import ExecStatus
+from psycopg import Connection, OperationalError, errors
+from psycopg.pq import ConnStatus, ExecStatus
 from psycopg.pq.abc import PGconn, PGresult
 
 from homeserver.core.errors import InvalidParam
@@ -54,12 +55,8 @@ class PqCursor:
 
     def execute(self, sql: str, parameters: Sequence[Any] = (), /) -> None:
         """Run a statement. Errors: psycopg's."""
-        name = self._names.get(sql)
-        if name is None:
-            name = self._prepare(sql)
-        values = [_encoded(value) for value in parameters]
-        formats = [_BINARY if type(value) is bytes else 0 for value in parameters]
-        result = self._pgconn.exec_prepared(name, values, formats, _BINARY)  # type: ignore[arg-type]  # NULLs
+        name, values, formats = self._bound(sql, parameters)
+        result = self._pgconn.exec_prepared(name, values, formats, _BINARY)
         status = result.status
         if status == ExecStatus.TUPLES_OK:
             self._rows = self._read(sql, result)
@@ -75,6 +72,55 @@ class PqCursor:
         """Run a statement for each row of parameters. Errors: psycopg's."""
         for row in rows:
             self.execute(sql, row)
+
+    def execute_all(self, statements: Sequence[tuple[str, Sequence[Any]]], /) -> list[list[Row]]:
+        """Run statements, all in one message with one answer; gives the rows of each.
+
+        Errors: psycopg's, of the first that fails; those after it are not run.
+        """
+        if len(statements) == 1:
+            self.execute(*statements[0])
+            return [self.fetchall()]
+        bound = [self._bound(sql, parameters) for sql, parameters in statements]
+        pgconn = self._pgconn
+        pgconn.enter_pipeline_mode()
+        try:
+            for name, values, formats in bound:
+                pgconn.send_query_prepared(name, values, formats, _BINARY)
+            pgconn.pipeline_sync()
+            results = self._results()
+        finally:
+            if pgconn.status == ConnStatus.OK:
+                pgconn.exit_pipeline_mode()
+        rows: list[list[Row]] = []
+        for (sql, _), result in zip(statements, results, strict=True):
+            if result.status not in (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK):
+                self._fail(result)
+            rows.append(self._read(sql, result) if result.nfields else [])
+        return rows
+
+    def _results(self) -> list[PGresult]:
+        """The results of a pipeline, up to its end."""
+        results: list[PGresult] = []
+        waiting = select.poll()
+        while True:
+            result = self._wait_for_result(waiting)
+            # Nothing stands between two results.
+            if result is not None:
+                if result.status == ExecStatus.PIPELINE_SYNC:
+                    return results
+                results.append(result)
+
+    def _wait_for_result(self, waiting: "select.poll") -> PGresult | None:
+        """The next result. psycopg would keep all other threads from running while it waits."""
+        pgconn = self._pgconn
+        while (unsent := pgconn.flush()) or pgconn.is_busy():
+            waiting.register(pgconn.socket, select.POLLIN | (select.POLLOUT if unsent else 0))
+            waiting.poll()
+            pgconn.consume_input()
+        if pgconn.status != ConnStatus.OK:
+            raise OperationalError(pgconn.get_error_message())
+        return pgconn.get_result()
 
     def command(self, sql: bytes) -> bytes | None:
         """Run statements without parameters, such as BEGIN, unprepared; gives the first value of the last.
@@ -101,6 +147,14 @@ class PqCursor:
     def close(self) -> None:
         """Let go of the rows."""
         self._rows = []
+
+    def _bound(self, sql: str, parameters: Sequence[Any]) -> tuple[bytes, list[Any], list[int]]:
+        """The name of the prepared statement, and its parameters as libpq takes them."""
+        name = self._names.get(sql)
+        if name is None:
+            name = self._prepare(sql)
+        values = [_encoded(value) for value in parameters]
+        return name, values, [_BINARY if type(value) is bytes else 0 for value in parameters]
 
     def _prepare(self, sql: str) -> bytes:
         name = b"s%d" % len(self._names)

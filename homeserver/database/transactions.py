@@ -14,6 +14,9 @@ from homeserver.runtime.caches import Cache
 Row = tuple[Any, ...]
 """A row as the driver gives it; the storage function that asked for it names and types its columns."""
 
+Question = tuple[Statement, dict[str, Any]]
+"""A statement that reads, and its parameters."""
+
 STREAM_ROW = statement(select(stream.c.position, *(stream.c[kind.value] for kind in Kind)))
 
 
@@ -31,6 +34,10 @@ class Cursor(Protocol):
 
     def executemany(self, sql: Any, parameters: Any, /) -> object:
         """Run a statement for each of several sets of parameters."""
+        ...
+
+    def execute_all(self, statements: Any, /) -> list[list[Any]]:
+        """Run several statements with their parameters; gives the rows of each."""
         ...
 
     def fetchone(self) -> Any:
@@ -55,6 +62,8 @@ class Caches:
         self.keys: Cache[tuple[str, str], int] = Cache(keys)
         self.key_names: Cache[int, tuple[str, str]] = Cache(keys)
         self.rooms: Cache[str, Any] = Cache(keys)
+        self.likely_rooms: Cache[str, int] = Cache(keys)
+        """As `rooms`, but perhaps of a room that is gone: only to guess what to ask ahead."""
         self.room_names: Cache[int, Any] = Cache(keys)
         self.power_levels: Cache[str, Any] = Cache(1_000)
         # Of events that are about to be stored.
@@ -71,15 +80,32 @@ class ReadTransaction:
         self._cursor = cursor
         self.backend: Backend = backend
         self.caches = caches
+        self._answers: list[tuple[Question, list[Row]]] = []
+
+    def ask_ahead(self, questions: Sequence[Question]) -> None:
+        """Ask what will be asked next: where each question is a message to the database, all go in one.
+
+        `one`, `all` and `value` find the answers, if the parameters are the same. Nothing may be changed in between.
+        """
+        if self.backend == "postgresql":
+            compiled = [(query.compiled(self.backend), params) for query, params in questions]
+            answers = self._cursor.execute_all(
+                [(each.sql, each.parameters(params)) for each, params in compiled]
+            )
+            self._answers = list(zip(questions, answers, strict=True))
 
     def one(self, query: Statement, **params: Any) -> Row | None:
         """The first row, or `None`."""
+        if self._answers and (known := self._answer(query, params)) is not None:
+            return known[0] if known else None
         self._run(query, params)
         row: Row | None = self._cursor.fetchone()
         return row
 
     def all(self, query: Statement, **params: Any) -> list[Row]:
         """All rows."""
+        if self._answers and (known := self._answer(query, params)) is not None:
+            return known
         self._run(query, params)
         return self._cursor.fetchall()
 
@@ -97,6 +123,14 @@ class ReadTransaction:
     def remember(self, cache: Cache[Any, Any], key: Any, value: Any) -> None:
         """Cache an immutable row that this transaction has read or made."""
         cache.put(key, value)
+
+    def _answer(self, query: Statement, params: dict[str, Any]) -> list[Row] | None:
+        """The rows, if they were asked for ahead; once."""
+        for index, ((asked, with_params), rows) in enumerate(self._answers):
+            if asked is query and with_params == params:
+                del self._answers[index]
+                return rows
+        return None
 
     def _run(self, query: Statement, params: dict[str, Any]) -> None:
         compiled = query.compiled(self.backend)
@@ -129,6 +163,7 @@ class WriteTransaction(ReadTransaction):
         super().__init__(cursor, backend, caches)
         self._numbers = numbers
         self.published: list[Published] = []
+        self._later: list[tuple[Statement, dict[str, Any]]] = []
         self.remembered: list[tuple[Cache[Any, Any], Any, Any]] = []
         self.savepoint_wanted = False
         self.changed = False
@@ -142,6 +177,10 @@ class WriteTransaction(ReadTransaction):
         self._before_change()
         self._run(query, params)
         return self._cursor.rowcount
+
+    def execute_later(self, query: Statement, **params: Any) -> None:
+        """As `execute`, when the function has returned: together with what is published, which costs less."""
+        self._later.append((query, params))
 
     def execute_many(self, query: Statement, rows: Iterable[dict[str, Any]]) -> None:
         """Run the statement once for each row of parameters."""
@@ -173,14 +212,15 @@ class WriteTransaction(ReadTransaction):
         self.published.append(Published(kind, to, [(query, params), *also]))
 
     def flush(self, position: int) -> int:
-        """Run what was published, from `position` on; gives the last position used."""
-        if self.published:
-            self._before_change()
+        """Run what was to be run later, then what was published, from `position` on; gives the last position used."""
+        statements = [*self._later]
         for row in self.published:
             position += 1
-            for query, params in row.statements:
-                compiled = query.compiled(self.backend)
-                self._cursor.execute(compiled.sql, compiled.parameters({**params, "position": position}))
+            statements += ((query, {**params, "position": position}) for query, params in row.statements)
+        if statements:
+            self._before_change()
+            compiled = [(query.compiled(self.backend), params) for query, params in statements]
+            self._cursor.execute_all([(each.sql, each.parameters(params)) for each, params in compiled])
         return position
 
     def remember(self, cache: Cache[Any, Any], key: Any, value: Any) -> None:
@@ -188,6 +228,7 @@ class WriteTransaction(ReadTransaction):
         self.remembered.append((cache, key, value))
 
     def _before_change(self) -> None:
+        self._answers = []
         if not self.changed:
             self.changed = True
             if self.savepoint_wanted:

@@ -7,12 +7,12 @@ from homeserver.core.identifiers import EventID, RoomID, parse_event_id
 from homeserver.core.json import JsonObject
 from homeserver.core.requester import Requester
 from homeserver.database.database import Database
-from homeserver.database.transactions import ReadTransaction, WriteTransaction
+from homeserver.database.transactions import Question, ReadTransaction, WriteTransaction
 from homeserver.rooms.append import Appender
 from homeserver.rooms.draft import Draft, Signer
 from homeserver.runtime.clock import Clock
 from homeserver.services.presence import Presence
-from homeserver.storage import client_transactions, events
+from homeserver.storage import client_transactions, events, push_rules, rooms
 
 
 @attrs.frozen
@@ -95,6 +95,7 @@ def send_once(
     With `only_own` the sender may redact own events, and do nothing else: UserSuspended.
     """
     device = draft.device_id or ""
+    _ask_ahead(tx, room_id, client_transactions.question(draft.sender, device, request))
     # The lock comes first: another process may be doing the same request.
     appender = Appender.lock(tx, room_id, signer, now_ts=now_ts)
     done = client_transactions.result_of(tx, draft.sender, device, request)
@@ -106,6 +107,15 @@ def send_once(
     appender.publish()
     client_transactions.remember(tx, draft.sender, device, request, result=event.event_id, now_ts=now_ts)
     return event.event_id
+
+
+def _ask_ahead(tx: WriteTransaction, room_id: RoomID, done: Question) -> None:
+    """What every message asks, in this order; the room's number is a guess, the lock tells it."""
+    questions = [rooms.lock_question(room_id), done]
+    room_nid = tx.caches.likely_rooms.get(room_id)
+    if room_nid is not None:
+        questions.append(push_rules.members_question(room_nid))
+    tx.ask_ahead(questions)
 
 
 def _target_of(content: JsonObject) -> EventID:

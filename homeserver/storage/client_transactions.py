@@ -7,7 +7,7 @@ from sqlalchemy import bindparam, delete, select
 from homeserver.core.identifiers import UserID
 from homeserver.database.statements import insert_into, statement
 from homeserver.database.tables.events import client_transactions
-from homeserver.database.transactions import ReadTransaction, WriteTransaction
+from homeserver.database.transactions import Question, ReadTransaction, WriteTransaction
 
 _t = client_transactions.c
 RESULT = statement(
@@ -24,17 +24,23 @@ LONGEST_KEY = 1000
 PRUNE = statement(delete(client_transactions).where(_t.created_ts < bindparam("before_ts")))
 
 
+def question(user_id: UserID, device_id: str, request: str) -> Question:
+    """What `result_of` asks."""
+    return RESULT, {"user_id": user_id, "device_id": device_id, "request": _key(request)}
+
+
 def result_of(tx: ReadTransaction, user_id: UserID, device_id: str, request: str) -> str | None:
     """What the same request of the same device led to, `None` if it has not been done."""
-    result: str | None = tx.value(RESULT, user_id=user_id, device_id=device_id, request=_key(request))
+    query, params = question(user_id, device_id, request)
+    result: str | None = tx.value(query, **params)
     return result
 
 
 def remember(
     tx: WriteTransaction, user_id: UserID, device_id: str, request: str, *, result: str, now_ts: int
 ) -> None:
-    """The request is done; `result` answers its repetitions."""
-    tx.execute(
+    """The request is done when this transaction is; `result` answers its repetitions."""
+    tx.execute_later(
         INSERT, user_id=user_id, device_id=device_id, request=_key(request), result=result, created_ts=now_ts
     )
 

@@ -8,7 +8,7 @@ from homeserver.database.kinds import Kind
 from homeserver.database.statements import insert_into, statement, upsert
 from homeserver.database.tables.account_data import push_rules
 from homeserver.database.tables.rooms import memberships
-from homeserver.database.transactions import ReadTransaction, WriteTransaction
+from homeserver.database.transactions import Question, ReadTransaction, WriteTransaction
 
 _r = push_rules.c
 _m = memberships.c
@@ -34,9 +34,15 @@ def of(tx: ReadTransaction, user_id: UserID) -> bytes | None:
     return rules
 
 
+def members_question(room_nid: int) -> Question:
+    """What `of_members` asks."""
+    return OF_MEMBERS, {"room_nid": room_nid}
+
+
 def of_members(tx: ReadTransaction, room_nid: int) -> dict[UserID, bytes]:
     """What the room's joined users of this server have customised; those who have nothing are left out."""
-    return {row[0]: row[1] for row in tx.all(OF_MEMBERS, room_nid=room_nid)}
+    query, params = members_question(room_nid)
+    return {row[0]: row[1] for row in tx.all(query, **params)}
 
 
 def has_changed(tx: ReadTransaction, user_id: UserID, *, since: int, upto: int) -> bool:

@@ -9,7 +9,7 @@ from sqlalchemy import bindparam, delete, func, select, update
 from homeserver.core.identifiers import EventID, RoomID, UserID
 from homeserver.database.statements import in_list, insert_into, statement
 from homeserver.database.tables.rooms import rooms
-from homeserver.database.transactions import ReadTransaction, Row, WriteTransaction
+from homeserver.database.transactions import Question, ReadTransaction, Row, WriteTransaction
 
 
 @attrs.frozen(slots=True)
@@ -137,10 +137,19 @@ def of(tx: ReadTransaction, room_id: RoomID) -> Room | None:
     return None if row is None else _room(row)
 
 
+def lock_question(room_id: RoomID) -> Question:
+    """What `lock` asks."""
+    return ROOM_LOCKED, {"room_id": room_id}
+
+
 def lock(tx: WriteTransaction, room_id: RoomID) -> Room | None:
     """As `of`, and nobody else changes the room until the commit. Lock several rooms in the order of their ids."""
-    row = tx.one(ROOM_LOCKED, room_id=room_id)
-    return None if row is None else _room(row)
+    query, params = lock_question(room_id)
+    row = tx.one(query, **params)
+    if row is None:
+        return None
+    tx.caches.likely_rooms.put(room_id, row[0])
+    return _room(row)
 
 
 def of_nids(tx: ReadTransaction, room_nids: Collection[int]) -> dict[int, Room]:

@@ -6,13 +6,26 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThread
 
 from homeserver.core.errors import Forbidden
 from homeserver.database.database import Database
 from homeserver.database.transactions import WriteTransaction
 from homeserver.runtime.caches import Cache
-from tests.database.conftest import Commits, Gate, outcome
-from tests.database.notes import TOPIC, keep, kept, names, publish, published, text_of
+from tests.database.conftest import Commits, Gate, open_database, outcome
+from tests.database.notes import (
+    KEEP,
+    KEPT,
+    KEPT_LOCKED,
+    KEPT_ONE,
+    TOPIC,
+    keep,
+    kept,
+    names,
+    publish,
+    published,
+    text_of,
+)
 
 Function = Callable[[WriteTransaction], object]
 
@@ -66,6 +79,95 @@ async def test_a_failing_function_takes_nothing_with_it(
     assert await single.read(kept) == {"first", "second"}
     assert await single.read(names) == {"first", "second"}
     assert {topic for _, topics in commits.told for topic in topics} == {TOPIC}
+
+
+async def test_several_failing_functions_take_nothing_with_them(single: Database, commits: Commits) -> None:
+    runs: list[str] = []
+
+    def counted(name: str) -> Function:
+        def function(tx: WriteTransaction) -> str:
+            runs.append(name)
+            keep(tx, name)
+            publish(tx, name)
+            return name
+
+        return function
+
+    before, _ = await single.read(published)
+    bad = [changed_mind, refused, fails_in_a_statement, fails_at_its_publication, changed_mind]
+    good_ones = ["first", "n1", "n2", "n3", "n4", "last"]
+    functions = [each for name, one in zip(good_ones, bad, strict=False) for each in (counted(name), one)]
+    outcomes = await together(single, *functions, counted("last"))
+    assert [isinstance(each, Exception) for each in outcomes] == [False, True] * 5 + [False]
+    after, rows = await single.read(published)
+    assert [name for _, name in rows] == good_ones
+    assert (
+        [position for position, _ in rows]
+        == list(range(before + 1, before + 7))
+        == list(range(after - 5, after + 1))
+    )
+    assert await single.read(kept) == set(good_ones)
+    assert max(map(runs.count, good_ones)) <= 2, "nothing is begun anew for each failure"
+    assert {topic for _, topics in commits.told for topic in topics} == {TOPIC}
+
+
+async def test_what_is_to_be_run_later_shares_the_fate_of_its_function(single: Database) -> None:
+    def later(name: str, *, fails: bool = False) -> Function:
+        def function(tx: WriteTransaction) -> set[str]:
+            tx.execute_later(KEEP, alias=name, room_id="!room:test.example", creator="", created_ts=0)
+            publish(tx, name)
+            found = kept(tx)
+            if fails:
+                raise Forbidden("no")
+            return found
+
+        return function
+
+    outcomes = await together(single, later("a"), later("b", fails=True), later("a"), later("c"))
+    assert outcomes[0] == set(), "not yet"
+    assert isinstance(outcomes[1], Forbidden)
+    assert isinstance(outcomes[2], Exception)
+    assert outcomes[3] == {"a"}
+    assert await single.read(kept) == await single.read(names) == {"a", "c"}
+
+
+async def test_what_is_asked_ahead_is_answered_once_and_not_past_a_change(single: Database) -> None:
+    def asking(tx: WriteTransaction) -> list[str | None]:
+        tx.ask_ahead([(KEPT_ONE, {"name": "a"}), (KEPT_ONE, {"name": "b"}), (KEPT, {})])
+        found = [text_of(tx, "b"), text_of(tx, "a"), text_of(tx, "a"), text_of(tx, "c")]
+        keep(tx, "b", "of b")
+        return [*found, text_of(tx, "b"), ",".join(sorted(kept(tx)))]
+
+    await single.write(keep, "a", "of a")
+    assert await single.write(asking) == [None, "of a", "of a", None, "of b", "a,b"]
+
+
+async def test_processes_that_lock_the_same_rows_in_any_order_do_not_stand_in_each_others_way(
+    url: str,
+) -> None:
+    databases = [open_database(url), open_database(url)]
+    rows = ["a", "b", "c", "d"]
+    for name in rows:
+        await databases[0].write(keep, name)
+    runs = 0
+
+    def lock_all(tx: WriteTransaction, order: list[str], name: str) -> None:
+        nonlocal runs
+        runs += 1
+        for each in order:
+            tx.one(KEPT_LOCKED, name=each)
+        publish(tx, name)
+
+    written = [
+        databases[number % 2].write(lock_all, rows if number % 4 < 2 else rows[::-1], f"n{number}")
+        for number in range(60)
+    ]
+    for each in written:
+        await each
+    assert runs == 60, "no deadlock had to be undone"
+    assert len(await databases[0].read(names)) == 60
+    for database in databases:
+        await deferToThread(database.stop)
 
 
 async def test_a_function_sees_what_was_written_before_it_in_the_same_commit(single: Database) -> None:

@@ -108,7 +108,7 @@ def test_statements_survive_a_rollback(cursor: PqCursor) -> None:
     assert cursor.fetchone() == (1,)
 
 
-@pytest.mark.parametrize("use", ["execute", "prepare", "command"])
+@pytest.mark.parametrize("use", ["execute", "prepare", "command", "execute_all"])
 def test_a_lost_connection_is_a_temporary_failure(cursor: PqCursor, postgres_url: str, use: str) -> None:
     cursor.execute("SELECT 1")
     cut_all(postgres_url)
@@ -116,8 +116,44 @@ def test_a_lost_connection_is_a_temporary_failure(cursor: PqCursor, postgres_url
         "execute": lambda: cursor.execute("SELECT 1"),
         "prepare": lambda: cursor.execute("SELECT 2"),
         "command": lambda: cursor.command(b"BEGIN"),
+        "execute_all": lambda: cursor.execute_all([("SELECT 1", ()), ("SELECT 1", ())]),
     }
     for _ in range(2):
         with pytest.raises(psycopg.Error) as caught:
             uses[use]()
         assert DRIVER.unavailable(caught.value) is not None
+
+
+def test_several_statements_give_the_rows_of_each(cursor: PqCursor) -> None:
+    cursor.execute("CREATE TEMPORARY TABLE t (a BIGINT PRIMARY KEY)")
+    insert = "INSERT INTO t VALUES ($1::BIGINT)"
+    for _ in range(2):
+        answers = cursor.execute_all(
+            [
+                (insert, [1]),
+                ("SELECT a FROM t", ()),
+                ("DELETE FROM t RETURNING a + 1", ()),
+                ("SELECT a FROM t", ()),
+            ]
+        )
+        assert answers == [[], [(1,)], [(2,)], []]
+    assert cursor.execute_all([("SELECT 7", ())]) == [[(7,)]]
+    cursor.execute("SELECT 8")
+    assert cursor.fetchone() == (8,)
+
+
+def test_of_several_statements_the_first_that_fails_is_told(cursor: PqCursor) -> None:
+    cursor.execute("CREATE TEMPORARY TABLE t (a BIGINT PRIMARY KEY)")
+    insert = "INSERT INTO t VALUES ($1::BIGINT)"
+    cursor.command(b"BEGIN")
+    with pytest.raises(pg_errors.UniqueViolation):
+        cursor.execute_all([(insert, [1]), (insert, [1]), ("SELECT 1 / 0", ()), (insert, [2])])
+    cursor.command(b"ROLLBACK")
+    cursor.execute("SELECT a FROM t")
+    assert cursor.fetchall() == []
+
+
+def test_much_can_be_sent_and_received_at_once(cursor: PqCursor) -> None:
+    text = "x" * 100_000
+    answers = cursor.execute_all([("SELECT $1::TEXT", [text])] * 200)
+    assert answers == [[(text,)]] * 200

@@ -313,7 +313,7 @@ async def test_a_deadlock_is_undone_and_tried_again(postgres_url: str) -> None:
     other = deferToThread(other_way_round)
     await database.write(crossing)
     await other
-    assert runs == 2
+    assert runs >= 2
     assert await database.read(kept) == {"a", "b", "a then b"}
     await deferToThread(database.stop)
 

@@ -13,6 +13,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from homeserver.database.kinds import Kind
 from homeserver.database.numbers import NumberPool
 from homeserver.database.pq_cursor import PqCursor
+from homeserver.database.sqlite import SqliteCursor
 from homeserver.database.statements import Backend
 from homeserver.database.tables import metadata
 from homeserver.database.transactions import Caches, Cursor, Published, ReadTransaction, WriteTransaction
@@ -95,7 +96,7 @@ def sqlite_store() -> Iterator[Store]:
     engine = create_engine("sqlite://", creator=lambda: connection)
     metadata.create_all(engine)
     try:
-        yield Store(connection.cursor(), "sqlite")
+        yield Store(connection.cursor(SqliteCursor), "sqlite")
     finally:
         engine.dispose()
         connection.close()

@@ -77,7 +77,9 @@ class Sync:
         position = poll.since
         # Who does not want to wait wants all there is now; the memory may be a moment behind. It may also be behind the
         # token, which another process gave; a token from before the database was restored leads back to what is there.
-        asks_database = self.clock.monotonic_ms() >= deadline_ms or position > self.follower.tail.position
+        asks_database = position > self.follower.tail.position or (
+            self.clock.monotonic_ms() >= deadline_ms and not await self._knows_all()
+        )
         while True:
             rooms = await self._rooms(poll.user_id)
             body = None if asks_database else self._from_memory(poll, rooms, position)
@@ -98,6 +100,10 @@ class Sync:
                 return self._nothing(poll, position)
             # Nothing falls between looking and waiting: both happen without a pause.
             await self._wait(poll, rooms.topics, left_ms)
+
+    async def _knows_all(self) -> bool:
+        """Whether nothing has been published that the tail has not read."""
+        return self.follower.tail.position >= await self.database.look_up(_position)
 
     def _from_memory(self, poll: "_Poll", rooms: UserRooms, position: int) -> bytes | None:
         """The answer, empty if there is nothing new after `position`; `None` if the database must be asked."""
@@ -208,6 +214,10 @@ class _Poll:
 def joined_rooms(tx: ReadTransaction, user_id: UserID) -> tuple[int, Collection[RoomID]]:
     """The position of the snapshot, and the user's joined rooms in it."""
     return tx.stream_row().position, memberships.joined_room_ids(tx, user_id)
+
+
+def _position(tx: ReadTransaction) -> int:
+    return tx.stream_row().position
 
 
 def _fire(waiting: Deferred[None]) -> None:
