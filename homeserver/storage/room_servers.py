@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from sqlalchemy import bindparam, delete, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.sqlite import insert
 
 from homeserver.core.identifiers import RoomID, ServerName
 from homeserver.database.statements import in_list, statement

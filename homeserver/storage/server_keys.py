@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 
 import attrs
 from sqlalchemy import bindparam, delete, or_, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.sqlite import insert
 
 from homeserver.core.hashes import decode_base64, encode_base64
 from homeserver.core.identifiers import ServerName

@@ -1,8 +1,8 @@
 """Receipts, typing and presence."""
 
-from sqlalchemy import BigInteger, Column, Index, SmallInteger, Table, Text, text
+from sqlalchemy import BigInteger, Column, Index, SmallInteger, Table, Text
 
-from homeserver.database.tables.metadata import metadata
+from homeserver.database.tables.metadata import metadata, partial_index
 
 receipts = Table(
     "receipts",
@@ -68,12 +68,7 @@ presence = Table(
     Column("expires_ts", BigInteger),
     Column("position", BigInteger, nullable=False),
     Index("ix_presence_position", "position"),
-    Index(
-        "ix_presence_expires_ts",
-        "expires_ts",
-        sqlite_where=text("expires_ts IS NOT NULL"),
-        postgresql_where=text("expires_ts IS NOT NULL"),
-    ),
+    partial_index("ix_presence_expires_ts", "expires_ts", where="expires_ts IS NOT NULL"),
 )
 
 device_presence = Table(

@@ -50,12 +50,7 @@ events = Table(
         "ix_events_membership", "room_nid", "state_key", "position", where="membership IS NOT NULL"
     ),
     Index("ix_events_room_nid_origin_server_ts", "room_nid", "origin_server_ts"),
-    Index(
-        "ix_events_is_outbound",
-        "position",
-        sqlite_where=text("is_outbound = 1"),
-        postgresql_where=text("is_outbound = 1"),
-    ),
+    partial_index("ix_events_is_outbound", "position", where="is_outbound = 1"),
 )
 
 auth_edges = Table(
