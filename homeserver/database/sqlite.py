@@ -73,7 +73,7 @@ class SqliteConnection:
             self._full = durable
         self.cursor.execute("BEGIN IMMEDIATE")
         self.cursor.execute("SELECT position FROM stream")
-        return int(self.cursor.fetchone()[0])
+        return int(self.cursor.fetchall()[0][0])
 
     def commit(self) -> None:
         """Commit."""
