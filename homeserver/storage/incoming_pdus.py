@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 import attrs
 import msgspec
 from sqlalchemy import bindparam, case, delete, func, select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.sqlite import insert
 
 from homeserver.core.identifiers import EventID, RoomID, ServerName
 from homeserver.database.statements import in_list, insert_into, statement
