@@ -107,7 +107,7 @@ def with_federation(
     bring_up_to_date(location, config_path)
     loop = MainThread()
     # Running processes find a change by themselves within seconds.
-    database = Database(location, loop, on_commit=lambda _position, _topics: None, readers=1, writers=1)
+    database = Database(location, loop, on_commit=lambda _position, _topics: None, readers=1)
     database.start()
     try:
         return loop.run(act(FederationStatus(database)))
