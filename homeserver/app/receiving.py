@@ -21,6 +21,7 @@ class Receiving:
     """The services that take in events."""
 
     checks: PduChecks
+    missing: MissingEvents
     receiver: Receiver
     incoming_events: IncomingEvents
     inbox: FederationInbox
@@ -40,4 +41,4 @@ def make_receiving(
     receiver = Receiver(database, clock, signer.server_name, missing, policy_servers)
     incoming = IncomingEvents(database, clock, signer, receiver)
     inbox = FederationInbox(database, clock, signer.server_name, checks, edus, incoming.wake)
-    return Receiving(checks, receiver, incoming, inbox)
+    return Receiving(checks, missing, receiver, incoming, inbox)

@@ -7,6 +7,7 @@ import attrs
 
 from homeserver.app.receiving import Receiving, make_receiving
 from homeserver.app.trust import Trust, make_trust
+from homeserver.clients.history_source import FederationHistorySource
 from homeserver.clients.http_connections import ReactorForClients
 from homeserver.config.sections import Config
 from homeserver.database.database import Database
@@ -18,6 +19,7 @@ from homeserver.services.accounts import Accounts
 from homeserver.services.aliases import Aliases
 from homeserver.services.attempts import Attempts
 from homeserver.services.authentication import Authentication
+from homeserver.services.backfill import Backfill
 from homeserver.services.devices import Devices
 from homeserver.services.event_context import EventContexts
 from homeserver.services.event_stream import EventStream
@@ -183,13 +185,22 @@ def make_services(
             "m.presence": incoming_presence,
         }
     )
+    receiving = make_receiving(database, clock, signer, trust, policy_servers, federation_edus)
+    backfill = Backfill(
+        database,
+        clock,
+        reactor,
+        FederationHistorySource(trust.client),
+        receiving.missing,
+        config.server_name,
+    )
     return Services(
         account_data=AccountData(database),
         accounts=Accounts(database, clock, names, passwords, memberships),
         aliases=aliases,
         authentication=Authentication(database, clock),
         devices=Devices(database, clock),
-        event_contexts=EventContexts(database, clock),
+        event_contexts=EventContexts(database, clock, backfill),
         event_stream=EventStream(database, clock, reactor, waiters),
         federation_edus=federation_edus,
         federation_events=FederationEvents(database, clock, config.server_name),
@@ -216,10 +227,10 @@ def make_services(
         public_rooms=PublicRooms(database, clock, signer, RemotePublicRooms(trust.client)),
         push_rules=PushRules(database),
         receipts=Receipts(database, clock, presence),
-        receiving=make_receiving(database, clock, signer, trust, policy_servers, federation_edus),
+        receiving=receiving,
         registrations=Registrations(database, clock, config.registration, names, passwords, sessions, uia),
         room_creation=RoomCreation(database, clock, signer, config.default_room_version),
-        room_events=RoomEvents(database, clock),
+        room_events=RoomEvents(database, clock, backfill),
         room_members=RoomMembers(database, clock),
         room_purge=RoomPurge(database, clock),
         room_snapshots=RoomSnapshots(database, clock),
@@ -239,7 +250,7 @@ def make_services(
         ),
         sync_filters=SyncFilters(database),
         tags=Tags(database),
-        timelines=Timelines(database, clock),
+        timelines=Timelines(database, clock, backfill),
         trust=trust,
         typing=Typing(database, clock, presence),
         uia=uia,

@@ -15,7 +15,17 @@ from homeserver.runtime.clock import Clock
 from homeserver.services.client_events import View, render, render_one
 from homeserver.services.history_access import NEWEST, Access, Standing, access_to, seen
 from homeserver.services.sync.timeline import BEGINNING, wanted
-from homeserver.services.timelines import Direction, Page, limit_of, matcher_of, position_of, read_page
+from homeserver.services.timelines import (
+    Answer,
+    Direction,
+    OlderHistory,
+    Page,
+    is_cut_short,
+    limit_of,
+    matcher_of,
+    position_of,
+    read_page,
+)
 from homeserver.storage import events, state
 from homeserver.storage.events import StoredEvent
 
@@ -38,6 +48,7 @@ class EventContexts:
 
     database: Database
     clock: Clock
+    older: OlderHistory
 
     async def around(
         self,
@@ -56,6 +67,12 @@ class EventContexts:
         """
         matcher = matcher_of(filter)
         request = ContextRequest(room_id, event_id, limit_of(limit, matcher), matcher)
+        answer = await self._read(requester, request)
+        if answer.ends_early and await self.older.extend(room_id):
+            answer = await self._read(requester, request)
+        return answer.body
+
+    async def _read(self, requester: Requester, request: ContextRequest) -> Answer:
         return await self.database.read(
             read_context, request, requester.user_id, requester.device_id, now_ts=self.clock.now_ts()
         )
@@ -63,8 +80,8 @@ class EventContexts:
 
 def read_context(
     tx: ReadTransaction, request: ContextRequest, user_id: UserID, device_id: str | None, *, now_ts: int
-) -> bytes:
-    """As `EventContexts.around`."""
+) -> Answer:
+    """As `EventContexts.around`, of what is here."""
     access, event, membership = _find(tx, request, user_id)
     matcher, position = request.matcher, position_of(event)
     before = read_page(
@@ -87,7 +104,7 @@ def read_context(
     )
     view = View(access.room_id, access.version, user_id, device_id, now_ts, with_room_id=True)
     last = after.events[-1][0] if after.events else event
-    return object_of(
+    body = object_of(
         {
             "start": b'"s%d"' % before.reached,
             "end": b'"s%d"' % after.reached,
@@ -97,6 +114,7 @@ def read_context(
             "state": array(_state(tx, view, matcher, last, _senders(before, after) | {event.sender})),
         }
     )
+    return Answer(body, is_cut_short(tx, access, before, request.limit // 2))
 
 
 def _find(tx: ReadTransaction, request: ContextRequest, user_id: UserID) -> tuple[Access, StoredEvent, str]:

@@ -1,6 +1,7 @@
 """Single events of rooms, found by their id or by the time they were sent."""
 
 from collections.abc import Iterator
+from typing import Protocol
 
 import attrs
 
@@ -10,6 +11,7 @@ from homeserver.core.requester import Requester
 from homeserver.database.database import Database
 from homeserver.database.transactions import ReadTransaction
 from homeserver.runtime.clock import Clock
+from homeserver.services.backfill import precedes_history
 from homeserver.services.client_events import View, render_one
 from homeserver.services.history_access import (
     NEWEST,
@@ -29,12 +31,29 @@ _MOST = 1_000
 """Events looked through for the nearest one that the user may see: mostly the first will do."""
 
 
+class HistoryByTime(Protocol):
+    """Fetches what precedes the history that is here."""
+
+    async def reach(self, room_id: RoomID, ts: int, *, forwards: bool) -> bool:
+        """Fetch it down to the event that others know at `ts` or near it; whether it is here now."""
+        ...
+
+
+@attrs.frozen(slots=True)
+class Nearest:
+    """The event nearest to a time of those that are here; `is_doubtful`: others may know a nearer one."""
+
+    event: StoredEvent | None
+    is_doubtful: bool
+
+
 @attrs.frozen
 class RoomEvents:
     """Finds events for those who may see them."""
 
     database: Database
     clock: Clock
+    older: HistoryByTime
 
     async def get(self, requester: Requester, room_id: RoomID | None, event_id: EventID) -> bytes:
         """The event as JSON; `room_id` is `None` if the client does not say it.
@@ -53,7 +72,13 @@ class RoomEvents:
         Errors: Forbidden if the requester may not read the room; NotFound if there is no such event.
         Spec: client-server API, `timestamp_to_event`.
         """
-        return await self.database.read(read_nearest, room_id, requester.user_id, ts, forwards=forwards)
+        found = await self.database.read(read_nearest, room_id, requester.user_id, ts, forwards=forwards)
+        if found.is_doubtful and await self.older.reach(room_id, ts, forwards=forwards):
+            found = await self.database.read(read_nearest, room_id, requester.user_id, ts, forwards=forwards)
+        if found.event is None:
+            direction = "after" if forwards else "before"
+            raise NotFound(f"There is no event {direction} {ts} that you may see")
+        return found.event.event_id, found.event.origin_server_ts
 
 
 def read_event(
@@ -81,14 +106,11 @@ def read_event(
 
 def read_nearest(
     tx: ReadTransaction, room_id: RoomID, user_id: UserID, ts: int, *, forwards: bool
-) -> tuple[EventID, int]:
-    """As `RoomEvents.nearest`."""
+) -> Nearest:
+    """As `RoomEvents.nearest`, of what is here. Errors: Forbidden."""
     access = enter(tx, user_id, room_id)
     event = _nearest(tx, access, ts, forwards=forwards)
-    if event is None:
-        direction = "after" if forwards else "before"
-        raise NotFound(f"There is no event {direction} {ts} that you may see")
-    return event.event_id, event.origin_server_ts
+    return Nearest(event, precedes_history(tx, access.room_nid, ts))
 
 
 def _nearest(tx: ReadTransaction, access: Access, ts: int, *, forwards: bool) -> StoredEvent | None:

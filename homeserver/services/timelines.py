@@ -1,6 +1,7 @@
 """Pages of a room's timeline. Spec: client-server API, "Getting events for a room"."""
 
 import enum
+from typing import Protocol
 
 import attrs
 
@@ -11,6 +12,7 @@ from homeserver.core.splice import array, object_of
 from homeserver.database.database import Database
 from homeserver.database.transactions import ReadTransaction
 from homeserver.runtime.clock import Clock
+from homeserver.services.backfill import first_position, has_gap
 from homeserver.services.client_events import View, render
 from homeserver.services.history_access import NEWEST, Access, enter, newest_readable, seen
 from homeserver.services.sync.timeline import BEGINNING, wanted
@@ -19,6 +21,9 @@ from homeserver.storage.events import StoredEvent
 
 DEFAULT_LIMIT = 10
 MAX_LIMIT = 1_000
+
+MOST_BACKFILLS = 3
+"""How often history is fetched for one page."""
 
 MOST_SCANNED = 1_000
 """Events looked through for one page: where a filter or the visibility leaves few of them, a page has few."""
@@ -60,12 +65,29 @@ class PageRequest:
     matcher: RoomEventMatcher
 
 
+@attrs.frozen(slots=True)
+class Answer:
+    """The body of a response; `ends_early`: fewer events than were asked for, before which history is missing."""
+
+    body: bytes
+    ends_early: bool
+
+
+class OlderHistory(Protocol):
+    """Fetches what precedes the history that is here."""
+
+    async def extend(self, room_id: RoomID) -> bool:
+        """Fetch some of it; whether there is more here now."""
+        ...
+
+
 @attrs.frozen
 class Timelines:
-    """Reads the timelines of rooms."""
+    """Reads the timelines of rooms; what precedes the history that is here is fetched when somebody gets there."""
 
     database: Database
     clock: Clock
+    older: OlderHistory
 
     async def page(
         self,
@@ -86,6 +108,13 @@ class Timelines:
         """
         matcher = matcher_of(filter)
         request = PageRequest(room_id, direction, start, stop, limit_of(limit, matcher), matcher)
+        for _ in range(MOST_BACKFILLS):
+            answer = await self._read(requester, request)
+            if not answer.ends_early or not await self.older.extend(room_id):
+                return answer.body
+        return (await self._read(requester, request)).body
+
+    async def _read(self, requester: Requester, request: PageRequest) -> Answer:
         return await self.database.read(
             read_messages, request, requester.user_id, requester.device_id, now_ts=self.clock.now_ts()
         )
@@ -104,8 +133,8 @@ def limit_of(limit: int | None, matcher: RoomEventMatcher) -> int:
 
 def read_messages(
     tx: ReadTransaction, request: PageRequest, user_id: UserID, device_id: str | None, *, now_ts: int
-) -> bytes:
-    """As `Timelines.page`."""
+) -> Answer:
+    """As `Timelines.page`, of what is here."""
     access = enter(tx, user_id, request.room_id)
     backwards = request.direction is Direction.BACKWARDS
     start = request.start
@@ -121,16 +150,28 @@ def read_messages(
         newest=NEWEST if newest is None else newest,
         limit=request.limit,
     )
+    ends_early = backwards and is_cut_short(tx, access, page, request.limit, request.stop)
     view = View(access.room_id, access.version, user_id, device_id, now_ts, with_room_id=True)
     body = {"start": _token(start), "chunk": array(render(tx, view, page.events))}
-    if not page.is_exhausted:
+    if not page.is_exhausted or (ends_early and page.events):
+        # There may be more another time, though not for ever: an empty page that ends early is the last.
         body["end"] = _token(page.reached)
     elif page.events and request.stop is not None:
         # The client's own end was reached, which is not the end of the room.
         body["end"] = _token(request.stop)
     if request.matcher.lazy_load_members and page.events:
         body["state"] = array(_senders(tx, view, page, backwards=backwards))
-    return object_of(body)
+    return Answer(object_of(body), ends_early)
+
+
+def is_cut_short(
+    tx: ReadTransaction, access: Access, page: Page, limit: int, stop: int | None = None
+) -> bool:
+    """Whether a page that leads back has fewer events than wanted, since history before them is missing here."""
+    if not page.is_exhausted or len(page.events) >= limit or not has_gap(tx, access.room_nid):
+        return False
+    first = first_position(tx, access.room_nid)
+    return stop is None or first is None or stop < first
 
 
 def read_page(

@@ -33,6 +33,7 @@ from homeserver.services.sync.remembered import Remembered
 from homeserver.services.sync.waiters import Waiters
 from homeserver.services.timelines import Timelines
 from tests.api.http_harness import REACTOR, RawClient, ServerUnderTest, request, serving
+from tests.older_history import NoOlderHistory
 from tests.openapi import Specification
 from tests.room_stories import STARTED_TS, Story
 
@@ -127,10 +128,10 @@ async def serving_rooms(
     follower = Follower(database, clock, REACTOR, waiters, Remembered())
     database.start()
     await follower.start()
-    single, snapshots = RoomEvents(database, clock), RoomSnapshots(database, clock)
+    single, snapshots = RoomEvents(database, clock, NoOlderHistory()), RoomSnapshots(database, clock)
     served = [
-        EventContext(EventContexts(database, clock)),
-        MessagePagination(Timelines(database, clock)),
+        EventContext(EventContexts(database, clock, NoOlderHistory())),
+        MessagePagination(Timelines(database, clock, NoOlderHistory())),
         OldSync(snapshots, single),
         PeekingEvents(EventStream(database, clock, REACTOR, waiters)),
         RoomEventByTimestamp(single),

@@ -14,6 +14,7 @@ from homeserver.services.room_events import RoomEvents
 from homeserver.services.room_members import MembersRequest, RoomMembers
 from homeserver.services.room_snapshots import RoomSnapshots
 from homeserver.services.timelines import Direction, Timelines
+from tests.older_history import NoOlderHistory
 from tests.room_stories import Story
 from tests.services.conftest import MovableClock, requester
 
@@ -164,17 +165,17 @@ def story(database: Database) -> Story:
 
 @pytest.fixture
 def timelines(database: Database, clock: MovableClock) -> Timelines:
-    return Timelines(database, clock)
+    return Timelines(database, clock, NoOlderHistory())
 
 
 @pytest.fixture
 def contexts(database: Database, clock: MovableClock) -> EventContexts:
-    return EventContexts(database, clock)
+    return EventContexts(database, clock, NoOlderHistory())
 
 
 @pytest.fixture
 def single(database: Database, clock: MovableClock) -> RoomEvents:
-    return RoomEvents(database, clock)
+    return RoomEvents(database, clock, NoOlderHistory())
 
 
 async def everything(

@@ -62,10 +62,11 @@ async def test_rejected_events_are_left_out_and_what_precedes_them_is_not(asking
     await story.say("first")
     await say_many(story, ["rejected"], asking.owner, status=events.REJECTED)
     await say_many(story, ["failed"], asking.owner, status=events.SOFT_FAILED)
+    await say_many(story, ["hidden"], asking.owner, status=events.HIDDEN)
     last = await story.say("last")
-    assert bodies(await backfill(asking, story, last, limit=3)) == ["last", "failed", "first"]
-    found = await missing(asking, story, earliest_events=[], latest_events=[last], limit=2)
-    assert bodies(found) == ["first", "failed"]
+    assert bodies(await backfill(asking, story, last, limit=4)) == ["last", "hidden", "failed", "first"]
+    found = await missing(asking, story, earliest_events=[], latest_events=[last], limit=3)
+    assert bodies(found) == ["first", "failed", "hidden"]
 
 
 async def test_limits_of_backfill(asking: Asking) -> None:

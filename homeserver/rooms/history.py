@@ -1,0 +1,186 @@
+"""History that was fetched from other servers: stored before all that this server has of a room.
+
+Its events are judged as any others, but for the room's current state, which has no say in what was once; they are
+never announced. Spec: server-server API, "Backfilling and retrieving missing events".
+"""
+
+from collections.abc import Mapping, Sequence
+
+import attrs
+
+from homeserver.core.event import Event
+from homeserver.core.identifiers import EventID, RoomID
+from homeserver.core.json import decode_object
+from homeserver.core.threads import Relation, relation_of, thread_of
+from homeserver.database.transactions import WriteTransaction
+from homeserver.rooms import redactions, state_at
+from homeserver.rooms.event_graph import EventGraph, OwnEvent
+from homeserver.rooms.event_rows import row_of
+from homeserver.rooms.judge import Judgement, RoomView, judge
+from homeserver.rooms.pdu_checks import CheckedPdu
+from homeserver.rooms.persist import DUMMY
+from homeserver.rooms.stated_levels import levels_at
+from homeserver.storage import (
+    auth_edges,
+    backward_extremities,
+    events,
+    history_gaps,
+    pending_redactions,
+    rooms,
+    state,
+)
+from homeserver.storage.auth_edges import Place
+
+PLACED = (
+    "position",
+    "state_root",
+    "root_after",
+    "generation",
+    "is_outbound",
+    "status",
+    "notify",
+    "thread_id",
+    "replaces_nid",
+)
+"""The columns that an outlier gets with its place."""
+
+
+def prepend(
+    tx: WriteTransaction, room_id: RoomID, pdus: Sequence[CheckedPdu], assumed: Mapping[EventID, int]
+) -> int:
+    """Store events before all others of the room; gives how many.
+
+    They stand parents first. `assumed` has the roots of the states after those parents that remain missing. What
+    cannot be judged for lack of the events that it cites is left out, and so is what is there already.
+    """
+    room = rooms.lock(tx, room_id)
+    if room is None or not room.is_held:
+        return 0
+    history = _History(tx, room)
+    for pdu in pdus:
+        judgement = judge(history.view, pdu, assumed)
+        if isinstance(judgement, Judgement) and judgement.before is not None:
+            history.add(pdu, judgement)
+    return history.write()
+
+
+@attrs.define(slots=True)
+class _Made:
+    """An event to be stored; with `is_stored` as an outlier that gets its place."""
+
+    event: Event
+    row: dict[str, object]
+    is_stored: bool
+
+
+class _History:
+    """Events that one transaction stores."""
+
+    def __init__(self, tx: WriteTransaction, room: rooms.Room) -> None:
+        self._tx = tx
+        self._room_nid = room.room_nid
+        self._own: dict[EventID, OwnEvent] = {}
+        self._made: dict[EventID, _Made] = {}
+        plain = RoomView.of(tx, room)
+        self._version = plain.version
+        self.view = attrs.evolve(plain, graph=EventGraph(tx, room.room_nid, plain.version, self._own))
+
+    def add(self, pdu: CheckedPdu, judgement: Judgement) -> None:
+        """One more event, whose parents have been added or are stored, or are among those assumed."""
+        assert judgement.before is not None  # noqa: S101 - the caller has looked
+        tx, event, nid = self._tx, pdu.event, judgement.event_nid
+        before = state_at.put(tx, self._room_nid, judgement.before, judgement.roots)
+        event_nid = tx.new_nid() if nid is None else nid
+        # That the current state would not allow it says nothing about then.
+        is_rejected = judgement.verdict.status == events.REJECTED
+        status = events.REJECTED if is_rejected else events.ACCEPTED
+        if status == events.ACCEPTED and event.type == DUMMY:
+            status = events.HIDDEN
+        row = row_of(event, event_nid, self._room_nid, pdu.data) | {"state_root": before, "status": status}
+        generation = 0
+        if event.state_key is not None:
+            generation = self._cite(event, event_nid, row)
+            if not is_rejected:
+                row["replaces_nid"] = state.get(tx, before, event.key)
+                row["root_after"] = state.put(tx, self._room_nid, before, {event.key: event_nid})
+        root_after = row["root_after"]
+        self._made[event.event_id] = _Made(event, row, nid is not None)
+        self._own[event.event_id] = OwnEvent(
+            attrs.evolve(event, rejected=is_rejected),
+            Place(event_nid, generation),
+            root_after if isinstance(root_after, int) else before,
+            status,
+        )
+        if not is_rejected:
+            row["thread_id"] = thread_of(event.content, self._relation_of)
+            self._redact(event, row, before)
+        backward_extremities.remove(tx, self._room_nid, event.event_id)
+        backward_extremities.add(tx, self._room_nid, event_nid, judgement.arrived.missing)
+
+    def write(self) -> int:
+        """Store what was added, in its order before everything else; gives how much that is."""
+        tx = self._tx
+        first = history_gaps.first_position(tx, self._room_nid)
+        position = min(0 if first is None else first, 0) - len(self._made)
+        new: list[dict[str, object]] = []
+        for made in self._made.values():
+            made.row["position"] = position
+            position += 1
+            if not made.is_stored:
+                new.append(made.row)
+                continue
+            event_nid, redaction_id = made.row["event_nid"], made.row["redacted_by"]
+            tx.execute(events.PLACE, the_event=event_nid, **{name: made.row[name] for name in PLACED})
+            if isinstance(event_nid, int) and isinstance(redaction_id, str):
+                redactions.apply(tx, made.event, event_nid, EventID(redaction_id))
+        if new:
+            tx.execute_many(events.INSERT, new)
+        return len(self._made)
+
+    def _cite(self, event: Event, event_nid: int, row: dict[str, object]) -> int:
+        """Put a state event into the graph of auth events; gives its generation."""
+        cited = list(self.view.graph.places(event.auth_events).values())
+        auth_edges.add(self._tx, self._room_nid, event_nid, cited)
+        generation = auth_edges.generation_above(cited)
+        row["generation"] = generation
+        return generation
+
+    def _relation_of(self, event_id: EventID) -> Relation | None:
+        if event_id in self._made:
+            return relation_of(self._made[event_id].event.content)
+        stored = events.of(self._tx, event_id)
+        if stored is None or stored.room_nid != self._room_nid:
+            return None
+        content = decode_object(stored.pdu)["content"]
+        return relation_of(content) if isinstance(content, dict) else None
+
+    def _redact(self, event: Event, row: dict[str, object], before: int) -> None:
+        """Let redactions take effect: one that has come before the event, or the event itself.
+
+        A redaction that has been waiting stays hidden: to show it now would be news of what is long past.
+        """
+        waiting = redactions.waiting_for(self._tx, self._room_nid, event, self._version)
+        if waiting:
+            pending_redactions.remove(self._tx, self._room_nid, event.event_id)
+            row["pdu"], row["redacted_by"] = redactions.redacted(event), waiting[0][1].event_id
+        if event.redacts is None:
+            return
+        made = self._made.get(event.redacts)
+        stored = None if made is not None else events.of(self._tx, event.redacts)
+        if made is not None:
+            target = made.event
+        elif stored is not None and stored.room_nid == self._room_nid:
+            target = events.parsed(self._tx, [stored.event_nid], self._version)[stored.event_nid]
+        else:
+            row["status"] = events.HIDDEN
+            if stored is None:
+                nid = row["event_nid"]
+                assert isinstance(nid, int)  # noqa: S101 - for the type checker
+                pending_redactions.add(self._tx, self._room_nid, event.redacts, nid)
+            return
+        if not redactions.may_redact(event, target, levels_at(self._tx, before, self._version)):
+            row["status"] = events.HIDDEN
+        elif made is not None and made.row["redacted_by"] is None:
+            made.row["pdu"], made.row["redacted_by"] = redactions.redacted(target), event.event_id
+        elif stored is not None and stored.redacted_by is None:
+            redactions.apply(self._tx, target, stored.event_nid, event.event_id)

@@ -1,0 +1,243 @@
+"""Fetching the history of rooms from before this server was in them, when somebody wants to read it.
+
+Spec: server-server API, "Backfilling and retrieving missing events".
+"""
+
+from collections.abc import Collection, Sequence
+from typing import Final, Protocol
+
+import attrs
+import structlog
+from twisted.internet.defer import TimeoutError as OutOfPatience
+from twisted.internet.interfaces import IReactorTime
+
+from homeserver.core.identifiers import EventID, RoomID, ServerName, server_of
+from homeserver.core.json import JsonObject
+from homeserver.core.room_versions import RoomVersion, get_room_version
+from homeserver.database.database import Database
+from homeserver.database.transactions import ReadTransaction
+from homeserver.rooms.history import prepend
+from homeserver.rooms.missing import (
+    Incomplete,
+    MissingEvents,
+    Place,
+    connected,
+    known_among,
+    parents_first,
+    placed_among,
+)
+from homeserver.rooms.pdu_checks import CheckedPdu
+from homeserver.runtime.caches import Cache
+from homeserver.runtime.clock import Clock
+from homeserver.runtime.shared_work import SharedWork
+from homeserver.storage import events, history_gaps, room_servers, rooms
+
+LIMIT: Final = 50
+"""Events that are fetched, and stored, in one go."""
+
+MOST_STARTS: Final = 20
+"""Missing events that one request asks for."""
+
+NEARBY: Final = 20
+"""Children of missing events are at the beginning of the history, if they are not deeper than its first by more."""
+
+MOST_EDGES: Final = 10
+"""Missing parents of what was fetched, after each of which the state has to be asked for."""
+
+MOST_SERVERS: Final = 4
+PATIENCE_S: Final = 8.0
+"""How long a reader waits; the work goes on beyond, for the next one."""
+
+MOST_ROUNDS: Final = 10
+REACH_MS: Final = 15_000
+"""How often, and how long, history is fetched to get to a certain event."""
+
+RETRY_MS: Final = 30_000
+"""How long nobody is asked again about a room after all have failed."""
+
+_log = structlog.get_logger(__name__)
+
+
+class HistorySource(Protocol):
+    """Other servers; an answer of None is none."""
+
+    async def backfill(
+        self, server_name: ServerName, room_id: RoomID, event_ids: Collection[EventID], limit: int
+    ) -> list[JsonObject] | None:
+        """These events, and those that precede them, up to `limit` in all."""
+        ...
+
+    async def nearest(
+        self, server_name: ServerName, room_id: RoomID, ts: int, *, forwards: bool
+    ) -> tuple[EventID, int] | None:
+        """The event sent at `ts` or nearest to it in that direction, and when."""
+        ...
+
+
+@attrs.frozen(slots=True)
+class Gap:
+    """What precedes the history that this server has of a room, and who may be asked for it, best first."""
+
+    room_id: RoomID
+    version: RoomVersion
+    event_ids: tuple[EventID, ...]
+    servers: tuple[ServerName, ...]
+
+
+@attrs.frozen
+class Backfill:
+    """Fetches history; several who want it of the same room share the work."""
+
+    database: Database
+    clock: Clock
+    reactor: IReactorTime
+    source: HistorySource
+    missing: MissingEvents
+    server_name: ServerName
+    _running: SharedWork[RoomID, bool] = attrs.field(factory=SharedWork, init=False)
+    _refused: Cache[RoomID, int] = attrs.field(factory=lambda: Cache(5_000), init=False)
+
+    async def extend(self, room_id: RoomID) -> bool:
+        """Fetch some of the history before that which is here; whether there is more of it here now.
+
+        Waits some seconds at most.
+        """
+        refused_until_ms = self._refused.get(room_id)
+        if refused_until_ms is not None and self.clock.monotonic_ms() < refused_until_ms:
+            return False
+        waiting = self._running.get(room_id, lambda: self._extend(room_id))
+        try:
+            return await waiting.addTimeout(PATIENCE_S, self.reactor)
+        except OutOfPatience:
+            return False
+
+    async def reach(self, room_id: RoomID, ts: int, *, forwards: bool) -> bool:
+        """Fetch history down to the event that others know at `ts`, or nearest to it in that direction.
+
+        Whether it has been reached; some seconds are all there is for it.
+        """
+        until_ms = self.clock.monotonic_ms() + REACH_MS
+        event_id = await self._find(room_id, ts, forwards=forwards)
+        if event_id is None:
+            return False
+        for _ in range(MOST_ROUNDS):
+            if self.clock.monotonic_ms() > until_ms or not await self.extend(room_id):
+                break
+            if await self.database.read(placed_among, [event_id]):
+                return True
+        return False
+
+    async def _find(self, room_id: RoomID, ts: int, *, forwards: bool) -> EventID | None:
+        """The event that one of the other servers knows near a time."""
+        gap = await self.database.read(read_gap, room_id, self.server_name)
+        for server_name in gap.servers if gap is not None else ():
+            found = await self.source.nearest(server_name, room_id, ts, forwards=forwards)
+            if found is not None and (found[1] >= ts if forwards else found[1] <= ts):
+                return found[0]
+        return None
+
+    async def _extend(self, room_id: RoomID) -> bool:
+        gap = await self.database.read(read_gap, room_id, self.server_name)
+        if gap is None:
+            return False
+        for server_name in gap.servers:
+            others = [each for each in gap.servers if each != server_name]
+            place = Place(room_id, gap.version, [server_name, *others])
+            try:
+                if await self._fetch(gap, place):
+                    return True
+            except Incomplete as problem:
+                _log.info("history cannot be judged", server=server_name, reason=str(problem))
+            except KeyError:
+                # Of what this server has of the room something is missing, which no fetched event may trip over.
+                _log.exception("a room's events are not complete", room=room_id)
+        self._refused.put(room_id, self.clock.monotonic_ms() + RETRY_MS)
+        return False
+
+    async def _fetch(self, gap: Gap, place: Place) -> int:
+        """Fetch from the first of the servers, and store; how many events. Errors: Incomplete."""
+        given = await self.source.backfill(place.servers[0], gap.room_id, gap.event_ids, LIMIT)
+        if not given:
+            return 0
+        checked = await self.missing.checks.check(given[:LIMIT], gap.version)
+        bag = {
+            each.event.event_id: each
+            for each in checked
+            if isinstance(each, CheckedPdu) and each.event.room_id == gap.room_id
+        }
+        wanted: dict[EventID, CheckedPdu] = {}
+        for event_id in gap.event_ids:
+            if event_id in bag and event_id not in wanted:
+                wanted |= connected(bag, event_id)
+        pdus = parents_first(wanted)
+        if not pdus:
+            return 0
+        assumed = await self._states_at_the_edge(place, pdus)
+        await self._fetch_cited(place, pdus)
+        return await self.database.write(prepend, gap.room_id, pdus, assumed)
+
+    async def _states_at_the_edge(self, place: Place, pdus: Sequence[CheckedPdu]) -> dict[EventID, int]:
+        """The roots of the states after those parents that remain missing. Errors: Incomplete."""
+        parents = {prev for pdu in pdus for prev in pdu.event.prev_events}
+        parents -= {pdu.event.event_id for pdu in pdus}
+        edges = parents - await self.database.read(placed_among, parents)
+        if len(edges) > MOST_EDGES:
+            raise Incomplete(f"too many parents, {len(edges)}, are missing")
+        return {event_id: await self.missing.state_after(place, event_id) for event_id in sorted(edges)}
+
+    async def _fetch_cited(self, place: Place, pdus: Sequence[CheckedPdu]) -> None:
+        """Fetch the auth chains of events that cite what is neither here nor among them."""
+        own = {pdu.event.event_id for pdu in pdus}
+        cited = {event_id for pdu in pdus for event_id in pdu.event.auth_events} - own
+        lacking = cited - await self.database.read(known_among, cited)
+        # Those of the newest hold, as a rule, those of the others.
+        for pdu in [each for each in reversed(pdus) if lacking.intersection(each.event.auth_events)][
+            :MOST_EDGES
+        ]:
+            if lacking.intersection(pdu.event.auth_events):
+                await self.missing.auth_chain(place, pdu.event.event_id)
+                lacking -= await self.database.read(known_among, lacking)
+
+
+def read_gap(tx: ReadTransaction, room_id: RoomID, server_name: ServerName) -> Gap | None:
+    """What precedes the history of a room; `None` if that is all there is, or nobody can be asked.
+
+    `server_name` is this server's own.
+    """
+    room = rooms.of(tx, room_id)
+    if room is None or not room.is_held:
+        return None
+    found = history_gaps.missing_parents(tx, room.room_nid)
+    servers = room_servers.of_room(tx, room.room_nid) if found else {}
+    if server_name not in servers or len(servers) == 1:
+        return None
+    depth = found[0].child_depth + NEARBY
+    starts = dict.fromkeys(each.event_id for each in found if each.child_depth <= depth)
+    # The servers with the most members are the likeliest to have been there for long; the room's own more so.
+    home = server_of(room_id)
+    best = sorted(
+        (each for each in servers if each != server_name),
+        key=lambda each: (each != home, -servers[each], each),
+    )
+    return Gap(
+        room_id, get_room_version(room.version), tuple(starts)[:MOST_STARTS], tuple(best[:MOST_SERVERS])
+    )
+
+
+def has_gap(tx: ReadTransaction, room_nid: int) -> bool:
+    """Whether something precedes the history that this server has of the room."""
+    return bool(history_gaps.missing_parents(tx, room_nid))
+
+
+def precedes_history(tx: ReadTransaction, room_nid: int, ts: int) -> bool:
+    """Whether a time lies before the history that this server has of the room, and there is more of it."""
+    first = first_position(tx, room_nid) if has_gap(tx, room_nid) else None
+    if first is None:
+        return False
+    earliest = events.page(tx, room_nid, after=first - 1, newest=2**62, most=1, order="oldest first")
+    return not earliest or ts < earliest[0].origin_server_ts
+
+
+def first_position(tx: ReadTransaction, room_nid: int) -> int | None:
+    """The position at which the history that this server has of the room begins; `None` if there is none."""
+    return history_gaps.first_position(tx, room_nid)

@@ -1,0 +1,17 @@
+"""A server that is alone: there is no history but its own."""
+
+from homeserver.core.identifiers import RoomID
+
+
+class NoOlderHistory:
+    """Nobody can be asked."""
+
+    async def extend(self, room_id: RoomID) -> bool:
+        """Nothing has been fetched."""
+        del room_id
+        return False
+
+    async def reach(self, room_id: RoomID, ts: int, *, forwards: bool) -> bool:
+        """Nothing has been reached."""
+        del room_id, ts, forwards
+        return False
