@@ -53,7 +53,11 @@ def synchronous(function: Callable[..., Any]) -> Callable[..., Any]:
             steps = function(*args, **kwargs)
 
             async def step() -> Any:
-                return await anext(steps, None)
+                # Not `anext` with a default: where that really has to wait, Python 3.11 stumbles.
+                try:
+                    return await anext(steps)
+                except StopAsyncIteration:
+                    return None
 
             yield run(step())
             run(step())
