@@ -1,6 +1,6 @@
 """The events of one room as state resolution asks for them."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import attrs
 
@@ -11,6 +11,7 @@ from homeserver.core.state_resolution import AuthLink
 from homeserver.database.transactions import ReadTransaction
 from homeserver.storage import auth_edges, events
 from homeserver.storage.auth_edges import Place
+from homeserver.storage.events import Placed
 
 
 @attrs.frozen(slots=True)
@@ -32,6 +33,10 @@ class EventGraph:
     version: RoomVersion
     own: Mapping[EventID, OwnEvent] = attrs.field(factory=dict)
     _places: dict[EventID, Place] = attrs.field(factory=dict)
+
+    def learn(self, placed: Iterable[Placed]) -> None:
+        """These have been read."""
+        self._places.update((each.event_id, Place(each.event_nid, each.generation or 0)) for each in placed)
 
     def places(self, event_ids: Collection[EventID]) -> dict[EventID, Place]:
         """Where those of the events stand that are known."""

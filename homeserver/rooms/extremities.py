@@ -7,7 +7,7 @@ from homeserver.core.event import Event
 from homeserver.core.identifiers import EventID
 from homeserver.core.room_versions import RoomVersion
 from homeserver.database.transactions import ReadTransaction
-from homeserver.storage import backward_extremities, events
+from homeserver.storage import events
 from homeserver.storage.events import Placed
 
 UNSEEN: Final = (events.REJECTED, events.SOFT_FAILED)
@@ -34,11 +34,6 @@ def superseded_by(
         found |= above
         level = [each for each in events.placed(tx, above).values() if each.status in UNSEEN]
     return frozenset(found)
-
-
-def is_behind(tx: ReadTransaction, room_nid: int, event_id: EventID) -> bool:
-    """Whether an event that this server lacked is a parent of an accepted one."""
-    return any(status not in UNSEEN for status in backward_extremities.children(tx, room_nid, event_id))
 
 
 def advanced(

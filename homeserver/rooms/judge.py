@@ -140,9 +140,11 @@ def judge(
     lacking = _lacking(event, placed, own, assumed or {})
     if lacking.auth_events:
         return lacking
-    refusal = _refusal_by_citations(view, pdu)
+    view.graph.learn(placed.values())
+    cited = _cited(view, event)
+    refusal = _refusal_by_citations(view, pdu, cited)
     if not lacking.prev_events:
-        return _placed(view, pdu, placed, assumed or {}, refusal)
+        return _placed(view, pdu, placed, assumed or {}, cited, refusal)
     return lacking if refusal is None else Judgement(Verdict(events.REJECTED, refusal))
 
 
@@ -173,17 +175,27 @@ def _lacking(
     return Lacking(frozenset(prev_events), frozenset(auth_events))
 
 
-def _refusal_by_citations(view: RoomView, pdu: CheckedPdu) -> str | None:
+def _cited(view: RoomView, event: Event) -> dict[EventID, Event]:
+    """The events that it cites, all of which are there, and the create event if citing it is implied."""
+    found = view.graph.fetch(event.auth_events)
+    if event.room_version.room_id_is_create_hash:
+        found |= {create.event_id: create for create in view.events_in(State(view.root), [CREATE]).values()}
+    return found
+
+
+def _refusal_by_citations(view: RoomView, pdu: CheckedPdu, cited: Mapping[EventID, Event]) -> str | None:
     """The rule by which the events that it cites do not allow the event, if there is one."""
+    event = pdu.event
     create = view.events_in(State(view.root), [CREATE]).get(CREATE)
-    cited = list(view.graph.fetch(pdu.event.auth_events).values())
     if create is None:
         return "The room has a create event"
+    named = [cited[event_id] for event_id in dict.fromkeys(event.auth_events)]
     try:
-        check_auth_events(pdu.event, cited, create, signed_by=pdu.signed_by)
+        check_auth_events(event, named, create, signed_by=pdu.signed_by)
     except NotAllowed as refusal:
         return refusal.rule
-    return _refusal(pdu.event, auth_state(cited, create), None)
+    found = auth_state(named, create)
+    return _refusal(event, found, levels_of(view.tx, found.get(POWER_LEVELS), found[CREATE]))
 
 
 def _placed(
@@ -191,6 +203,7 @@ def _placed(
     pdu: CheckedPdu,
     placed: Mapping[EventID, Placed],
     assumed: Mapping[EventID, int],
+    cited: Mapping[EventID, Event],
     refusal: str | None,
 ) -> Judgement:
     """Judge an event all of whose parents are there; `refusal` is what its auth events say against it."""
@@ -209,7 +222,9 @@ def _placed(
     verdict = None if refusal is None else Verdict(events.REJECTED, refusal)
     if verdict is None and any(parent.room_nid != view.room.room_nid for parent in parents.values()):
         verdict = Verdict(events.REJECTED, "prev_events are of the same room")
-    if verdict is None and (rule := _refusal(event, state_before, levels)) is not None:
+    # Nearly always an event cites just what the state before it has: then it has been checked against that.
+    is_checked = {found.event_id for found in state_before.values()} == cited.keys()
+    if verdict is None and not is_checked and (rule := _refusal(event, state_before, levels)) is not None:
         verdict = Verdict(events.REJECTED, rule)
     if verdict is None and not before.is_root(view.root):
         # Across a gap, what this server takes for the current state may be old; what is told of the state after the
@@ -219,13 +234,16 @@ def _placed(
         if (rule := _refusal(event, current, None)) is not None:
             verdict = Verdict(events.SOFT_FAILED, rule)
     known = placed.get(event.event_id)
+    superseded = frozenset[EventID]()
+    if verdict is None:
+        superseded = superseded_by(view.tx, event, parents, view.version)
     return Judgement(
         verdict or Verdict(events.ACCEPTED),
         before,
         frozenset(roots),
         levels,
         Arrived(
-            superseded_by(view.tx, event, parents, view.version),
+            superseded,
             [each for each in event.prev_events if each in assumed],
             is_stored=known is not None,
         ),

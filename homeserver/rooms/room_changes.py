@@ -22,7 +22,7 @@ from homeserver.database.transactions import WriteTransaction
 from homeserver.rooms import redactions, state_at
 from homeserver.rooms.event_graph import EventGraph, OwnEvent
 from homeserver.rooms.event_rows import row_of
-from homeserver.rooms.extremities import UNSEEN, advanced, is_behind
+from homeserver.rooms.extremities import UNSEEN, advanced
 from homeserver.rooms.member_counts import MEMBER, Difference, MemberCounts
 from homeserver.rooms.notify import notifications_of
 from homeserver.storage import (
@@ -53,8 +53,8 @@ _PLACING = (
 class Arrived:
     """What is to be said of an event that another server sent.
 
-    `superseded` are the events that are no extremities after it, `missing` those of its parents that this server
-    lacks; with `is_stored` it is known as an outlier, and now gets its place.
+    `superseded` are the events that are no extremities after it, if it is accepted; `missing` are those of its parents
+    that this server lacks; with `is_stored` it is known as an outlier, and now gets its place.
     """
 
     superseded: frozenset[EventID]
@@ -138,8 +138,12 @@ class RoomChanges:
         if event.state_key is not None:
             self._change_state(new, row)
         self._note_own(new, row)
+        children: list[int] = []
+        if new.arrived is not None:
+            # Those that have named it as a parent before it came.
+            children = backward_extremities.children(self.tx, self.room.room_nid, event.event_id)
         if not new.is_unseen:
-            self._advance(new)
+            self._advance(new, children)
         difference = self._difference(before, new)
         publication = _Publication(events.INSERT, row, [], [room_topic(event.room_id)])
         self._follow(difference, publication)
@@ -149,7 +153,7 @@ class RoomChanges:
             publication.topics.append(OUTBOX)
         if event.redacts is not None and not new.is_unseen:
             self._redact(new, event.redacts, row)
-        shown = self._settle(new, row) if new.arrived is not None else []
+        shown = self._settle(new, new.arrived, children, row) if new.arrived is not None else []
         if row["status"] == events.ACCEPTED:
             row["thread_id"] = thread_of(event.content, self._relation_of)
             self._notify(new, publication)
@@ -206,13 +210,13 @@ class RoomChanges:
         )
         self._own_by_nid[new.event_nid] = event
 
-    def _advance(self, new: NewEvent) -> None:
+    def _advance(self, new: NewEvent, children: Collection[int]) -> None:
         """Move the extremities, and the current state with them."""
-        event, behind = new.event, False
+        event = new.event
         superseded: Collection[EventID] = event.prev_events
         if new.arrived is not None:
             superseded = new.arrived.superseded
-            behind = is_behind(self.tx, self.room.room_nid, event.event_id)
+        behind = any(status not in UNSEEN for status in children)
         self.extremities = advanced(self.extremities, event, superseded, is_behind=behind)
         self.root = self.root_after([event_id for event_id, _ in self.extremities])
 
@@ -271,12 +275,15 @@ class RoomChanges:
         elif stored is not None and stored.redacted_by is None:
             redactions.apply(tx, target, stored.event_nid, new.event.event_id)
 
-    def _settle(self, new: NewEvent, row: dict[str, object]) -> list[tuple[EventID, _Publication]]:
+    def _settle(
+        self, new: NewEvent, arrived: Arrived, children: Collection[int], row: dict[str, object]
+    ) -> list[tuple[EventID, _Publication]]:
         """Let what waited for the event take effect; gives the redactions that are shown now."""
         room_nid, event = self.room.room_nid, new.event
-        backward_extremities.remove(self.tx, room_nid, event.event_id)
-        if new.arrived is not None and new.arrived.missing:
-            backward_extremities.add(self.tx, room_nid, new.event_nid, new.arrived.missing)
+        if children:
+            backward_extremities.remove(self.tx, room_nid, event.event_id)
+        if arrived.missing:
+            backward_extremities.add(self.tx, room_nid, new.event_nid, arrived.missing)
         if new.status == events.REJECTED:
             return []
         waiting = redactions.waiting_for(self.tx, room_nid, event, self.version)

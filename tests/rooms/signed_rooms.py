@@ -62,7 +62,7 @@ class SignedRoom:
     @classmethod
     def new(cls, version: str = "10", *, creator: UserID = ALICE, **create: Any) -> "SignedRoom":
         """A room in which its creator is joined and which everybody may join."""
-        room = cls(ROOM_VERSIONS[version])
+        room = cls(ROOM_VERSIONS[version], RoomID(f"!room:{creator.partition(':')[2]}"))
         content = {"room_version": version, **create}
         if not room.version.implicit_room_creator:
             content["creator"] = creator
