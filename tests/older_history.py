@@ -1,15 +1,16 @@
 """A server that is alone: there is no history but its own."""
 
 from homeserver.core.identifiers import RoomID
+from homeserver.services.backfill import Progress
 
 
 class NoOlderHistory:
     """Nobody can be asked."""
 
-    async def extend(self, room_id: RoomID) -> bool:
+    async def extend(self, room_id: RoomID) -> Progress:
         """Nothing has been fetched."""
         del room_id
-        return False
+        return Progress.NONE
 
     async def reach(self, room_id: RoomID, ts: int, *, forwards: bool) -> bool:
         """Nothing has been reached."""

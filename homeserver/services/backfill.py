@@ -3,6 +3,7 @@
 Spec: server-server API, "Backfilling and retrieving missing events".
 """
 
+import enum
 from collections.abc import Collection, Sequence
 from typing import Final, Protocol
 
@@ -45,7 +46,7 @@ MOST_EDGES: Final = 10
 """Missing parents of what was fetched, after each of which the state has to be asked for."""
 
 MOST_SERVERS: Final = 4
-PATIENCE_S: Final = 8.0
+PATIENCE_S: Final = 5.0
 """How long a reader waits; the work goes on beyond, for the next one."""
 
 MOST_ROUNDS: Final = 10
@@ -56,6 +57,19 @@ RETRY_MS: Final = 30_000
 """How long nobody is asked again about a room after all have failed."""
 
 _log = structlog.get_logger(__name__)
+
+
+class Progress(enum.Enum):
+    """What has come of fetching history."""
+
+    MORE = enum.auto()
+    """There is more of it here now."""
+
+    NONE = enum.auto()
+    """There is no more, or it cannot be had now."""
+
+    UNDERWAY = enum.auto()
+    """It takes longer than a reader waits."""
 
 
 class HistorySource(Protocol):
@@ -97,19 +111,16 @@ class Backfill:
     _running: SharedWork[RoomID, bool] = attrs.field(factory=SharedWork, init=False)
     _refused: Cache[RoomID, int] = attrs.field(factory=lambda: Cache(5_000), init=False)
 
-    async def extend(self, room_id: RoomID) -> bool:
-        """Fetch some of the history before that which is here; whether there is more of it here now.
-
-        Waits some seconds at most.
-        """
+    async def extend(self, room_id: RoomID) -> Progress:
+        """Fetch some of the history before that which is here. Waits some seconds at most."""
         refused_until_ms = self._refused.get(room_id)
         if refused_until_ms is not None and self.clock.monotonic_ms() < refused_until_ms:
-            return False
+            return Progress.NONE
         waiting = self._running.get(room_id, lambda: self._extend(room_id))
         try:
-            return await waiting.addTimeout(PATIENCE_S, self.reactor)
+            return Progress.MORE if await waiting.addTimeout(PATIENCE_S, self.reactor) else Progress.NONE
         except OutOfPatience:
-            return False
+            return Progress.UNDERWAY
 
     async def reach(self, room_id: RoomID, ts: int, *, forwards: bool) -> bool:
         """Fetch history down to the event that others know at `ts`, or nearest to it in that direction.
@@ -121,7 +132,7 @@ class Backfill:
         if event_id is None:
             return False
         for _ in range(MOST_ROUNDS):
-            if self.clock.monotonic_ms() > until_ms or not await self.extend(room_id):
+            if self.clock.monotonic_ms() > until_ms or await self.extend(room_id) is not Progress.MORE:
                 break
             if await self.database.read(placed_among, [event_id]):
                 return True

@@ -12,6 +12,7 @@ from homeserver.core.splice import array, object_of
 from homeserver.database.database import Database
 from homeserver.database.transactions import ReadTransaction
 from homeserver.runtime.clock import Clock
+from homeserver.services.backfill import Progress
 from homeserver.services.client_events import View, render, render_one
 from homeserver.services.history_access import NEWEST, Access, Standing, access_to, seen
 from homeserver.services.sync.timeline import BEGINNING, wanted
@@ -68,7 +69,7 @@ class EventContexts:
         matcher = matcher_of(filter)
         request = ContextRequest(room_id, event_id, limit_of(limit, matcher), matcher)
         answer = await self._read(requester, request)
-        if answer.ends_early and await self.older.extend(room_id):
+        if answer.ends_early and await self.older.extend(room_id) is Progress.MORE:
             answer = await self._read(requester, request)
         return answer.body
 

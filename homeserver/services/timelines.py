@@ -12,7 +12,7 @@ from homeserver.core.splice import array, object_of
 from homeserver.database.database import Database
 from homeserver.database.transactions import ReadTransaction
 from homeserver.runtime.clock import Clock
-from homeserver.services.backfill import first_position, has_gap
+from homeserver.services.backfill import Progress, first_position, has_gap
 from homeserver.services.client_events import View, render
 from homeserver.services.history_access import NEWEST, Access, enter, newest_readable, seen
 from homeserver.services.sync.timeline import BEGINNING, wanted
@@ -55,7 +55,10 @@ class Page:
 
 @attrs.frozen(slots=True)
 class PageRequest:
-    """A page that a client asks for; `start` and `stop` are the positions of its tokens."""
+    """A page that a client asks for; `start` and `stop` are the positions of its tokens.
+
+    `may_grow`: history is being fetched, so the client is to ask again even if nothing is here yet.
+    """
 
     room_id: RoomID
     direction: Direction
@@ -63,6 +66,7 @@ class PageRequest:
     stop: int | None
     limit: int
     matcher: RoomEventMatcher
+    may_grow: bool = False
 
 
 @attrs.frozen(slots=True)
@@ -76,8 +80,8 @@ class Answer:
 class OlderHistory(Protocol):
     """Fetches what precedes the history that is here."""
 
-    async def extend(self, room_id: RoomID) -> bool:
-        """Fetch some of it; whether there is more here now."""
+    async def extend(self, room_id: RoomID) -> Progress:
+        """Fetch some of it."""
         ...
 
 
@@ -110,8 +114,14 @@ class Timelines:
         request = PageRequest(room_id, direction, start, stop, limit_of(limit, matcher), matcher)
         for _ in range(MOST_BACKFILLS):
             answer = await self._read(requester, request)
-            if not answer.ends_early or not await self.older.extend(room_id):
+            if not answer.ends_early:
                 return answer.body
+            progress = await self.older.extend(room_id)
+            if progress is Progress.NONE:
+                return answer.body
+            if progress is Progress.UNDERWAY:
+                request = attrs.evolve(request, may_grow=True)
+                break
         return (await self._read(requester, request)).body
 
     async def _read(self, requester: Requester, request: PageRequest) -> Answer:
@@ -153,7 +163,7 @@ def read_messages(
     ends_early = backwards and is_cut_short(tx, access, page, request.limit, request.stop)
     view = View(access.room_id, access.version, user_id, device_id, now_ts, with_room_id=True)
     body = {"start": _token(start), "chunk": array(render(tx, view, page.events))}
-    if not page.is_exhausted or (ends_early and page.events):
+    if not page.is_exhausted or (ends_early and (page.events or request.may_grow)):
         # There may be more another time, though not for ever: an empty page that ends early is the last.
         body["end"] = _token(page.reached)
     elif page.events and request.stop is not None:
