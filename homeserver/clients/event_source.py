@@ -45,13 +45,14 @@ class FederationEventSource:
         earliest: Collection[EventID],
         latest: Collection[EventID],
         limit: int,
+        min_depth: int,
     ) -> list[JsonObject] | None:
-        """Events between `earliest` and `latest`, up to `limit` of them."""
+        """Events between `earliest` and `latest`, up to `limit` of them, none less deep than `min_depth`."""
         body: JsonObject = {
             "earliest_events": list(earliest),
             "latest_events": list(latest),
             "limit": limit,
-            "min_depth": 0,
+            "min_depth": min_depth,
         }
         try:
             answer = await self.client.post(

@@ -23,8 +23,9 @@ class EventSource(Protocol):
         earliest: Collection[EventID],
         latest: Collection[EventID],
         limit: int,
+        min_depth: int,
     ) -> list[JsonObject] | None:
-        """Events between `earliest` and `latest`, up to `limit` of them."""
+        """Events between `earliest` and `latest`, up to `limit` of them, none less deep than `min_depth`."""
         ...
 
     async def state_ids(self, server_name: ServerName, room_id: RoomID, event_id: EventID) -> StateIds | None:

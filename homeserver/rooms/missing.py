@@ -65,6 +65,17 @@ class Place:
     servers: Sequence[ServerName]
 
 
+@attrs.frozen(slots=True)
+class Having:
+    """What this server has of a room: its extremities, and nothing of what happened above `min_depth`.
+
+    That is where the server entered the room. What precedes it is history, which is fetched when somebody reads it.
+    """
+
+    extremities: tuple[EventID, ...]
+    min_depth: int
+
+
 @attrs.frozen(eq=False)
 class MissingEvents:
     """Fetches what is missing."""
@@ -80,18 +91,17 @@ class MissingEvents:
         self,
         place: Place,
         pdu: CheckedPdu,
-        extremities: Collection[EventID],
+        has: Having,
         is_over: Callable[[], bool],
     ) -> list[CheckedPdu]:
         """Those of an event's ancestors that this server lacks, as far as they can be had; parents first.
 
-        Only what the event leads to by its parents, and theirs, is given. `extremities` is what this server has;
-        once `is_over`, no more is asked for.
+        Only what the event leads to by its parents, and theirs, is given. Once `is_over`, no more is asked for.
         """
         bag: dict[EventID, CheckedPdu] = {pdu.event.event_id: pdu}
         latest = [pdu.event.event_id]
         for _ in range(ROUNDS):
-            new = await self._before(place, latest, extremities)
+            new = await self._before(place, latest, has)
             before = len(bag)
             bag |= {each.event.event_id: each for each in new if each.event.event_id not in bag}
             bag = connected(bag, pdu.event.event_id)
@@ -103,14 +113,17 @@ class MissingEvents:
         del bag[pdu.event.event_id]
         return parents_first(bag)
 
-    async def _before(
-        self, place: Place, latest: Collection[EventID], extremities: Collection[EventID]
-    ) -> list[CheckedPdu]:
+    async def _before(self, place: Place, latest: Collection[EventID], has: Having) -> list[CheckedPdu]:
         """Some of the ancestors of these events."""
         given = await self._ask(
             place,
             lambda server: self.source.missing_events(
-                server, place.room_id, earliest=extremities, latest=latest, limit=AT_ONCE
+                server,
+                place.room_id,
+                earliest=has.extremities,
+                latest=latest,
+                limit=AT_ONCE,
+                min_depth=has.min_depth,
             ),
         )
         return await self._check(place, (given or [])[:AT_ONCE])

@@ -16,7 +16,7 @@ from homeserver.core.room_versions import get_room_version
 from homeserver.database.database import Database
 from homeserver.database.transactions import ReadTransaction, WriteTransaction
 from homeserver.rooms.judge import Judgement, Lacking, RoomView, Verdict, judge
-from homeserver.rooms.missing import Incomplete, MissingEvents, Place
+from homeserver.rooms.missing import Having, Incomplete, MissingEvents, Place
 from homeserver.rooms.pdu_checks import CheckedPdu
 from homeserver.rooms.persist import look_ahead, persist
 from homeserver.rooms.room_changes import RoomChanges
@@ -52,7 +52,7 @@ class _Room:
     """What is asked about a room before anything is fetched for it."""
 
     place: Place
-    extremities: tuple[EventID, ...]
+    has: Having
 
 
 @attrs.define(slots=True)
@@ -100,11 +100,11 @@ class Receiver:
         if isinstance(found, Verdict):
             return found
         room = await self.database.read(read_room, room_id, origin, self.server_name)
-        if found.prev_events:
+        if found.prev_events and pdu.event.depth > room.has.min_depth:
             ancestors = await self.missing.ancestors(
                 room.place,
                 pdu,
-                room.extremities,
+                room.has,
                 lambda: self.clock.monotonic_ms() >= patience.deadline_ms,
             )
             for ancestor in ancestors:
@@ -167,7 +167,8 @@ def read_room(tx: ReadTransaction, room_id: RoomID, origin: ServerName, own: Ser
     others = sorted((each for each in members if each not in (origin, own)), key=lambda each: -members[each])
     servers = [origin, *others][:MOST_SERVERS] if origin != own else others[:MOST_SERVERS]
     place = Place(room_id, get_room_version(room.version), servers)
-    return _Room(place, tuple(event_id for event_id, _ in room.extremities))
+    extremities = tuple(event_id for event_id, _ in room.extremities)
+    return _Room(place, Having(extremities, events.first_depth(tx, room.room_nid)))
 
 
 def prepare(

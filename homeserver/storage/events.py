@@ -100,6 +100,12 @@ PLACED = statement(
 BY_IDS = statement(select(*_COLUMNS).where(in_list(_e.event_id, "event_ids")))
 BY_NIDS = statement(select(*_COLUMNS).where(in_list(_e.event_nid, "event_nids")))
 IDS = statement(select(_e.event_nid, _e.event_id).where(in_list(_e.event_nid, "event_nids")))
+FIRST_DEPTH = statement(
+    select(_e.depth)
+    .where(_e.room_nid == bindparam("room_nid"), _e.position > 0)
+    .order_by(_e.position)
+    .limit(1)
+)
 KEYS = statement(
     select(_e.event_nid, _e.type, _e.state_key).where(
         in_list(_e.event_nid, "event_nids"), _e.state_key.is_not(None)
@@ -268,6 +274,12 @@ def ids_of(tx: ReadTransaction, event_nids: Collection[int]) -> dict[int, EventI
 def is_redacted(tx: ReadTransaction, event_nid: int) -> bool:
     """Whether the event has been redacted."""
     return tx.value(REDACTED_BY, event_nid=event_nid) is not None
+
+
+def first_depth(tx: ReadTransaction, room_nid: int) -> int:
+    """The depth of the first event that came to this server as it happened; 0 if there is none."""
+    depth: int | None = tx.value(FIRST_DEPTH, room_nid=room_nid)
+    return depth or 0
 
 
 def keys_of(tx: ReadTransaction, event_nids: Collection[int]) -> dict[int, StateKey]:

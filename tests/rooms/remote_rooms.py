@@ -39,6 +39,7 @@ class Remote:
         earliest: Collection[EventID],
         latest: Collection[EventID],
         limit: int,
+        min_depth: int,
     ) -> list[JsonObject] | None:
         self.asked.append(("missing_events", server_name))
         if "missing_events" in self.silent:
@@ -47,6 +48,7 @@ class Remote:
         level = [prev for each in latest for prev in self.room.events[each].prev_events]
         while level and len(found) < limit:
             level = [each for each in level if each not in earliest and each not in self.lost]
+            level = [each for each in level if self.room.events[each].depth >= min_depth]
             found |= {each: self.room.events[each] for each in level}
             level = [prev for each in level for prev in self.room.events[each].prev_events]
         return [self.room.pdu(event) for event in list(found.values())[:limit]]

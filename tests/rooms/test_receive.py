@@ -6,9 +6,10 @@ import pytest
 
 from homeserver.core.errors import NotFound
 from homeserver.core.event import Event
-from homeserver.core.identifiers import RoomID, ServerName
+from homeserver.core.identifiers import EventID, RoomID, ServerName
 from homeserver.core.json import JsonObject
 from homeserver.database.database import Database
+from homeserver.database.transactions import WriteTransaction
 from homeserver.rooms.judge import Verdict
 from homeserver.rooms.missing import Incomplete
 from homeserver.rooms.receive import Receiver
@@ -187,6 +188,49 @@ async def test_parents_without_end_are_given_up(database: Database, clock: Movab
     assert remote.count("state_ids") == 1
     found = await database.read(held, room)
     assert len(found.statuses) < 600
+
+
+async def test_history_from_before_this_server_came_is_not_fetched(
+    database: Database, clock: MovableClock
+) -> None:
+    """An event beside the join of this server has parents that precede it: their state is enough."""
+    room = SignedRoom.new("10")
+    for number in range(30):
+        room.say(ALICE, str(number))
+    base = room.last
+    joined = room.join(BOB)
+    first, *_ = room.events.values()
+    us = ServerName("b.example")
+    # As if this server had been told the state by the one that let it in.
+    told = [event for event in room.events.values() if event.is_state and event != joined]
+    await database.write(enter, room, [*told, joined], us=us)
+    await database.write(forget_timeline, [event.event_id for event in told], joined)
+    beside = room.say(ALICE, "beside the join", prev=[base])
+    remote = Remote(room)
+    receiving = receiver(database, clock, remote, us=us)
+    (pdu,) = await room.checked(beside)
+    assert (await receiving.receive(room.room_id, pdu, origin=ServerName("a.example"))).is_accepted
+    assert remote.count("state_ids") == 1
+    found = await database.read(held, room)
+    assert base.event_id not in {each for each, status in found.statuses.items() if status == events.ACCEPTED}
+    assert len(found.statuses) == len(told) + 3
+    assert first.event_id in found.statuses
+    assert found.befores[beside.event_id] == room.before(beside.prev_events)
+    assert found.extremities == {joined.event_id, beside.event_id}
+
+
+def forget_timeline(tx: WriteTransaction, event_ids: list[EventID], joined: Event) -> None:
+    """Have events known only as parts of the state, and the last one the only extremity."""
+    room = rooms.of(tx, joined.room_id)
+    assert room is not None
+    only = rooms.extremities_json([(joined.event_id, joined.depth)])
+    rooms.set_extremities(tx, room.room_nid, only)
+    for event_id in event_ids:
+        stored = events.of(tx, event_id)
+        assert stored is not None
+        outlier = {name: getattr(stored, name) for name in ("generation", "thread_id", "replaces_nid")}
+        outlier |= {"position": None, "state_root": None, "root_after": None, "is_outbound": 0, "notify": 0}
+        tx.execute(events.PLACE, the_event=stored.event_nid, status=events.OUTLIER, **outlier)
 
 
 async def test_rejected_before_its_parents_are_known(database: Database, clock: MovableClock) -> None:
