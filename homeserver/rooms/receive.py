@@ -111,6 +111,11 @@ class Receiver:
                 await self._complete(room, ancestor, patience, is_outbound=False)
         return await self._complete(room, pdu, patience, is_outbound=is_outbound)
 
+    async def receive_at_once(self, room_id: RoomID, pdu: CheckedPdu) -> Verdict | None:
+        """As `receive`, with what this server holds already; None, and nothing is done, if that is not enough."""
+        found = await self._take(room_id, pdu, {}, is_outbound=False)
+        return found if isinstance(found, Verdict) else None
+
     async def _complete(
         self, room: _Room, pdu: CheckedPdu, patience: _Patience, *, is_outbound: bool
     ) -> Verdict:

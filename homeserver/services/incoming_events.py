@@ -1,7 +1,8 @@
 """Making staged PDUs part of their rooms: rooms beside each other, each in order, by whichever process comes first."""
 
+import enum
 import random
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Final
 
 import attrs
@@ -19,10 +20,12 @@ from homeserver.database.errors import StorageUnavailable
 from homeserver.database.transactions import ReadTransaction, WriteTransaction
 from homeserver.rooms.draft import Signer
 from homeserver.rooms.healing import heal
+from homeserver.rooms.judge import Verdict
 from homeserver.rooms.missing import Incomplete, parents_first
 from homeserver.rooms.pdu_checks import CheckedPdu
 from homeserver.rooms.receive import Receiver
 from homeserver.runtime.clock import Clock
+from homeserver.services.completions import Completion, Completions
 from homeserver.storage import incoming_pdus, rooms
 from homeserver.storage.incoming_pdus import IncomingPdu
 
@@ -37,6 +40,12 @@ LEASE_MS: Final = 600_000
 RENEW_MS: Final = 60_000
 
 BACKOFF: Final = Backoff(first_ms=5_000, cap_ms=3_600_000, factor=3.0)
+
+COMPLETION_MS: Final = 240_000
+"""If a process dies while it completes an event, that is begun anew after this time."""
+
+FULL_MS: Final = 10_000
+"""When to try again what could not be begun, because so much else of that server is being completed."""
 
 MOST_FAILURES: Final = 10
 """After so many, over some four hours, an event is given up."""
@@ -57,11 +66,28 @@ class _Outcome:
     """What became of the PDUs of one batch: numbers that are done with, and (failures, due) of others.
 
     `failed` are the events that cannot be completed now: what names them as parents has to wait with them.
+    `waiting` are those that are being completed, or stand on such: by number, the PDU and what it waits for.
     """
 
     done: list[int] = attrs.field(factory=list)
     put_off: dict[int, tuple[int, int]] = attrs.field(factory=dict)
     failed: dict[EventID, int] = attrs.field(factory=dict)
+    waiting: dict[int, tuple[IncomingPdu, Completion]] = attrs.field(factory=dict)
+
+    def put_off_waiting(self, now_ts: int) -> None:
+        """Those that still wait are not due for a while; what they wait for hastens them when it is over."""
+        for nid, (pdu, completion) in self.waiting.items():
+            if completion.is_over and pdu is not completion.pdu:
+                self.put_off[nid] = pdu.failures, now_ts
+            elif not completion.is_over:
+                self.put_off[nid] = pdu.failures, now_ts + COMPLETION_MS
+
+
+class _Fate(enum.Enum):
+    """What came of receiving an event, if it did not fail."""
+
+    DONE = "done"
+    LACKING = "lacking"
 
 
 @attrs.define(eq=False)
@@ -72,6 +98,7 @@ class IncomingEvents:
     clock: Clock
     signer: Signer
     receiver: Receiver
+    _completions: Completions = attrs.field(factory=Completions, init=False)
     _running: set[Deferred[None]] = attrs.field(factory=set, init=False)
     _closing: bool = attrs.field(default=False, init=False)
 
@@ -95,6 +122,7 @@ class IncomingEvents:
             done: Deferred[None] = Deferred()
             running.addBoth(_pass_on, done)
             await done
+        await self._completions.finish()
 
     def _ended(self, result: object, running: Deferred[None]) -> None:
         self._running.discard(running)
@@ -137,42 +165,90 @@ class IncomingEvents:
                 if self._closing:
                     break
                 await self._process_one(pdu, batch.version, outcome)
+            outcome.put_off_waiting(self.clock.now_ts())
             await self.database.write(conclude, outcome.done, outcome.put_off)
             after = max(pdu.pdu_nid for pdu in batch.pdus)
         await self.database.write(heal, room_id, self.signer, now_ts=self.clock.now_ts())
         await self.database.write(release, room_id)
 
     async def _process_one(self, pdu: IncomingPdu, version: RoomVersion, outcome: _Outcome) -> None:
-        """Receive one event, or put it off."""
+        """Receive one event, or put it off; one that lacks something is completed beside the others."""
         event = Event.from_pdu(decode_object(pdu.pdu), version, event_id=pdu.event_id)
+        if (completion := self._completions.waited_for_by(pdu, event.prev_events)) is not None:
+            if completion.pdu.event_id != pdu.event_id:
+                completion.waiting[pdu.pdu_nid] = pdu
+            outcome.waiting[pdu.pdu_nid] = pdu, completion
+            return
         waits_until = [outcome.failed[prev] for prev in event.prev_events if prev in outcome.failed]
         if waits_until:
             outcome.failed[event.event_id] = max(waits_until)
             outcome.put_off[pdu.pdu_nid] = pdu.failures, max(waits_until)
             return
+        checked = CheckedPdu(event, pdu.pdu, pdu.signed_by)
+        fate = await self._receive(pdu, self.receiver.receive_at_once(pdu.room_id, checked))
+        if fate is _Fate.DONE:
+            outcome.done.append(pdu.pdu_nid)
+        elif isinstance(fate, str):
+            self._fail(pdu, outcome, fate)
+        elif self._completions.is_full(pdu.room_id, pdu.origin):
+            due_ts = self.clock.now_ts() + FULL_MS
+            outcome.failed[pdu.event_id] = due_ts
+            outcome.put_off[pdu.pdu_nid] = pdu.failures, due_ts
+        else:
+            begun = self._completions.begin(
+                pdu, lambda each: Deferred.fromCoroutine(self._complete(each, checked))
+            )
+            outcome.waiting[pdu.pdu_nid] = pdu, begun
+
+    async def _complete(self, completion: Completion, checked: CheckedPdu) -> None:
+        """Receive an event, with what has to be fetched for it; then it is the turn of those that wait for it."""
+        pdu, outcome = completion.pdu, _Outcome()
+        due_ts = 0
         try:
-            checked = CheckedPdu(event, pdu.pdu, pdu.signed_by)
-            verdict = await self.receiver.receive(pdu.room_id, checked, origin=pdu.origin)
+            fate = await self._receive(pdu, self.receiver.receive(pdu.room_id, checked, origin=pdu.origin))
+            if isinstance(fate, str):
+                self._fail(pdu, outcome, fate)
+                _, due_ts = outcome.put_off.get(pdu.pdu_nid, (0, 0))
+            else:
+                outcome.done.append(pdu.pdu_nid)
+        except StorageUnavailable as error:
+            _log.warning("an incoming event has to wait", event_id=pdu.event_id, reason=str(error))
+        finally:
+            self._completions.end(completion)
+        due_ts = due_ts or self.clock.now_ts()
+        outcome.put_off |= {nid: (each.failures, due_ts) for nid, each in completion.waiting.items()}
+        try:
+            await self.database.write(conclude_one, pdu.room_id, outcome.done, outcome.put_off)
+        except StorageUnavailable as error:
+            # It is due again after a while, and is then found to be known.
+            _log.warning("an incoming event has to wait", event_id=pdu.event_id, reason=str(error))
+        self.wake()
+
+    async def _receive(self, pdu: IncomingPdu, receiving: Awaitable[Verdict | None]) -> _Fate | str:
+        """What comes of it: why, if it fails."""
+        try:
+            verdict = await receiving
         except StorageUnavailable:
             raise
         except NotFound:
             # This server has left the room meanwhile.
-            outcome.done.append(pdu.pdu_nid)
+            return _Fate.DONE
         except (Incomplete, MatrixError) as error:
-            self._fail(pdu, outcome, str(error))
+            return str(error)
         except Exception as error:  # noqa: BLE001 - logged with its traceback; a bug must not hold the room up
             _log.exception("an event could not be processed", event_id=pdu.event_id, room=pdu.room_id)
-            self._fail(pdu, outcome, repr(error))
-        else:
-            outcome.done.append(pdu.pdu_nid)
-            if verdict.reason is not None:
-                _log.info(
-                    "an event is not shown",
-                    event_id=pdu.event_id,
-                    room=pdu.room_id,
-                    origin=pdu.origin,
-                    reason=verdict.reason,
-                )
+            return repr(error)
+        if verdict is None:
+            return _Fate.LACKING
+        if verdict.reason is not None:
+            _log.info(
+                "an event is not shown",
+                event_id=pdu.event_id,
+                room=pdu.room_id,
+                origin=pdu.origin,
+                reason=verdict.reason,
+            )
+        return _Fate.DONE
 
     def _fail(self, pdu: IncomingPdu, outcome: _Outcome, reason: str) -> None:
         failures = pdu.failures + 1
@@ -216,6 +292,17 @@ def conclude(tx: WriteTransaction, done: Sequence[int], put_off: dict[int, tuple
     if done:
         incoming_pdus.remove(tx, done)
     incoming_pdus.put_off(tx, put_off)
+
+
+def conclude_one(
+    tx: WriteTransaction, room_id: RoomID, done: Sequence[int], put_off: dict[int, tuple[int, int]]
+) -> None:
+    """As `conclude`, beside the process that the room is leased to, if it is."""
+    # Who lets go of the room holds the same lock: what is due now is not overlooked.
+    rooms.lock(tx, room_id)
+    conclude(tx, done, put_off)
+    if put_off:
+        incoming_pdus.hasten(tx, room_id, due_ts=min(due_ts for _, due_ts in put_off.values()))
 
 
 def release(tx: WriteTransaction, room_id: RoomID) -> None:

@@ -149,6 +149,11 @@ def put_off(tx: WriteTransaction, put_off: Mapping[int, tuple[int, int]]) -> Non
         tx.execute(PUT_OFF, the_pdu=pdu_nid, the_failures=failures, the_due_ts=due_ts)
 
 
+def hasten(tx: WriteTransaction, room_id: RoomID, *, due_ts: int) -> None:
+    """PDUs of the room are due at that moment; its row in `rooms` must be locked."""
+    tx.execute(INSERT_ROOM, room_id=room_id, due_ts=due_ts, lease_until_ts=0)
+
+
 def claim(tx: WriteTransaction, *, now_ts: int, until_ts: int) -> RoomID | None:
     """A room that is due, `None` if there is none; no other process gets it before `until_ts`."""
     rows = tx.returning(CLAIM, now_ts=now_ts, until_ts=until_ts)

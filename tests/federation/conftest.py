@@ -67,3 +67,11 @@ async def peer(servers: Servers) -> AsyncIterator[Peer]:
     """A foreign server, which does what the test wants."""
     async with running_peer(servers.authority, servers.new_folder("peer")) as running:
         yield running
+
+
+@pytest.fixture
+async def numeric_peer(servers: Servers) -> AsyncIterator[Peer]:
+    """A foreign server whose name is an address."""
+    folder = servers.new_folder("numeric")
+    async with running_peer(servers.authority, folder, "numeric", "127.0.0.1") as running:
+        yield running

@@ -147,9 +147,9 @@ def mend(one: FederatedServer, other: FederatedServer) -> None:
     other.network.mend(one.port)
 
 
-def signing_key(name: str) -> SigningKey:
-    """A key, always the same for the same name."""
-    return SigningKey.generate(name, seed=hashlib.sha256(f"the key of {name}".encode()).digest())
+def signing_key(name: str, *, seed: str | None = None) -> SigningKey:
+    """The key `ed25519:<name>`, always the same for the same seed, which is the name unless another is given."""
+    return SigningKey.generate(name, seed=hashlib.sha256(f"the key of {seed or name}".encode()).digest())
 
 
 def free_port() -> int:

@@ -26,9 +26,10 @@ from twisted.web.http import Request as HttpRequest
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
 
+from homeserver.core.errors import MatrixError
 from homeserver.core.hashes import encode_base64
 from homeserver.core.identifiers import ServerName
-from homeserver.core.json import JsonObject
+from homeserver.core.json import JsonObject, canonical
 from homeserver.core.signing import SigningKey, sign_json
 from homeserver.http.tls import RenewableCertificate
 from homeserver.runtime.clock import SystemClock
@@ -332,10 +333,13 @@ def _unknown(_: Heard) -> Reply:
 
 
 def _decoded(data: bytes) -> object:
+    """What can be signed of a body; `None`, as if there was none, if that is nothing."""
     try:
-        return json.loads(data)
-    except ValueError:
+        decoded = json.loads(data)
+        canonical(decoded)
+    except (ValueError, RecursionError, MatrixError):
         return None
+    return decoded
 
 
 def federation(version: str, *parts: str) -> str:
@@ -344,14 +348,16 @@ def federation(version: str, *parts: str) -> str:
 
 
 @asynccontextmanager
-async def running_peer(authority: Authority, folder: Path, name: str = "peer") -> AsyncIterator[Peer]:
+async def running_peer(
+    authority: Authority, folder: Path, name: str = "peer", host: str = "localhost"
+) -> AsyncIterator[Peer]:
     """A peer on a free port of this machine, its files in `folder`, which at first says nothing but its keys."""
     certificate, private_key = authority.certify(folder)
     port = free_port()
     pool = HTTPConnectionPool(reactor, persistent=True)
     trusted = trustRootFromCertificates([Certificate.loadPEM(authority.file.read_bytes())])
     agent = Agent(reactor, BrowserLikePolicyForHTTPS(trustRoot=trusted), pool=pool)
-    peer = Peer(ServerName(f"localhost:{port}"), signing_key(name), port, authority, pool, agent=agent)
+    peer = Peer(ServerName(f"{host}:{port}"), signing_key(name), port, authority, pool, agent=agent)
     peer.answer("GET", "/_matrix/key/v2/server", lambda _: peer.server_keys())
     peer.answer("GET", "/_matrix/key/v2/server/", lambda _: peer.server_keys())
     site = _Site(_Root(peer._respond))

@@ -4,7 +4,7 @@ The peer's notion of state is simple: each event has the state of its `prev_even
 that fork a room make forks of which that is the truth.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import attrs
@@ -206,7 +206,7 @@ class PeerRoom:
             ("POST", "v1", ("get_missing_events", room), self._missing_events),
             ("GET", "v1", ("backfill", room), self._backfill),
         ):
-            self.peer.answer(method, federation(version) + "/".join(parts), said)
+            self.peer.answer(method, federation(version) + "/".join(parts), _if_known(said))
 
     def _make_join(self, heard: Heard) -> Reply:
         return self._template(heard.args["user_id"], "join")
@@ -254,10 +254,7 @@ class PeerRoom:
         return Reply({"pdu_ids": state, "auth_chain_ids": self.auth_chain(state)})
 
     def _event(self, heard: Heard) -> Reply:
-        pdu = self.events.get(EventID(heard.args["event_id"]))
-        if pdu is None:
-            return Reply({"errcode": "M_NOT_FOUND", "error": "The peer has no such event"}, 404)
-        return self._transaction([pdu])
+        return self._transaction([self.events[EventID(heard.args["event_id"])]])
 
     def _event_auth(self, heard: Heard) -> Reply:
         return Reply({"auth_chain": self.pdus(self.auth_chain([EventID(heard.args["event_id"])]))})
@@ -290,6 +287,18 @@ class PeerRoom:
     def _transaction(self, pdus: Sequence[Pdu]) -> Reply:
         now_ts = SystemClock().now_ts()
         return Reply({"origin": self.peer.server_name, "origin_server_ts": now_ts, "pdus": list(pdus)})
+
+
+def _if_known(said: Callable[[Heard], Reply]) -> Callable[[Heard], Reply]:
+    """The answer, or that there is no such event."""
+
+    def say(heard: Heard) -> Reply:
+        try:
+            return said(heard)
+        except KeyError as error:
+            return Reply({"errcode": "M_NOT_FOUND", "error": f"The peer knows no event {error}"}, 404)
+
+    return say
 
 
 async def join(peer: Peer, destination: str, room_id: str, localpart: str = "mallory") -> PeerRoom:

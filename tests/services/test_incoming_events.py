@@ -68,7 +68,7 @@ class Scene:
         """Let a new process do what is due."""
         worker = self.worker()
         await worker.work()
-        await until(lambda: not worker._running)
+        await until(lambda: not worker._running and not worker._completions._running)
 
     async def known(self) -> set[str]:
         return set((await self.database.read(held, self.room)).statuses)

@@ -6,7 +6,7 @@ import attrs
 import msgspec
 
 from homeserver.core.identifiers import ServerName
-from homeserver.core.json import JsonObject
+from homeserver.core.json import JsonObject, JsonValue
 from homeserver.http.endpoints import Auth, endpoint
 from homeserver.http.response import RawJson
 from homeserver.services.federation_inbox import MOST_EDUS, MOST_PDUS, FederationInbox
@@ -16,10 +16,13 @@ MOST_BYTES = 10 * 1024 * 1024
 
 
 class TransactionBody(msgspec.Struct):
-    """A transaction; who has sent it, the signature of the request tells."""
+    """A transaction; who has sent it, the signature of the request tells.
 
-    pdus: Annotated[list[JsonObject], msgspec.Meta(max_length=MOST_PDUS)]
-    edus: Annotated[list[JsonObject], msgspec.Meta(max_length=MOST_EDUS)] = []
+    What is no object in it is left out: it keeps nothing else from being taken.
+    """
+
+    pdus: Annotated[list[JsonValue], msgspec.Meta(max_length=MOST_PDUS)]
+    edus: Annotated[list[JsonValue], msgspec.Meta(max_length=MOST_EDUS)] = []
 
 
 @attrs.frozen
@@ -31,4 +34,8 @@ class Transactions:
     @endpoint("PUT", "/_matrix/federation/v1/send/{txn_id}", auth=Auth.SERVER, body_limit=MOST_BYTES)
     async def send_transaction(self, origin: ServerName, txn_id: str, body: TransactionBody) -> RawJson:
         """Take a transaction."""
-        return RawJson(await self.inbox.receive(origin, txn_id, body.pdus, body.edus))
+        return RawJson(await self.inbox.receive(origin, txn_id, _objects(body.pdus), _objects(body.edus)))
+
+
+def _objects(items: list[JsonValue]) -> list[JsonObject]:
+    return [item for item in items if isinstance(item, dict)]

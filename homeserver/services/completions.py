@@ -1,0 +1,88 @@
+"""Completing incoming events that lack something, beside the others of their rooms.
+
+What an event stands on is asked of other servers, which may take their time, or be silent on purpose: that must not
+keep the room's other events waiting. Only what stands on the event itself waits with it.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+import attrs
+from twisted.internet.defer import Deferred
+
+from homeserver.core.identifiers import EventID, RoomID, ServerName
+from homeserver.storage.incoming_pdus import IncomingPdu
+
+MOST_OF_SERVER: Final = 3
+"""Events that are completed at the same time in one room for one server: who sends bad ones delays their own."""
+
+MOST: Final = 100
+"""Events that are completed at the same time in all."""
+
+
+@attrs.define(eq=False, slots=True)
+class Completion:
+    """An event that is being completed; `waiting` are the incoming events that stand on it, by their numbers."""
+
+    pdu: IncomingPdu
+    waiting: dict[int, IncomingPdu] = attrs.field(factory=dict)
+    is_over: bool = False
+
+
+@attrs.define(eq=False)
+class Completions:
+    """The events that are being completed by this process."""
+
+    _of_room: dict[RoomID, dict[EventID, Completion]] = attrs.field(factory=dict, init=False)
+    _running: set[Deferred[None]] = attrs.field(factory=set, init=False)
+
+    def waited_for_by(self, pdu: IncomingPdu, prev_events: tuple[EventID, ...]) -> Completion | None:
+        """What the event has to wait for: that itself is being completed, or that one of its parents is."""
+        found = self._of_room.get(pdu.room_id, {})
+        for event_id in (pdu.event_id, *prev_events):
+            if event_id in found:
+                return found[event_id]
+        # Whoever waits may be waited for.
+        for completion in found.values():
+            if any(each.event_id in prev_events for each in completion.waiting.values()):
+                return completion
+        return None
+
+    def is_full(self, room_id: RoomID, origin: ServerName) -> bool:
+        """Whether no more may be begun for this server in this room."""
+        found = self._of_room.get(room_id, {}).values()
+        own = sum(completion.pdu.origin == origin for completion in found)
+        return own >= MOST_OF_SERVER or len(self._running) >= MOST
+
+    def begin(self, pdu: IncomingPdu, complete: Callable[[Completion], Deferred[None]]) -> Completion:
+        """Complete the event by a function that calls `end`, and does not fail."""
+        completion = Completion(pdu)
+        self._of_room.setdefault(pdu.room_id, {})[pdu.event_id] = completion
+        running = complete(completion)
+        self._running.add(running)
+        running.addBoth(self._ended, running)
+        return completion
+
+    async def finish(self) -> None:
+        """Wait for all."""
+        for running in list(self._running):
+            done: Deferred[None] = Deferred()
+            running.addBoth(_pass_on, done)
+            await done
+
+    def _ended(self, result: object, running: Deferred[None]) -> object:
+        self._running.discard(running)
+        return result
+
+    def end(self, completion: Completion) -> None:
+        """It is decided what becomes of the event, and of those that wait."""
+        completion.is_over = True
+        in_room = self._of_room[completion.pdu.room_id]
+        del in_room[completion.pdu.event_id]
+        if not in_room:
+            del self._of_room[completion.pdu.room_id]
+
+
+def _pass_on(result: object, done: Deferred[None]) -> object:
+    done.callback(None)
+    return result
