@@ -53,12 +53,20 @@ from homeserver.api.client.whoami import Whoami
 from homeserver.api.federation.backfill import Backfill
 from homeserver.api.federation.event_auth import EventAuth
 from homeserver.api.federation.events import Events
+from homeserver.api.federation.invites_v1 import InvitesV1
+from homeserver.api.federation.invites_v2 import InvitesV2
+from homeserver.api.federation.joins_v1 import JoinsV1
+from homeserver.api.federation.joins_v2 import JoinsV2
 from homeserver.api.federation.keys_query import KeysQuery
 from homeserver.api.federation.keys_server import KeysServer
+from homeserver.api.federation.knocks import Knocks
+from homeserver.api.federation.leaving_v1 import LeavingV1
+from homeserver.api.federation.leaving_v2 import LeavingV2
 from homeserver.api.federation.openid import Openid as FederationOpenid
 from homeserver.api.federation.public_rooms import PublicRoomDirectory
 from homeserver.api.federation.query import Query
 from homeserver.api.federation.space_hierarchy import SpaceHierarchy
+from homeserver.api.federation.third_party_invite import ThirdPartyInvite
 from homeserver.api.federation.transactions import Transactions
 from homeserver.api.federation.version import Version
 from homeserver.api.federation.wellknown import Wellknown as FederationWellknown
@@ -93,7 +101,7 @@ def _client(config: Config, services: Services) -> list[object]:
         DeviceManagement(services.devices, services.uia),
         Login(services.logins, services.sessions, config.server_name, config.public_base_url),
         Inviting(services.memberships),
-        Joining(services.memberships),
+        Joining(services.memberships, services.handshakes.third_party_invites),
         Kicking(services.memberships),
         Knocking(services.memberships),
         Leaving(services.memberships),
@@ -142,15 +150,24 @@ def _client(config: Config, services: Services) -> list[object]:
 
 
 def _federation(config: Config, services: Services) -> list[object]:
+    handshakes = services.handshakes
     return [
+        FederationWellknown(config.server_name, config.public_base_url),
+        InvitesV1(handshakes.invites),
+        InvitesV2(handshakes.invites),
+        JoinsV1(handshakes.joins),
+        JoinsV2(handshakes.joins),
         KeysQuery(services.trust.key_notary),
         KeysServer(services.trust.own_keys),
+        Knocks(handshakes.knocks),
+        LeavingV1(handshakes.leaves),
+        LeavingV2(handshakes.leaves),
+        ThirdPartyInvite(handshakes.third_party_invites),
         Version(),
         Backfill(services.federation_history),
         EventAuth(services.federation_events),
         Events(services.federation_events, services.federation_history),
         FederationOpenid(services.openid_tokens),
-        FederationWellknown(config.server_name, config.public_base_url),
         PublicRoomDirectory(services.public_rooms),
         Query(services.federation_queries),
         SpaceHierarchy(services.federation_spaces),

@@ -5,6 +5,7 @@ import secrets
 
 import attrs
 
+from homeserver.app.handshakes import Handshakes, make_handshakes
 from homeserver.app.receiving import Receiving, make_receiving
 from homeserver.app.trust import Trust, make_trust
 from homeserver.clients.history_source import FederationHistorySource
@@ -93,6 +94,7 @@ class Services:
     filters: Filters
     follower: Follower
     guest_access: GuestAccess
+    handshakes: Handshakes
     health: Health
     incoming_presence: IncomingPresence
     incoming_receipts: IncomingReceipts
@@ -167,16 +169,8 @@ def make_services(
             "m.login.registration_token": RegistrationTokenStage(database, clock),
         },
     )
-    aliases = Aliases(database, clock, signer)
-    guest_access = GuestAccess(database, clock, signer)
-    member_profiles = MemberProfiles(database, clock, signer)
-    memberships = Memberships(database, clock, signer, aliases)
-    presence = Presence(database, clock)
     incoming_presence = IncomingPresence(database, clock)
     incoming_receipts = IncomingReceipts(database, clock)
-    waiters = Waiters()
-    remembered = Remembered()
-    follower = Follower(database, clock, reactor, waiters, remembered)
     policy_servers = PolicyServers(database, trust.client, clock)
     federation_edus = FederationEdus(
         {
@@ -186,6 +180,15 @@ def make_services(
         }
     )
     receiving = make_receiving(database, clock, signer, trust, policy_servers, federation_edus)
+    handshakes = make_handshakes(database, clock, signer, workers, trust.client, receiving)
+    aliases = Aliases(database, clock, signer, handshakes.remote_aliases)
+    guest_access = GuestAccess(database, clock, signer)
+    member_profiles = MemberProfiles(database, clock, signer)
+    memberships = Memberships(database, clock, signer, aliases, handshakes.remote_memberships)
+    presence = Presence(database, clock)
+    waiters = Waiters()
+    remembered = Remembered()
+    follower = Follower(database, clock, reactor, waiters, remembered)
     backfill = Backfill(
         database,
         clock,
@@ -210,6 +213,7 @@ def make_services(
         filters=Filters(database),
         follower=follower,
         guest_access=guest_access,
+        handshakes=handshakes,
         health=Health(database),
         incoming_presence=incoming_presence,
         incoming_receipts=incoming_receipts,
@@ -229,12 +233,12 @@ def make_services(
         receipts=Receipts(database, clock, presence),
         receiving=receiving,
         registrations=Registrations(database, clock, config.registration, names, passwords, sessions, uia),
-        room_creation=RoomCreation(database, clock, signer, config.default_room_version),
+        room_creation=RoomCreation(database, clock, signer, config.default_room_version, memberships),
         room_events=RoomEvents(database, clock, backfill),
         room_members=RoomMembers(database, clock),
         room_purge=RoomPurge(database, clock),
         room_snapshots=RoomSnapshots(database, clock),
-        room_state=RoomState(database, clock, signer, guest_access),
+        room_state=RoomState(database, clock, signer, guest_access, memberships),
         sessions=sessions,
         shared_secret_registrations=SharedSecretRegistrations(
             database, clock, config.registration.shared_secret, names, passwords, sessions

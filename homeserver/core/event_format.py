@@ -99,12 +99,14 @@ def build_event(
     key: SigningKey,
     event_id: EventID | None = None,
     reference_hashes: Mapping[EventID, str] | None = None,
+    with_origin: bool = False,
 ) -> tuple[Event, bytes]:
     """Make, hash and sign an event of our own; gives it with its canonical JSON, as it is stored.
 
     `room_id` is None for a create event whose hash will be the room ID. `depth` beyond the limit becomes the
     limit. `redacts` is put where the room version has it. Room versions 1 and 2 need an `event_id`, and of
     each event that is referred to the reference hash in unpadded Base64. `content` becomes part of the event.
+    `with_origin` is for events that are handed to another server, whose endpoints want the key `origin`.
 
     Errors: BadJson if the content is not canonical where that is enforced; TooLarge as in
     `check_event_format`; ValueError if the arguments do not suit the room version.
@@ -133,6 +135,8 @@ def build_event(
         pdu["redacts"] = redacts
     if event_id is not None:
         pdu["event_id"] = event_id
+    if with_origin:
+        pdu["origin"] = server_name
     event_id, data = _seal(pdu, room_version, server_name, key)
     return Event.from_pdu(pdu, room_version, event_id=event_id), data
 

@@ -3,18 +3,12 @@
 from typing import Final
 
 from homeserver.core.errors import Forbidden, InviteBlocked
-from homeserver.core.identifiers import ServerName, UserID, server_of
+from homeserver.core.identifiers import UserID
 from homeserver.core.json import decode_object
 from homeserver.database.transactions import ReadTransaction
 from homeserver.storage import account_data, users
 
 PERMISSION: Final = "m.invite_permission_config"
-
-
-def check_server(user_id: UserID, server_name: ServerName) -> None:
-    """Refuse to invite users of other servers. Errors: Forbidden."""
-    if server_of(user_id) != server_name:
-        raise Forbidden(f"{user_id} is on another server, and this server cannot invite from there yet")
 
 
 def check_accepts(tx: ReadTransaction, user_id: UserID) -> None:

@@ -63,8 +63,6 @@ class MembershipChanges:
         """
         requester = self.requester
         check_account(self.tx, requester, user_id, membership)
-        if membership == "invite":
-            invitations.check_server(user_id, self.signer.server_name)
         content = content_of(self.tx, requester, user_id, membership, extra)
         if membership == "join" and user_id == requester.user_id:
             if requester.is_guest and not guests_can_join(self.appender):

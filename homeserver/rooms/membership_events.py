@@ -14,6 +14,7 @@ from homeserver.core.identifiers import EventID, RoomID, UserID
 from homeserver.core.json import JsonObject, JsonValue, decode_object
 from homeserver.core.room_versions import EventIdFormat, RoomVersion
 from homeserver.database.transactions import ReadTransaction
+from homeserver.rooms import policies
 from homeserver.rooms.current_state import CurrentState
 from homeserver.rooms.draft import Signer
 from homeserver.storage import events
@@ -103,7 +104,22 @@ def build(place: Place, wanted: Wanted, signer: Signer, *, now_ts: int, token: s
         key=signer.key,
         event_id=event_id,
         reference_hashes=place.hashes,
+        with_origin=True,
     )
+
+
+def build_here(
+    state: CurrentState, wanted: Wanted, signer: Signer, *, now_ts: int, token: str
+) -> tuple[Event, bytes]:
+    """The event as it stands now in a room that this server is in; see `build`.
+
+    Errors: Forbidden if the auth rules refuse it; SignatureWanted if the room's policy server must be asked first.
+    """
+    event, data = build(place_for(state, wanted), wanted, signer, now_ts=now_ts, token=token)
+    policy_server = policies.in_state(state.tx, state.room.room_nid, state.room.state_root, state.version)
+    if policy_server is None:
+        return event, data
+    return policies.with_signature(state.tx, policy_server, event, data)
 
 
 def given_hashes(references: JsonValue) -> dict[EventID, str]:

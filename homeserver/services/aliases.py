@@ -1,6 +1,7 @@
 """Names for rooms. Spec: client-server API, "Room aliases"."""
 
 import unicodedata
+from typing import Final, Protocol
 
 import attrs
 
@@ -18,7 +19,10 @@ from homeserver.rooms.membership_changes import check_not_suspended
 from homeserver.rooms.power import levels_in
 from homeserver.runtime.clock import Clock
 from homeserver.services.room_access import check_may_look_in
-from homeserver.storage import aliases, memberships, rooms
+from homeserver.storage import aliases, memberships, room_servers, rooms
+
+MOST_SERVERS: Final = 100
+"""Of the servers that know a room, so many are told."""
 
 CANONICAL_ALIAS: StateKey = ("m.room.canonical_alias", "")
 
@@ -31,6 +35,14 @@ class ResolvedAlias:
     servers: tuple[ServerName, ...]
 
 
+class AliasesElsewhere(Protocol):
+    """Knows the aliases of other servers."""
+
+    async def resolve(self, alias: RoomAlias) -> ResolvedAlias:
+        """Find the room of another server's alias."""
+        ...
+
+
 @attrs.frozen
 class Aliases:
     """Keeps the aliases of this server."""
@@ -38,15 +50,13 @@ class Aliases:
     database: Database
     clock: Clock
     signer: Signer
+    elsewhere: AliasesElsewhere
 
     async def resolve(self, alias: RoomAlias) -> ResolvedAlias:
-        """Find the room of an alias. Errors: NotFound."""
+        """Find the room of an alias. Errors: NotFound; Unknown (502) if another server cannot be asked."""
         if server_of(alias) != self.signer.server_name:
-            raise NotFound(f"{alias} is an alias of another server, which this server cannot ask yet")
-        found = await self.database.read(aliases.of, alias)
-        if found is None:
-            raise NotFound(f"There is no room under the alias {alias}")
-        return ResolvedAlias(found.room_id, (self.signer.server_name,))
+            return await self.elsewhere.resolve(alias)
+        return await self.database.read(resolve_alias, alias, self.signer.server_name)
 
     async def create(self, requester: Requester, alias: RoomAlias, room_id: RoomID) -> None:
         """Give a room another name.
@@ -71,6 +81,17 @@ class Aliases:
         Errors: Forbidden unless the requester is joined to the room, or everybody may read it.
         """
         return await self.database.read(aliases_of_room, requester, room_id)
+
+
+def resolve_alias(tx: ReadTransaction, alias: RoomAlias, server_name: ServerName) -> ResolvedAlias:
+    """Where an alias of this server, `server_name`, leads to. Errors: NotFound."""
+    found = aliases.of(tx, alias)
+    if found is None:
+        raise NotFound(f"There is no room under the alias {alias}")
+    room_nid = rooms.nid_of(tx, found.room_id)
+    counts = {} if room_nid is None else room_servers.of_room(tx, room_nid)
+    others = sorted(counts.keys() - {server_name}, key=lambda name: (-counts[name], name))
+    return ResolvedAlias(found.room_id, (server_name, *others[: MOST_SERVERS - 1]))
 
 
 def new_alias(localpart: str, server_name: ServerName) -> RoomAlias:

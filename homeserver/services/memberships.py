@@ -1,5 +1,8 @@
 """Joining, inviting, leaving, kicking, banning. Spec: client-server API, "Room membership"."""
 
+from collections.abc import Sequence
+from typing import Protocol
+
 import attrs
 
 from homeserver.core.auth_events import member_of
@@ -17,15 +20,17 @@ from homeserver.core.errors import (
 from homeserver.core.identifiers import (
     EventID,
     RoomID,
+    ServerName,
     UserID,
     parse_room_alias,
     parse_room_id,
     parse_user_id,
+    server_of,
 )
 from homeserver.core.json import JsonObject
 from homeserver.core.requester import Requester
 from homeserver.database.database import Database
-from homeserver.database.transactions import WriteTransaction
+from homeserver.database.transactions import ReadTransaction, WriteTransaction
 from homeserver.rooms.append import Appender
 from homeserver.rooms.current_state import current_content
 from homeserver.rooms.draft import Draft, Signer
@@ -34,53 +39,110 @@ from homeserver.rooms.membership_changes import MembershipChanges
 from homeserver.rooms.power import levels_in
 from homeserver.runtime.clock import Clock
 from homeserver.services.aliases import Aliases
-from homeserver.storage import memberships, room_purges, rooms
+from homeserver.storage import memberships, room_purges, room_servers, rooms
+from homeserver.storage.memberships import RoomOfUser
 
 PURGE_DELAY_MS = 10 * 60 * 1000
 """From when nobody remembers a room to its removal: whoever reads the stream is past it by then."""
+
+
+class Elsewhere(Protocol):
+    """Changes memberships with the help of other servers; `via` are servers that may be in the room."""
+
+    async def join(
+        self, requester: Requester, room_id: RoomID, extra: JsonObject, via: Sequence[str]
+    ) -> bool:
+        """Join a room that this server is not in; False if it is in the room meanwhile."""
+        ...
+
+    async def join_beside(
+        self, requester: Requester, room_id: RoomID, extra: JsonObject, via: Sequence[str]
+    ) -> None:
+        """Join a room that this server is in, by the word of a member elsewhere."""
+        ...
+
+    async def knock(
+        self, requester: Requester, room_id: RoomID, extra: JsonObject, via: Sequence[str]
+    ) -> None:
+        """Knock on a room that this server is not in."""
+        ...
+
+    async def leave(self, user_id: UserID, room_id: RoomID, extra: JsonObject) -> None:
+        """Reject an invitation to a room that this server is not in, or take back a knock there."""
+        ...
+
+    async def invite(self, requester: Requester, room_id: RoomID, user_id: UserID, extra: JsonObject) -> str:
+        """Invite a user of another server; gives the event's ID."""
+        ...
+
+
+class NotHereError(Exception):
+    """This server is not in the room, and cannot change it by itself."""
 
 
 @attrs.frozen
 class Memberships:
     """Changes who is in which room.
 
-    Every method that names a room that this server does not hold raises NotFound. `extra` is what else the
-    client wants in the content of the membership event, such as `reason`.
+    `extra` is what else the client wants in the content of the membership event, such as `reason`; `via` are
+    servers that may be in a room that this one is not in. What only other servers can do fails, beside the errors
+    of each method, with what they answer: Forbidden, NotFound, UnsupportedRoomVersion, or Unknown (502).
     """
 
     database: Database
     clock: Clock
     signer: Signer
     aliases: Aliases
+    elsewhere: Elsewhere
 
-    async def join(self, requester: Requester, room_id_or_alias: str, extra: JsonObject) -> RoomID:
+    async def join(
+        self, requester: Requester, room_id_or_alias: str, extra: JsonObject, via: Sequence[str] = ()
+    ) -> RoomID:
         """Join a room by its ID or by one of its aliases; nothing happens to who is joined already.
 
         Errors: Forbidden if the user may not; GuestAccessForbidden, UserSuspended.
         """
-        room_id = await self._room(room_id_or_alias)
-        now_ts = self.clock.now_ts()
+        room_id, via = await self.find(room_id_or_alias, via)
         try:
-            await self.database.write(join, self.signer, requester, room_id, extra, now_ts=now_ts)
+            await self._join_here(requester, room_id, extra)
+        except NotHereError:
+            if not await self.elsewhere.join(requester, room_id, extra, via):
+                # Somebody else was faster.
+                await self._join_here(requester, room_id, extra)
         except (UnableToAuthoriseJoin, UnableToGrantJoin) as error:
-            raise Forbidden(error.message) from error
+            try:
+                await self.elsewhere.join_beside(requester, room_id, extra, via)
+            except NotFound:
+                raise Forbidden(error.message) from error
         return room_id
 
-    async def knock(self, requester: Requester, room_id_or_alias: str, extra: JsonObject) -> RoomID:
+    async def _join_here(self, requester: Requester, room_id: RoomID, extra: JsonObject) -> None:
+        await self.database.write(join, self.signer, requester, room_id, extra, now_ts=self.clock.now_ts())
+
+    async def knock(
+        self, requester: Requester, room_id_or_alias: str, extra: JsonObject, via: Sequence[str] = ()
+    ) -> RoomID:
         """Ask to be invited to a room; nothing happens to who has asked already.
 
         Errors: Forbidden if one cannot knock there, or the user is in the room, invited or banned.
         """
-        room_id = await self._room(room_id_or_alias)
-        await self.database.write(knock, self.signer, requester, room_id, extra, now_ts=self.clock.now_ts())
+        room_id, via = await self.find(room_id_or_alias, via)
+        try:
+            await self.database.write(
+                knock, self.signer, requester, room_id, extra, now_ts=self.clock.now_ts()
+            )
+        except NotHereError:
+            await self.elsewhere.knock(requester, room_id, extra, via)
         return room_id
 
     async def invite(self, requester: Requester, room_id: RoomID, user_id: UserID, extra: JsonObject) -> None:
         """Invite a user; nothing happens to who is invited already.
 
-        Errors: Forbidden if the requester may not, or the user is joined, banned, or on another server;
-        InviteBlocked.
+        Errors: NotFound; Forbidden if the requester may not, or the user is joined or banned; InviteBlocked.
         """
+        if server_of(user_id) != self.signer.server_name:
+            await self.elsewhere.invite(requester, room_id, user_id, extra)
+            return
         await self.database.write(
             invite, self.signer, requester, room_id, user_id, extra, now_ts=self.clock.now_ts()
         )
@@ -90,7 +152,26 @@ class Memberships:
 
         Errors: Forbidden for who has never been there, or is banned.
         """
-        await self.database.write(leave, self.signer, requester, room_id, extra, now_ts=self.clock.now_ts())
+        try:
+            await self.database.write(
+                leave, self.signer, requester, room_id, extra, now_ts=self.clock.now_ts()
+            )
+        except NotHereError:
+            await self.elsewhere.leave(requester.user_id, room_id, extra)
+
+    async def set_member(
+        self, requester: Requester, room_id: RoomID, state_key: str, content: JsonObject
+    ) -> EventID:
+        """Set a membership as a state event; gives the event's ID.
+
+        Errors: NotFound; as for the endpoint of that membership.
+        """
+        user_id = parse_user_id(state_key)
+        if content.get("membership") == "invite" and server_of(user_id) != self.signer.server_name:
+            return EventID(await self.elsewhere.invite(requester, room_id, user_id, content))
+        return await self.database.write(
+            set_member, self.signer, requester, room_id, user_id, content, now_ts=self.clock.now_ts()
+        )
 
     async def kick(self, requester: Requester, room_id: RoomID, user_id: UserID, extra: JsonObject) -> None:
         """Remove a user, or turn down an invite or knock. Errors: Forbidden."""
@@ -133,20 +214,49 @@ class Memberships:
                 continue
             now_ts = self.clock.now_ts()
             try:
-                await self.database.write(
-                    depart, self.signer, user_id, room.room_id, now_ts=now_ts, due_ts=now_ts + PURGE_DELAY_MS
-                )
+                await self._depart(user_id, room, now_ts=now_ts, due_ts=now_ts + PURGE_DELAY_MS)
             except MatrixError as error:
                 refused = error
         if refused is not None:
             raise refused
 
-    async def _room(self, room_id_or_alias: str) -> RoomID:
+    async def _depart(self, user_id: UserID, room: RoomOfUser, *, now_ts: int, due_ts: int) -> None:
+        try:
+            await self.database.write(
+                depart, self.signer, user_id, room.room_id, now_ts=now_ts, due_ts=due_ts
+            )
+        except NotHereError:
+            if room.membership in ("invite", "knock"):
+                await self.elsewhere.leave(user_id, room.room_id, {})
+            await self.database.write(
+                forget_all_the_same, user_id, room.room_nid, room.room_id, due_ts=due_ts
+            )
+
+    async def find(self, room_id_or_alias: str, via: Sequence[str] = ()) -> tuple[RoomID, Sequence[str]]:
+        """The room's ID, and the servers that may be there. Errors: InvalidParam; NotFound for an alias."""
         if room_id_or_alias.startswith("!"):
-            return parse_room_id(room_id_or_alias)
+            return parse_room_id(room_id_or_alias), via
         if room_id_or_alias.startswith("#"):
-            return (await self.aliases.resolve(parse_room_alias(room_id_or_alias))).room_id
+            found = await self.aliases.resolve(parse_room_alias(room_id_or_alias))
+            return found.room_id, (*via, *found.servers)
         raise InvalidParam("a room ID starts with !, and a room alias with #")
+
+
+def lock_here(
+    tx: WriteTransaction, signer: Signer, requester: Requester, room_id: RoomID, *, now_ts: int
+) -> MembershipChanges:
+    """Lock a room that this server can change by itself. Errors: NotHereError."""
+    if not is_here(tx, room_id, signer.server_name):
+        raise NotHereError
+    return MembershipChanges.lock(tx, signer, requester, room_id, now_ts=now_ts)
+
+
+def is_here(tx: ReadTransaction, room_id: RoomID, server_name: ServerName) -> bool:
+    """Whether this server, `server_name`, is in the room, or was the last one there."""
+    room = rooms.of(tx, room_id)
+    if room is None or not room.is_held:
+        return False
+    return room.joined_members == 0 or room_servers.joined(tx, room.room_nid, server_name) > 0
 
 
 def join(
@@ -158,8 +268,8 @@ def join(
     *,
     now_ts: int,
 ) -> None:
-    """Join, unless joined. Errors: see `Memberships.join`."""
-    changes = MembershipChanges.lock(tx, signer, requester, room_id, now_ts=now_ts)
+    """Join, unless joined. Errors: NotHereError; see `Memberships.join`."""
+    changes = lock_here(tx, signer, requester, room_id, now_ts=now_ts)
     if changes.current(requester.user_id) != "join":
         changes.set(requester.user_id, "join", extra)
 
@@ -173,8 +283,8 @@ def knock(
     *,
     now_ts: int,
 ) -> None:
-    """Knock, unless that has been done. Errors: see `Memberships.knock`."""
-    changes = MembershipChanges.lock(tx, signer, requester, room_id, now_ts=now_ts)
+    """Knock, unless that has been done. Errors: NotHereError; see `Memberships.knock`."""
+    changes = lock_here(tx, signer, requester, room_id, now_ts=now_ts)
     if changes.current(requester.user_id) != "knock":
         changes.set(requester.user_id, "knock", extra)
 
@@ -210,8 +320,8 @@ def leave(
     *,
     now_ts: int,
 ) -> None:
-    """Leave, unless that has been done. Errors: see `Memberships.leave`."""
-    changes = MembershipChanges.lock(tx, signer, requester, room_id, now_ts=now_ts)
+    """Leave, unless that has been done. Errors: NotHereError; see `Memberships.leave`."""
+    changes = lock_here(tx, signer, requester, room_id, now_ts=now_ts)
     if changes.current(requester.user_id) != "leave":
         changes.set(requester.user_id, "leave", extra)
 
@@ -271,19 +381,15 @@ def set_member(
     signer: Signer,
     requester: Requester,
     room_id: RoomID,
-    state_key: str,
+    user_id: UserID,
     content: JsonObject,
     *,
     now_ts: int,
 ) -> EventID:
-    """Set a membership as a state event; gives the event's ID.
-
-    Errors: as for the endpoint of that membership.
-    """
+    """Set a membership. Errors: see `Memberships.set_member`."""
     membership = content.get("membership")
     if not isinstance(membership, str):
         raise BadJson("$.membership: a string is wanted")
-    user_id = parse_user_id(state_key)
     changes = MembershipChanges.lock(tx, signer, requester, room_id, now_ts=now_ts)
     return changes.set(user_id, membership, content).event_id
 
@@ -297,26 +403,30 @@ def forget(tx: WriteTransaction, user_id: UserID, room_id: RoomID, *, due_ts: in
     mine = memberships.of(tx, room.room_nid, user_id)
     if mine is None or mine.membership not in ("leave", "ban"):
         raise Unknown("You have not left this room" if mine else "You have never been in this room")
-    memberships.forget(tx, room.room_nid, user_id)
-    if not memberships.is_remembered(tx, room.room_nid):
-        room_purges.add(tx, room.room_nid, room_id, due_ts=due_ts)
+    forget_all_the_same(tx, user_id, room.room_nid, room_id, due_ts=due_ts)
 
 
 def depart(
     tx: WriteTransaction, signer: Signer, user_id: UserID, room_id: RoomID, *, now_ts: int, due_ts: int
 ) -> None:
-    """Leave the room if need be, or reject its invite, and forget it."""
-    try:
-        appender = Appender.lock(tx, room_id, signer, now_ts=now_ts)
-    except NotFound:
-        return
+    """Leave the room if need be, or reject its invite, and forget it. Errors: NotHereError."""
+    if not is_here(tx, room_id, signer.server_name):
+        raise NotHereError
+    appender = Appender.lock(tx, room_id, signer, now_ts=now_ts)
     if current_content(appender, member_of(user_id)).get("membership") in ("join", "invite", "knock"):
         content = member_content(tx, user_id, "leave")
         appender.append(Draft(user_id, "m.room.member", content, state_key=user_id))
         appender.publish()
-    memberships.forget(tx, appender.room.room_nid, user_id)
-    if not memberships.is_remembered(tx, appender.room.room_nid):
-        room_purges.add(tx, appender.room.room_nid, room_id, due_ts=due_ts)
+    forget_all_the_same(tx, user_id, appender.room.room_nid, room_id, due_ts=due_ts)
+
+
+def forget_all_the_same(
+    tx: WriteTransaction, user_id: UserID, room_nid: int, room_id: RoomID, *, due_ts: int
+) -> None:
+    """Forget the room, whatever the membership; it is removed at `due_ts` if that was the last user."""
+    memberships.forget(tx, room_nid, user_id)
+    if not memberships.is_remembered(tx, room_nid):
+        room_purges.add(tx, room_nid, room_id, due_ts=due_ts)
 
 
 def _check_joined(changes: MembershipChanges) -> None:

@@ -5,9 +5,18 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 import attrs
+import structlog
+from twisted.internet.defer import Deferred, gatherResults
 
-from homeserver.core.errors import Forbidden, InvalidParam, InvalidRoomState, RoomInUse, ThreepidDenied
-from homeserver.core.identifiers import RoomAlias, RoomID, UserID
+from homeserver.core.errors import (
+    Forbidden,
+    InvalidParam,
+    InvalidRoomState,
+    MatrixError,
+    RoomInUse,
+    ThreepidDenied,
+)
+from homeserver.core.identifiers import RoomAlias, RoomID, ServerName, UserID, server_of
 from homeserver.core.json import JsonObject, JsonValue
 from homeserver.core.requester import Requester
 from homeserver.core.room_versions import RoomVersion, get_room_version
@@ -20,8 +29,11 @@ from homeserver.rooms.members import member_content
 from homeserver.rooms.membership_changes import check_not_suspended
 from homeserver.runtime.clock import Clock
 from homeserver.services.aliases import new_alias
+from homeserver.services.memberships import Memberships
 from homeserver.services.state_checks import check_state_content
 from homeserver.storage import aliases, rooms
+
+_log = structlog.get_logger(__name__)
 
 MAX_INVITES: Final = 100
 MAX_INITIAL_STATE: Final = 200
@@ -70,6 +82,7 @@ class RoomCreation:
     clock: Clock
     signer: Signer
     default_room_version: str
+    memberships: Memberships
 
     async def create(self, requester: Requester, wanted: NewRoom) -> RoomID:
         """Create the room with all its first events, or nothing of it.
@@ -85,12 +98,10 @@ class RoomCreation:
         _check_size(wanted)
         if wanted.invites_third_parties:
             raise ThreepidDenied("This server cannot invite by e-mail address or telephone number yet")
-        for user_id in wanted.invite:
-            invitations.check_server(user_id, self.signer.server_name)
         room_id = None
         if not version.room_id_is_create_hash:
             room_id = RoomID(f"!{secrets.token_urlsafe(18)}:{self.signer.server_name}")
-        return await self.database.write(
+        room_id = await self.database.write(
             create_room,
             requester.user_id,
             wanted,
@@ -100,6 +111,21 @@ class RoomCreation:
             self.signer,
             now_ts=self.clock.now_ts(),
         )
+        await self._invite_others(requester, room_id, wanted)
+        return room_id
+
+    async def _invite_others(self, requester: Requester, room_id: RoomID, wanted: NewRoom) -> None:
+        """Invite the users of other servers, all at once; the room stays if one of them cannot be invited."""
+        others = _users_elsewhere(wanted, self.signer.server_name)
+        extra: JsonObject = {"is_direct": True} if wanted.is_direct else {}
+
+        async def invite(user_id: UserID) -> None:
+            try:
+                await self.memberships.invite(requester, room_id, user_id, extra)
+            except MatrixError as error:
+                _log.info("an invitation to a new room failed", user=user_id, reason=str(error))
+
+        await gatherResults([Deferred.fromCoroutine(invite(user_id)) for user_id in others])
 
 
 def create_room(
@@ -116,7 +142,8 @@ def create_room(
     """Make the room's first events in the specification's order. Errors: see `RoomCreation.create`."""
     check_not_suspended(tx, creator)
     for user_id in wanted.invite:
-        invitations.check_accepts(tx, user_id)
+        if server_of(user_id) == signer.server_name:
+            invitations.check_accepts(tx, user_id)
     create = Draft(creator, "m.room.create", _create_content(creator, wanted, version), state_key="")
     try:
         appender = Appender.found(tx, version.identifier, room_id, create, signer, now_ts=now_ts)
@@ -128,7 +155,7 @@ def create_room(
         for state in _wanted_state(wanted):
             check_state_content(tx, appender, signer, state.type, state.state_key, state.content)
             appender.append(Draft(creator, state.type, state.content, state_key=state.state_key))
-        for state in _invites(tx, wanted):
+        for state in _invites(tx, wanted, signer.server_name):
             appender.append(Draft(creator, state.type, state.content, state_key=state.state_key))
     except Forbidden as error:
         raise InvalidRoomState(f"The room cannot be made as asked: {error.message}") from error
@@ -192,8 +219,15 @@ def _wanted_state(wanted: NewRoom) -> Iterable[StateDraft]:
         yield StateDraft("m.room.topic", "", {"topic": wanted.topic, "m.topic": text})
 
 
-def _invites(tx: ReadTransaction, wanted: NewRoom) -> Iterable[StateDraft]:
+def _users_elsewhere(wanted: NewRoom, server_name: ServerName) -> list[UserID]:
+    return [user_id for user_id in dict.fromkeys(wanted.invite) if server_of(user_id) != server_name]
+
+
+def _invites(tx: ReadTransaction, wanted: NewRoom, server_name: ServerName) -> Iterable[StateDraft]:
+    """Of the users of this server; others have to be asked."""
     for user_id in dict.fromkeys(wanted.invite):
+        if server_of(user_id) != server_name:
+            continue
         content = member_content(tx, user_id, "invite")
         if wanted.is_direct:
             content["is_direct"] = True

@@ -17,7 +17,7 @@ from homeserver.runtime.clock import Clock
 from homeserver.services.client_events import View, content_of, render, render_one
 from homeserver.services.guest_access import GuestAccess
 from homeserver.services.history_access import Access, enter, readable_root
-from homeserver.services.memberships import set_member
+from homeserver.services.memberships import Memberships
 from homeserver.services.state_checks import check_state_content
 from homeserver.storage import events, state
 
@@ -30,6 +30,7 @@ class RoomState:
     clock: Clock
     signer: Signer
     guest_access: GuestAccess
+    memberships: Memberships
 
     async def set(
         self, requester: Requester, room_id: RoomID, type: str, state_key: str, content: JsonObject
@@ -39,13 +40,10 @@ class RoomState:
         Errors: Forbidden if the auth rules refuse; InvalidParam, BadAlias, BadJson, TooLarge for the content;
         for memberships as their own endpoints. Spec: client-server API, `room_state.yaml`.
         """
-        now_ts = self.clock.now_ts()
         if type == "m.room.member":
-            return await self.database.write(
-                set_member, self.signer, requester, room_id, state_key, content, now_ts=now_ts
-            )
+            return await self.memberships.set_member(requester, room_id, state_key, content)
         event_id = await self.database.write(
-            set_state, self.signer, requester, room_id, (type, state_key), content, now_ts=now_ts
+            set_state, self.signer, requester, room_id, (type, state_key), content, now_ts=self.clock.now_ts()
         )
         if (type, state_key) == GUEST_ACCESS:
             await self.guest_access.enforce(room_id)

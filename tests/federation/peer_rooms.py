@@ -311,7 +311,10 @@ async def join(peer: Peer, destination: str, room_id: str, localpart: str = "mal
         )
     ).ok()
     room = PeerRoom(peer, get_room_version(made["room_version"]), room_id)
-    event = room.seal({**made["event"], "origin_server_ts": SystemClock().now_ts()})
+    fields: Pdu = {**made["event"], "origin_server_ts": SystemClock().now_ts()}
+    if room.version.event_references_with_hashes:
+        fields["event_id"] = f"$join-{localpart}-{SystemClock().monotonic_ms()}:{peer.server_name}"
+    event = room.seal(fields)
     event_id = room.id_of(event)
     answer = await peer.request("PUT", destination, federation("v2", "send_join", room_id, event_id), event)
     joined = answer.ok()

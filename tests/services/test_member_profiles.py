@@ -10,14 +10,11 @@ from homeserver.core.signing import SigningKey
 from homeserver.database.database import Database
 from homeserver.database.transactions import ReadTransaction, WriteTransaction
 from homeserver.rooms.draft import Signer
-from homeserver.services.aliases import Aliases
-from homeserver.services.guest_access import GuestAccess
 from homeserver.services.member_profiles import MemberProfiles
-from homeserver.services.memberships import Memberships
-from homeserver.services.room_creation import NewRoom, RoomCreation, StateDraft
-from homeserver.services.room_state import RoomState
+from homeserver.services.room_creation import NewRoom, StateDraft
 from homeserver.storage import events, memberships, profiles, rooms
 from tests.services.conftest import MovableClock, requester
+from tests.services.elsewhere import lonely_creation, lonely_memberships, lonely_state
 
 SIGNER = Signer(ServerName("test"), SigningKey.generate("test", seed=bytes(32)))
 ALICE = UserID("@alice:test")
@@ -32,8 +29,8 @@ def members(database: Database, clock: MovableClock) -> MemberProfiles:
 async def room_with_bob(members: MemberProfiles, **options: Any) -> RoomID:
     database, clock = members.database, members.clock
     wanted = NewRoom(preset="public_chat", **options)
-    room = await RoomCreation(database, clock, SIGNER, "12").create(requester(ALICE), wanted)
-    service = Memberships(database, clock, SIGNER, Aliases(database, clock, SIGNER))
+    room = await lonely_creation(database, clock, SIGNER).create(requester(ALICE), wanted)
+    service = lonely_memberships(database, clock, SIGNER)
     await service.join(requester(BOB), room, {})
     return room
 
@@ -69,9 +66,7 @@ async def change(members: MemberProfiles, **fields: str | None) -> None:
 async def test_a_new_name_reaches_all_rooms_that_the_user_is_in(members: MemberProfiles) -> None:
     made = [await room_with_bob(members, name=str(number)) for number in range(3)]
     left = await room_with_bob(members)
-    service = Memberships(
-        members.database, members.clock, SIGNER, Aliases(members.database, members.clock, SIGNER)
-    )
+    service = lonely_memberships(members.database, members.clock, SIGNER)
     await service.leave(requester(BOB), left, {})
     await change(members, displayname="Bob", avatar_url="mxc://test/a")
     await members.finish()
@@ -125,9 +120,7 @@ async def test_a_vouched_join_is_updated_without_the_voucher(members: MemberProf
 
 async def test_a_room_that_lets_nobody_join_does_not_stop_the_others(members: MemberProfiles) -> None:
     closed = await room_with_bob(members)
-    state = RoomState(
-        members.database, members.clock, SIGNER, GuestAccess(members.database, members.clock, SIGNER)
-    )
+    state = lonely_state(members.database, members.clock, SIGNER)
     await state.set(requester(ALICE), closed, "m.room.join_rules", "", {"join_rule": "private"})
     others = [await room_with_bob(members, name=str(number)) for number in range(3)]
     await change(members, displayname="Bob")

@@ -12,7 +12,6 @@ from homeserver.database.database import Database
 from homeserver.database.transactions import ReadTransaction, WriteTransaction
 from homeserver.rooms.draft import Signer
 from homeserver.services import guest_access
-from homeserver.services.aliases import Aliases
 from homeserver.services.guest_access import GuestAccess
 from homeserver.services.memberships import Memberships
 from homeserver.services.public_rooms import PublicRooms, RoomPage, Search
@@ -21,6 +20,7 @@ from homeserver.services.room_state import RoomState
 from homeserver.storage import memberships, rooms
 from tests.population import add_user
 from tests.services.conftest import MovableClock, requester
+from tests.services.elsewhere import lonely_aliases, lonely_creation, lonely_memberships, lonely_state
 
 SIGNER = Signer(ServerName("test"), SigningKey.generate("test", seed=bytes(32)))
 ALICE = UserID("@alice:test")
@@ -31,17 +31,17 @@ ADMITS: Any = StateDraft("m.room.guest_access", "", {"guest_access": "can_join"}
 
 @pytest.fixture
 def members(database: Database, clock: MovableClock) -> Memberships:
-    return Memberships(database, clock, SIGNER, Aliases(database, clock, SIGNER))
+    return lonely_memberships(database, clock, SIGNER)
 
 
 @pytest.fixture
 def state(database: Database, clock: MovableClock) -> RoomState:
-    return RoomState(database, clock, SIGNER, GuestAccess(database, clock, SIGNER))
+    return lonely_state(database, clock, SIGNER)
 
 
 @pytest.fixture
 def creation(database: Database, clock: MovableClock) -> RoomCreation:
-    return RoomCreation(database, clock, SIGNER, "12")
+    return lonely_creation(database, clock, SIGNER)
 
 
 async def room_of(creation: RoomCreation, **options: Any) -> RoomID:
@@ -152,7 +152,7 @@ async def test_suspended_users_can_only_leave(
     await members.join(requester(BOB), room, {})
     await members.database.write(add_account, BOB, "is_suspended", 1)
     bob = requester(BOB)
-    alias = Aliases(members.database, clock, SIGNER)
+    alias = lonely_aliases(members.database, clock, SIGNER)
     public = PublicRooms(members.database, clock, SIGNER, NoDirectories())
     actions: list[Callable[[], Awaitable[object]]] = [
         lambda: members.join(bob, other, {}),

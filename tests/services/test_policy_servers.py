@@ -21,15 +21,14 @@ from homeserver.database.transactions import ReadTransaction, WriteTransaction
 from homeserver.rooms import policies
 from homeserver.rooms.append import Appender
 from homeserver.rooms.draft import Draft
-from homeserver.services.aliases import Aliases
 from homeserver.services.guest_access import GuestAccess
 from homeserver.services.member_profiles import MemberProfiles
-from homeserver.services.memberships import Memberships
 from homeserver.services.policy_servers import MOST_MS, MOST_WAITING, PATH, PolicyServers
 from homeserver.storage import events, memberships, profiles, rooms
 from tests.population import add_user
 from tests.room_stories import SIGNER, Story
 from tests.services.conftest import MovableClock
+from tests.services.elsewhere import lonely_memberships
 
 OWNER = UserID("@owner:x")
 GUARD = UserID("@guard:policy.example")
@@ -352,7 +351,7 @@ async def test_who_leaves_all_rooms_leaves_those_that_let_them_go(
     guarded: Guarded, others: list[Story], clock: MovableClock
 ) -> None:
     database = guarded.story.database
-    leaving = Memberships(database, clock, SIGNER, Aliases(database, clock, SIGNER))
+    leaving = lonely_memberships(database, clock, SIGNER)
     with pytest.raises(MatrixError):
         await leaving.leave_all_rooms(OWNER)
     found = await database.read(_memberships, OWNER)

@@ -16,6 +16,13 @@ class KnockRequest(msgspec.Struct):
     reason: str | None = None
 
 
+class KnockQuery(msgspec.Struct):
+    """Servers that may be in the room; `server_name` is the old name of `via`."""
+
+    via: list[str] = []
+    server_name: list[str] = []
+
+
 class KnockResponse(msgspec.Struct):
     """The room that was knocked on."""
 
@@ -29,7 +36,11 @@ class Knocking:
     memberships: Memberships
 
     @endpoint("POST", "/_matrix/client/v3/knock/{room}", auth=Auth.USER, limit=Limit.JOINS)
-    async def knock_room(self, requester: Requester, room: str, body: KnockRequest) -> KnockResponse:
+    async def knock_room(
+        self, requester: Requester, room: str, body: KnockRequest, query: KnockQuery
+    ) -> KnockResponse:
         """Knock on a room, by its ID or one of its aliases."""
         extra: JsonObject = {} if body.reason is None else {"reason": body.reason}
-        return KnockResponse(await self.memberships.knock(requester, room, extra))
+        return KnockResponse(
+            await self.memberships.knock(requester, room, extra, query.via or query.server_name)
+        )

@@ -46,8 +46,14 @@ async def test_who_cannot_be_invited(alice: Client, bob: Client, carol: Client) 
     room = await alice.create_room(preset="public_chat")
     await bob.join(room)
     (await alice.post(room_path(room, "ban"), {"user_id": carol.user_id})).ok()
-    for user_id in (bob.user_id, carol.user_id, alice.user_id, "@dave:elsewhere.example"):
+    for user_id in (bob.user_id, carol.user_id, alice.user_id):
         (await invite(alice, room, user_id)).error(403, "M_FORBIDDEN")
+
+
+async def test_a_server_that_cannot_be_reached(alice: Client) -> None:
+    room = await alice.create_room()
+    (await invite(alice, room, "@dave:127.0.0.1:9")).error(502, "M_UNKNOWN")
+    assert (await alice.get(room_path(room, "state", "m.room.member", "@dave:127.0.0.1:9"))).status == 404
 
 
 @pytest.mark.parametrize(

@@ -248,7 +248,7 @@ async def test_all_memberships_can_be_set_as_state(alice: Client, bob: Client) -
         ("@bob:test.example", {}, 400, "M_BAD_JSON"),
         ("@bob:test.example", {"membership": 5}, 400, "M_BAD_JSON"),
         ("@bob:test.example", {"membership": "friend"}, 403, "M_FORBIDDEN"),
-        ("@bob:elsewhere.example", {"membership": "invite"}, 403, "M_FORBIDDEN"),
+        ("@bob:127.0.0.1:9", {"membership": "invite"}, 502, "M_UNKNOWN"),
     ],
 )
 async def test_memberships_that_cannot_be(

@@ -1,0 +1,68 @@
+"""The services by which users come into rooms of other servers, and those of other servers into rooms here."""
+
+import attrs
+
+from homeserver.app.receiving import Receiving
+from homeserver.clients.federation import FederationClient
+from homeserver.database.database import Database
+from homeserver.rooms.draft import Signer
+from homeserver.runtime.clock import Clock
+from homeserver.runtime.worker_pool import WorkerPool
+from homeserver.services.federation_handshakes import FederationHandshakes
+from homeserver.services.federation_invites import FederationInvites
+from homeserver.services.federation_joins import FederationJoins
+from homeserver.services.federation_knocks import FederationKnocks
+from homeserver.services.federation_leaves import FederationLeaves
+from homeserver.services.invite_states import InviteStates
+from homeserver.services.remote_aliases import RemoteAliases
+from homeserver.services.remote_handshakes import RemoteHandshakes
+from homeserver.services.remote_invites import RemoteInvites
+from homeserver.services.remote_joins import RemoteJoins
+from homeserver.services.remote_knocks import RemoteKnocks
+from homeserver.services.remote_leaves import RemoteLeaves
+from homeserver.services.remote_memberships import RemoteMemberships
+from homeserver.services.third_party_invites import ThirdPartyInvites
+
+
+@attrs.frozen(kw_only=True)
+class Handshakes:
+    """Both sides of the handshakes."""
+
+    joins: FederationJoins
+    leaves: FederationLeaves
+    knocks: FederationKnocks
+    invites: FederationInvites
+    third_party_invites: ThirdPartyInvites
+    remote_aliases: RemoteAliases
+    remote_memberships: RemoteMemberships
+
+
+def make_handshakes(
+    database: Database,
+    clock: Clock,
+    signer: Signer,
+    workers: WorkerPool,
+    client: FederationClient,
+    receiving: Receiving,
+) -> Handshakes:
+    """Wire both sides together."""
+    checks, receiver = receiving.checks, receiving.receiver
+    resident = FederationHandshakes(database, clock, signer, checks, receiver)
+    remote = RemoteHandshakes(clock, signer, client)
+    states = InviteStates(checks)
+    invites = RemoteInvites(database, clock, signer, client, checks, receiver)
+    return Handshakes(
+        joins=FederationJoins(resident),
+        leaves=FederationLeaves(resident),
+        knocks=FederationKnocks(resident),
+        invites=FederationInvites(database, clock, signer, checks, states),
+        third_party_invites=ThirdPartyInvites(database, clock, signer, client, invites, receiver),
+        remote_aliases=RemoteAliases(client),
+        remote_memberships=RemoteMemberships(
+            database,
+            RemoteJoins(database, remote, checks, receiver, workers),
+            RemoteKnocks(database, remote, states),
+            RemoteLeaves(database, remote),
+            invites,
+        ),
+    )

@@ -1,0 +1,191 @@
+"""Invitations from a foreign server. Server-server API, `invites-v1.yaml` and `invites-v2.yaml`."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from homeserver.core.signing import verify_event
+from tests.api.server import Answer, Client, path_of
+from tests.federation.harness import FederatedServer, Servers
+from tests.federation.meetings import VERSIONS
+from tests.federation.peer import Peer, federation
+from tests.federation.peer_rooms import PeerRoom
+
+
+@pytest.fixture
+async def one(servers: Servers) -> FederatedServer:
+    return await servers.start()
+
+
+@pytest.fixture
+async def alice(one: FederatedServer) -> Client:
+    return await one.user("alice")
+
+
+def invite(room: PeerRoom, user_id: str, **options: Any) -> Any:
+    options = {"origin": room.peer.server_name} | options
+    return room.make("m.room.member", {"membership": "invite"}, user_id, **options)
+
+
+def told(room: PeerRoom) -> list[Any]:
+    """What the room's servers tell of it."""
+    return room.pdus([room.state[key, ""] for key in ("m.room.create", "m.room.join_rules")])
+
+
+async def send(room: PeerRoom, one: FederatedServer, event: Any, **changes: Any) -> Answer:
+    """Send an invitation; `changes` to the body, `room_id` and `event_id` to the path."""
+    room_id = changes.pop("room_id", room.room_id)
+    event_id = changes.pop("event_id", room.id_of(event))
+    body = {
+        "room_version": room.version.identifier,
+        "event": event,
+        "invite_room_state": told(room),
+    } | changes
+    return await room.peer.request(
+        "PUT", one.server_name, federation("v2", "invite", room_id, event_id), body
+    )
+
+
+async def invited_to(client: Client) -> dict[str, Any]:
+    """The rooms that the user is invited to."""
+    found: dict[str, Any] = (await client.sync()).get("rooms", {}).get("invite", {})
+    return found
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_an_invitation_is_signed_and_shown(
+    one: FederatedServer, alice: Client, peer: Peer, version: str
+) -> None:
+    room = PeerRoom.create(peer, version, join_rule="invite")
+    event = invite(room, alice.user_id)
+    signed = (await send(room, one, event)).ok()["event"]
+    assert signed["signatures"].keys() == {peer.server_name, one.server_name}
+    verify_event(signed, room.version, one.server_name, one.key.key_id, one.key.verify_key)
+    assert signed | {"signatures": None} == event | {"signatures": None}
+    shown = (await invited_to(alice))[room.room_id]["invite_state"]["events"]
+    assert [each["type"] for each in shown] == ["m.room.create", "m.room.join_rules", "m.room.member"]
+    assert all(each.keys() == {"type", "state_key", "sender", "content"} for each in shown)
+    (await send(room, one, event)).ok()
+    assert len(await invited_to(alice)) == 1
+
+
+@pytest.mark.parametrize("version", ["1", "2"])
+async def test_an_invitation_by_the_first_version(
+    one: FederatedServer, alice: Client, peer: Peer, version: str
+) -> None:
+    room = PeerRoom.create(peer, version, join_rule="invite")
+    event = invite(room, alice.user_id)
+    path = federation("v1", "invite", room.room_id, room.id_of(event))
+    unsigned = {"invite_room_state": told(room)}
+    answer = (await peer.request("PUT", one.server_name, path, event | {"unsigned": unsigned})).ok()
+    assert answer[0] == 200
+    assert one.server_name in answer[1]["event"]["signatures"]
+    assert room.room_id in await invited_to(alice)
+
+
+async def test_old_servers_give_stripped_state(one: FederatedServer, alice: Client, peer: Peer) -> None:
+    room = PeerRoom.create(peer, "10", join_rule="invite")
+    stripped = [
+        {key: pdu[key] for key in ("type", "state_key", "sender", "content")} | {"more": 1}
+        for pdu in told(room)
+    ]
+    (await send(room, one, invite(room, alice.user_id), invite_room_state=stripped)).ok()
+    shown = (await invited_to(alice))[room.room_id]["invite_state"]["events"]
+    assert shown[0] == {key: stripped[0][key] for key in ("type", "state_key", "sender", "content")}
+
+
+NONSENSE: list[Any] = [
+    [{}],
+    [{"type": 5, "state_key": [], "sender": None, "content": "x"}],
+    [{"type": "m.room.create", "state_key": "", "sender": "@a:b", "content": []}],
+    [],
+]
+
+
+@pytest.mark.parametrize("state", NONSENSE)
+async def test_malformed_state_breaks_no_sync(
+    one: FederatedServer, alice: Client, peer: Peer, state: Any
+) -> None:
+    """CVE-2024-52815."""
+    room = PeerRoom.create(peer, "11", join_rule="invite")
+    (await send(room, one, invite(room, alice.user_id), invite_room_state=state)).ok()
+    shown = (await invited_to(alice))[room.room_id]["invite_state"]["events"]
+    assert [each["type"] for each in shown] == ["m.room.member"]
+
+
+async def test_the_newest_room_version_wants_proper_state(
+    one: FederatedServer, alice: Client, peer: Peer
+) -> None:
+    """The rules of version 1.16 of the specification."""
+    room, other = PeerRoom.create(peer, "12"), PeerRoom.create(peer, "12")
+    event = invite(room, alice.user_id)
+    create, rules = told(room)
+    for state, errcode in (
+        (None, "M_MISSING_PARAM"),
+        ([], "M_MISSING_PARAM"),
+        ([rules], "M_MISSING_PARAM"),
+        (
+            [create, {"type": "m.room.name", "state_key": "", "sender": "@a:b", "content": {}}],
+            "M_INVALID_PARAM",
+        ),
+        ([create, rules | {"signatures": {}}], "M_INVALID_PARAM"),
+        ([create, *told(other)[1:]], "M_INVALID_PARAM"),
+        (told(other), "M_INVALID_PARAM"),
+        ([create, room.make("m.room.message", {})], "M_INVALID_PARAM"),
+        ([create] * 51, "M_INVALID_PARAM"),
+        ([create, "x"], "M_INVALID_PARAM"),
+    ):
+        (await send(room, one, event, invite_room_state=state)).error(400, errcode)
+    assert await invited_to(alice) == {}
+    (await send(room, one, event)).ok()
+
+
+async def test_what_is_no_invitation_is_not_signed(one: FederatedServer, alice: Client, peer: Peer) -> None:
+    """ "to ensure they don't accidentally sign non-invite events from a malicious server"."""
+    room = PeerRoom.create(peer, "11", join_rule="invite")
+    right = invite(room, alice.user_id)
+    wrong: list[Callable[[], Any]] = [
+        lambda: room.make("m.room.topic", {"membership": "invite"}, alice.user_id),
+        lambda: room.make("m.room.member", {"membership": "join"}, alice.user_id),
+        lambda: room.make("m.room.member", {"membership": "invite"}),
+        lambda: invite(room, alice.user_id, sender="@x:elsewhere.example"),
+        lambda: invite(room, alice.user_id, sender=alice.user_id),
+        lambda: invite(room, f"@y:{peer.server_name}"),
+        lambda: right | {"signatures": {}},
+        lambda: right | {"content": {"membership": "invite", "displayname": "changed afterwards"}},
+        lambda: right | {"depth": -1},
+    ]
+    for make in wrong:
+        (await send(room, one, make())).error(400, "M_INVALID_PARAM")
+    (await send(room, one, right, event_id="$other")).error(400, "M_INVALID_PARAM")
+    (await send(room, one, right, room_id="!other:example.org")).error(400, "M_INVALID_PARAM")
+    unknown = await send(room, one, right, room_version="org.example.unknown")
+    assert unknown.error(400, "M_INCOMPATIBLE_ROOM_VERSION")["room_version"] == "org.example.unknown"
+    assert await invited_to(alice) == {}
+
+
+async def test_who_cannot_be_invited(one: FederatedServer, alice: Client, peer: Peer) -> None:
+    room = PeerRoom.create(peer, "11", join_rule="invite")
+    nobody = f"@nobody:{one.server_name}"
+    (await send(room, one, invite(room, nobody))).error(403, "M_FORBIDDEN")
+    path = path_of("user", alice.user_id, "account_data", "m.invite_permission_config")
+    (await alice.put(path, {"default_action": "block"})).ok()
+    (await send(room, one, invite(room, alice.user_id))).error(403, "M_INVITE_BLOCKED")
+    assert await invited_to(alice) == {}
+
+
+async def test_an_invitation_after_a_knock(one: FederatedServer, alice: Client, peer: Peer) -> None:
+    """ "receiving servers should be prepared to manually link up a previous knock to an invite"."""
+    room = PeerRoom.create(peer, "11", join_rule="knock")
+    made = room._template(alice.user_id, "knock")
+    peer.answer("GET", federation("v1") + "make_knock/{room_id}/{user_id}", made)
+    knocked = {"knock_room_state": told(room)}
+    peer.answer("PUT", federation("v1") + "send_knock/{room_id}/{event_id}", knocked)
+    (await alice.post(path_of("knock", room.room_id), via=[peer.server_name])).ok()
+    synced = await alice.sync()
+    assert room.room_id in synced["rooms"]["knock"]
+    (await send(room, one, invite(room, alice.user_id))).ok()
+    after = await alice.sync(synced["next_batch"])
+    assert room.room_id in after["rooms"]["invite"]
+    assert room.room_id not in (await alice.sync())["rooms"].get("knock", {})
