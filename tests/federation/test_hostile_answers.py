@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 
+from homeserver.services.completions import MOST_OF_SERVER
 from tests.federation.harness import Servers, until
 from tests.federation.peer import Endless, Heard, Peer, Reply, Silence, federation
 from tests.federation.peer_rooms import Pdu
@@ -89,10 +90,24 @@ async def test_good_events_overtake_one_whose_past_is_kept_silent(scene: Scene) 
     (await scene.send([scene.says("bad", prev_events=[UNKNOWN])])).ok()
 
     async def has_asked() -> bool:
-        return bool(scene.peer.heard_at("get_missing_events"))
+        return bool(scene.peer.heard_at(federation("v1")))
 
     await until(has_asked, what="a question")
     await scene.deliver("after")
+
+
+async def test_many_events_whose_past_is_kept_silent_cost_little(scene: Scene) -> None:
+    """Only a few are completed at the same time, and the others wait for those, not the room."""
+    to_all(scene, Silence())
+    bad = [scene.says("bad", prev_events=["$" + f"{number}".rjust(43, "n")]) for number in range(40)]
+    (await scene.send(bad)).ok()
+
+    async def has_asked() -> bool:
+        return len(scene.peer.heard_at(federation("v1"))) == MOST_OF_SERVER
+
+    await until(has_asked, what="some questions")
+    await scene.deliver("after")
+    assert len(scene.peer.heard_at(federation("v1"))) == MOST_OF_SERVER
 
 
 async def test_what_stands_on_an_event_that_is_waited_for_comes_with_it(scene: Scene) -> None:
