@@ -10,10 +10,8 @@ from homeserver.core.identifiers import RoomAlias, ServerName, UserID, server_of
 from homeserver.core.json import JsonObject
 from homeserver.core.profiles import check_key
 from homeserver.database.database import Database
-from homeserver.database.transactions import ReadTransaction
-from homeserver.services.aliases import ResolvedAlias
+from homeserver.services.aliases import ResolvedAlias, resolve_alias
 from homeserver.services.profiles import field_of, profile_of
-from homeserver.storage import aliases, room_servers, rooms
 
 
 @attrs.frozen
@@ -30,7 +28,7 @@ class FederationQueries:
         """
         if server_of(alias) != self.server_name:
             raise NotFound("Room alias not found")
-        return await self.database.read(read_alias, alias, self.server_name)
+        return await self.database.read(resolve_alias, alias, self.server_name)
 
     async def profile_of(self, user_id: UserID, field: str | None) -> JsonObject:
         """The profile of a user of this server, or the one field of it.
@@ -43,13 +41,3 @@ class FederationQueries:
             return await self.database.read(profile_of, user_id)
         check_key(field)
         return {field: await self.database.read(field_of, user_id, field)}
-
-
-def read_alias(tx: ReadTransaction, alias: RoomAlias, server_name: ServerName) -> ResolvedAlias:
-    """As `FederationQueries.room_under`."""
-    found = aliases.of(tx, alias)
-    if found is None:
-        raise NotFound("Room alias not found")
-    room_nid = rooms.nid_of(tx, found.room_id)
-    others = [] if room_nid is None else [*room_servers.of_room(tx, room_nid)]
-    return ResolvedAlias(found.room_id, tuple(sorted(others, key=lambda each: each != server_name)))
