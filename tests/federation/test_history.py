@@ -331,3 +331,31 @@ async def test_a_server_that_is_away_is_asked_when_it_is_back(servers: Servers) 
     mend(resident, joining)
     clock.ahead_ms = 600_000
     assert said(await whole_history(bob, room_id)) == ["before"]
+
+
+async def test_who_was_invited_reads_what_came_before(two: Two) -> None:
+    alice, bob = await two.one.user("alice"), await two.other.user("bob")
+    room_id = await alice.create_room(preset="private_chat")
+    await alice.send(room_id, "before")
+    await alice.invite(room_id, bob.user_id)
+    await alice.send(room_id, "invited")
+    await join_by(bob, room_id, two.one.server_name)
+    ours, theirs = await whole_history(alice, room_id), await whole_history(bob, room_id)
+    assert said(theirs) == ["before", "invited"]
+    assert [event["event_id"] for event in theirs] == [event["event_id"] for event in ours]
+
+
+async def test_who_comes_back_has_the_order_of_before(two: Two) -> None:
+    alice, bob = await two.one.user("alice"), await two.other.user("bob")
+    room_id = await alice.create_room(preset="public_chat")
+    await alice.send(room_id, "before")
+    await join_by(bob, room_id, two.one.server_name)
+    assert said(await whole_history(bob, room_id)) == ["before"]
+    await bob.leave(room_id)
+    await alice.send(room_id, "between")
+    await join_by(bob, room_id, two.one.server_name)
+    await bob.send(room_id, "after")
+    found = said(await whole_history(bob, room_id))
+    # What was said meanwhile is missing, or it stands where it belongs.
+    assert [each for each in found if each != "between"] == ["before", "after"]
+    assert found in (["before", "after"], ["before", "between", "after"])
