@@ -132,9 +132,13 @@ class RoomChanges:
     def store(self, new: NewEvent) -> None:
         """Store an event, after those that it names as parents."""
         event, before, remote_before = new.event, self.root, self.members.remote
-        row = row_of(event, new.event_nid, self.room.room_nid, new.pdu)
-        row |= {"state_root": new.before, "status": new.status}
-        row |= {"is_outbound": int(new.is_outbound), "device_id": new.device_id, "txn_id": new.txn_id}
+        row = row_of(event, new.event_nid, self.room.room_nid, new.pdu) | {
+            "state_root": new.before,
+            "status": new.status,
+            "is_outbound": int(new.is_outbound),
+            "device_id": new.device_id,
+            "txn_id": new.txn_id,
+        }
         if event.state_key is not None:
             self._change_state(new, row)
         self._note_own(new, row)
@@ -222,6 +226,9 @@ class RoomChanges:
 
     def root_after(self, event_ids: Collection[EventID]) -> int:
         """The state that the states after these events come down to."""
+        if len(event_ids) == 1 and (own := self.own.get(next(iter(event_ids)))) is not None:
+            # Nearly always.
+            return own.root_after
         roots = {self.own[event_id].root_after for event_id in event_ids if event_id in self.own}
         if stored := [event_id for event_id in event_ids if event_id not in self.own]:
             roots |= {placed.after for placed in events.placed(self.tx, stored).values()}
