@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Final, Protocol
 
 import attrs
+import structlog
 
 from homeserver.core.errors import NotFound
 from homeserver.core.event import Event
@@ -35,6 +36,8 @@ MOST_STATES: Final = 20
 PATIENCE_MS: Final = 180_000
 """For how long an event may keep the others of its room waiting."""
 
+
+_log = structlog.get_logger(__name__)
 
 _REFUSED: Final = Verdict(events.SOFT_FAILED, "The room's policy server recommends the event")
 
@@ -108,7 +111,16 @@ class Receiver:
                 lambda: self.clock.monotonic_ms() >= patience.deadline_ms,
             )
             for ancestor in ancestors:
-                await self._complete(room, ancestor, patience, is_outbound=False)
+                try:
+                    await self._complete(room, ancestor, patience, is_outbound=False)
+                except Incomplete as error:
+                    # What comes after it can do with the state at it.
+                    _log.info(
+                        "an event is left out",
+                        event_id=ancestor.event.event_id,
+                        room=room_id,
+                        reason=str(error),
+                    )
         return await self._complete(room, pdu, patience, is_outbound=is_outbound)
 
     async def receive_at_once(self, room_id: RoomID, pdu: CheckedPdu) -> Verdict | None:

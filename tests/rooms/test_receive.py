@@ -152,6 +152,20 @@ async def test_what_nobody_tells_leaves_it_incomplete(
     befores_are_right(room, await database.read(held, room))
 
 
+async def test_an_ancestor_that_cannot_be_judged_is_left_out(database: Database, clock: MovableClock) -> None:
+    room = await started(database)
+    base = room.last
+    side = room.send("m.room.power_levels", ALICE, {"users": {ALICE: 100, BOB: 50}}, "", prev=[base])
+    topic = room.send("m.room.topic", BOB, {"topic": "by Bob"}, "", prev=[side])
+    odd = room.send("m.room.message", BOB, {}, prev=[base], auth=topic.auth_events)
+    last = room.say(BOB, "on top", prev=[odd])
+    remote = Remote(room, silent={"event_auth"})
+    assert (await take(receiver(database, clock, remote), room, last)).is_accepted
+    found = await database.read(held, room)
+    assert odd.event_id not in found.statuses
+    assert found.befores[last.event_id] == room.before(last.prev_events)
+
+
 async def test_events_that_lead_nowhere_are_not_taken(database: Database, clock: MovableClock) -> None:
     """What a server gives beside what was asked for is not part of the room's history."""
     room = await started(database)
