@@ -12,9 +12,9 @@ from homeserver.clients.errors import RemoteError
 from homeserver.clients.http_responses import Response
 from homeserver.clients.http_transport import Exchange, HttpTransport, request_bytes, within
 from homeserver.core.backoff import Backoff
-from homeserver.core.errors import InvalidParam, MatrixError
+from homeserver.core.errors import BadJson, InvalidParam, MatrixError
 from homeserver.core.identifiers import ServerName, parse_server_name
-from homeserver.core.json import JsonObject, canonical, decode_object
+from homeserver.core.json import JsonObject, canonical, decode
 from homeserver.core.server_lists import ServerLists
 from homeserver.core.signing import SigningKey
 from homeserver.core.x_matrix import sign_request
@@ -202,11 +202,22 @@ def _uri(path: str, query: Query | None) -> str:
     return f"{path}?{urlencode(query, doseq=True, quote_via=quote, safe='')}" if query else path
 
 
+def _object_in(body: bytes) -> JsonObject:
+    """The object that a body is, or that version 1 of some endpoints gives as `[200, {...}]`.
+
+    Errors: NotJson, BadJson.
+    """
+    match decode(body):
+        case dict(document) | [200, dict(document)]:
+            return document
+    raise BadJson("it is something else")
+
+
 def _result(destination: ServerName, response: Response) -> JsonObject:
     """The object in a response. Errors: RemoteError."""
     status = response.status
     try:
-        document = decode_object(response.body)
+        document = _object_in(response.body)
     except MatrixError as error:
         if status == 200:
             raise RemoteError(

@@ -174,13 +174,17 @@ def store_members(
     rows = [
         _membership_row(room_nid, event, numbers[event.event_id], is_local=False) | {"position": position}
         for event in members
+        if event.event_id in numbers
     ]
     memberships.put_many(tx, rows)
 
 
 def store_state(tx: WriteTransaction, room_nid: int, arrival: Arrival, numbers: Mapping[EventID, int]) -> int:
     """Store the state before the join; gives its root."""
-    whole = {key: numbers[event.event_id] for key, event in arrival.state.items()}
+    # What is missing was known before as an event of another room: in old room versions IDs are chosen freely.
+    whole = {
+        key: numbers[event.event_id] for key, event in arrival.state.items() if event.event_id in numbers
+    }
     return state.make(tx, room_nid, whole)
 
 
@@ -222,6 +226,7 @@ def enter(
     also += (
         (memberships.SET, _membership_row(room_nid, event, numbers[event.event_id], is_local=True))
         for event in local.values()
+        if event.event_id in numbers
     )
     topics = [room_topic(arrival.room_id), *(user_topic(user_id) for user_id in local)]
     tx.publish(events.INSERT, kind=Kind.EVENTS, to=topics, also=also, **row)
@@ -258,7 +263,7 @@ def _join_row(
     # The other server has sent it on: it is not outbound.
     return row_of(join, event_nid, room_nid, arrival.join.data) | {
         "status": events.ACCEPTED,
-        "replaces_nid": None if replaced is None else numbers[replaced.event_id],
+        "replaces_nid": None if replaced is None else numbers.get(replaced.event_id),
     }
 
 

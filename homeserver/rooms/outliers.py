@@ -32,6 +32,15 @@ def store(
         if (before := known.get(event.event_id)) is not None:
             if before.room_nid == room_nid:
                 numbers[event.event_id] = before.event_nid
+                if before.is_outlier and before.generation is None and event.state_key is not None:
+                    # It came alone, as an invitation does: only now is known what it cites.
+                    above = _cited(event, places)
+                    place = places[event.event_id] = Place(
+                        before.event_nid, auth_edges.generation_above(above)
+                    )
+                    status = events.REJECTED if event.event_id in rejected else events.OUTLIER
+                    events.complete(tx, before.event_nid, generation=place.generation, status=status)
+                    edges += auth_edges.rows(room_nid, before.event_nid, above)
             continue
         if event.event_id in numbers:
             continue
@@ -40,7 +49,7 @@ def store(
         if event.event_id in rejected:
             row["status"] = events.REJECTED
         if event.state_key is not None:
-            above = [places[event_id] for event_id in dict.fromkeys(event.auth_events) if event_id in places]
+            above = _cited(event, places)
             place = places[event.event_id] = Place(event_nid, auth_edges.generation_above(above))
             row["generation"] = place.generation
             edges += auth_edges.rows(room_nid, event_nid, above)
@@ -51,6 +60,11 @@ def store(
         tx.execute_many(auth_edges.INSERT, edges)
     _redact(tx, room_nid, {pdu.event.event_id: pdu.event for pdu in pdus}, numbers)
     return numbers
+
+
+def _cited(event: Event, places: Mapping[EventID, Place]) -> list[Place]:
+    """Where those of the event's auth events stand that are known."""
+    return [places[event_id] for event_id in dict.fromkeys(event.auth_events) if event_id in places]
 
 
 def _redact(

@@ -126,17 +126,16 @@ class ThirdPartyInvites:
                 _log.info("a third-party invite was not redeemed", user=user_id, reason=str(error))
 
     async def redeem(self, redemption: Redemption) -> None:
-        """Have a user here invited, by this server if it is in the room, or else by the inviter's.
+        """Have a user here invited by the inviter's server, in whose user's name the event is.
 
-        Errors: Forbidden if the proof is not good, InviteBlocked; as other servers say; Unknown (502).
+        Errors: Forbidden if the proof is not good, InviteBlocked; NotFound; as other servers say; Unknown (502).
         """
-        try:
-            checked = await self.database.write(
-                make_redeemed, self.signer, redemption, now_ts=self.clock.now_ts(), token=_token()
-            )
-        except NotFound:
+        if server_of(redemption.sender) != self.signer.server_name:
             await self._ask(redemption)
             return
+        checked = await self.database.write(
+            make_redeemed, self.signer, redemption, now_ts=self.clock.now_ts(), token=_token()
+        )
         await admit(self.receiver, checked, origin=self.signer.server_name, is_outbound=True)
 
     async def _ask(self, redemption: Redemption) -> None:

@@ -169,6 +169,11 @@ NEAR_BACKWARDS = statement(
     .order_by(desc(_e.origin_server_ts), desc(_e.position))
     .limit(bindparam("most"))
 )
+COMPLETE = statement(
+    update(events)
+    .where(_e.event_nid == bindparam("the_event"))
+    .values(generation=bindparam("its_generation"), status=bindparam("its_status"))
+)
 REDACT = statement(
     update(events)
     .where(_e.event_nid == bindparam("the_event"))
@@ -322,6 +327,11 @@ def near(tx: ReadTransaction, room_nid: int, ts: int, *, forwards: bool, most: i
     """Up to `most` accepted events from `ts` (milliseconds) on in one direction, nearest first."""
     query = NEAR_FORWARDS if forwards else NEAR_BACKWARDS
     return [StoredEvent(*row) for row in tx.all(query, room_nid=room_nid, ts=ts, most=most)]
+
+
+def complete(tx: WriteTransaction, event_nid: int, *, generation: int, status: int) -> None:
+    """Note how high in the graph of auth events an outlier stands whose auth events have become known."""
+    tx.execute(COMPLETE, the_event=event_nid, its_generation=generation, its_status=status)
 
 
 def redact(tx: WriteTransaction, event_nid: int, *, pdu: bytes, redaction_id: EventID) -> None:

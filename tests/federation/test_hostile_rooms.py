@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 
 from homeserver.core.event_format import MAX_EVENT_BYTES
+from homeserver.core.room_versions import get_room_version
+from homeserver.core.signing import add_signature
 from tests.api.server import path_of, room_path
 from tests.federation.harness import Servers
 from tests.federation.meetings import VERSIONS
@@ -218,3 +220,44 @@ async def test_who_answers_nonsense_does_not_keep_an_invitation_alive(servers: S
     await alice.leave(room.room_id)
     assert not peer.heard_at("send_leave")
     assert "rooms" not in await alice.sync()
+
+
+async def test_the_first_version_of_invitations_is_spoken_too(servers: Servers, peer: Peer) -> None:
+    """ "Senders which receive a 400 or 404 response to this endpoint should retry using the v1 API"."""
+    one = await servers.start()
+    alice = await one.user("alice")
+    room = await alice.create_room(room_version="2")
+    mallory = f"@mallory:{peer.server_name}"
+
+    def signed(heard: Heard) -> Reply:
+        event = {key: value for key, value in heard.json.items() if key != "unsigned"}
+        assert [pdu["type"] for pdu in heard.json["unsigned"]["invite_room_state"]]
+        version = get_room_version("2")
+        return Reply([200, {"event": add_signature(event, version, peer.server_name, peer.key)}])
+
+    peer.answer("PUT", federation("v1") + "invite/{room_id}/{event_id}", signed)
+    await alice.invite(room, mallory)
+    assert len(peer.heard_at("/invite/")) == 2
+    newer = await alice.create_room(room_version="10")
+    (await alice.post(room_path(newer, "invite"), {"user_id": mallory})).error(502, "M_UNKNOWN")
+
+
+async def test_of_a_signed_invitation_only_the_signature_is_used(servers: Servers, peer: Peer) -> None:
+    one = await servers.start()
+    alice = await one.user("alice")
+    room = await alice.create_room(room_version="10")
+    mallory = f"@mallory:{peer.server_name}"
+
+    def changed(heard: Heard) -> Reply:
+        event = heard.json["event"]
+        signed = add_signature(event, get_room_version("10"), peer.server_name, peer.key)
+        return Reply({"event": signed | {"content": {"membership": "join"}, "sender": mallory, "extra": 1}})
+
+    peer.answer("PUT", federation("v2") + "invite/{room_id}/{event_id}", changed)
+    await alice.invite(room, mallory)
+    state = (await alice.get(room_path(room, "state"))).ok()
+    (event,) = [each for each in state if each["state_key"] == mallory]
+    assert (event["sender"], event["content"]) == (alice.user_id, {"membership": "invite"})
+    peer.answer("PUT", federation("v2") + "invite/{room_id}/{event_id}", Reply({"event": {}}))
+    unsigned = f"@other:{peer.server_name}"
+    (await alice.post(room_path(room, "invite"), {"user_id": unsigned})).error(502, "M_UNKNOWN")
