@@ -133,10 +133,13 @@ def _check_join(arrival: Arrival, pdus: Mapping[EventID, CheckedPdu]) -> None:
         raise InvalidParam(f"the join is not allowed in the room: {error}") from error
 
 
-def begin(tx: WriteTransaction, arrival: Arrival, *, now_ts: int) -> tuple[int, int]:
+def begin(
+    tx: WriteTransaction, arrival: Arrival, server_name: ServerName, *, now_ts: int
+) -> tuple[int, int] | None:
     """Make a place for the room; gives its number, and the position of the stream.
 
-    What this server once knew of the users of others, before it was out of the room, is forgotten.
+    None, and nothing is done, if this server, `server_name`, has come into the room in another way meanwhile. What it
+    once knew of the users of others, before it was out of the room, is forgotten.
     """
     room = rooms.know_of(
         tx,
@@ -146,6 +149,8 @@ def begin(tx: WriteTransaction, arrival: Arrival, *, now_ts: int) -> tuple[int, 
         creator=arrival.create.sender,
         created_ts=now_ts,
     )
+    if room_servers.joined(tx, room.room_nid, server_name):
+        return None
     memberships.remove_remote(tx, room.room_nid)
     return room.room_nid, tx.stream_row().position
 
@@ -165,12 +170,20 @@ def store_part(
 
 def store_members(
     tx: WriteTransaction,
-    room_nid: int,
+    place: tuple[int, int],
     members: Sequence[Event],
     numbers: Mapping[EventID, int],
-    position: int,
+    server_name: ServerName,
 ) -> None:
-    """Note the memberships of users of other servers: nobody reads them before the room is this server's."""
+    """Note the memberships of users of other servers: nobody reads them before the room is this server's.
+
+    `place` is what `begin` gave. If another process has made the room this server's meanwhile, it knows better.
+    """
+    room_nid, position = place
+    if not members or rooms.lock(tx, members[0].room_id) is None:
+        return
+    if room_servers.joined(tx, room_nid, server_name):
+        return
     rows = [
         _membership_row(room_nid, event, numbers[event.event_id], is_local=False) | {"position": position}
         for event in members

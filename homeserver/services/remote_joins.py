@@ -135,14 +135,17 @@ class RemoteJoins:
     async def _store(self, arrival: Arrival) -> bool:
         own, now_ts = self.handshakes.signer.server_name, self.handshakes.clock.now_ts()
         database = self.database
-        room_nid, position = await database.write(begin, arrival, now_ts=now_ts)
+        place = await database.write(begin, arrival, own, now_ts=now_ts)
+        if place is None:
+            return False
+        room_nid, _ = place
         numbers: dict[EventID, int] = {}
         for pdus in _parts(arrival.pdus, EVENTS_AT_ONCE):
             numbers |= await database.write(store_part, arrival.room_id, room_nid, pdus, arrival.rejected)
         root = await database.write(store_state, room_nid, arrival, numbers)
         remote = [event for user_id, event in arrival.members().items() if server_of(user_id) != own]
         for members in _parts(remote, MEMBERS_AT_ONCE):
-            await database.write(store_members, room_nid, members, numbers, position)
+            await database.write(store_members, place, members, numbers, own)
         return await database.write(enter, arrival, root, numbers, own)
 
 
