@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from bench_lib import matrix
-from bench_lib.http_client import Connection, RequestError, path_of
+from bench_lib.http_client import Connection, RequestError, encode_request, path_of
 from bench_lib.measuring import Meter, Samples, Side
 from bench_lib.processes import die_with_parent
 from bench_lib.servers import REPOSITORY, Instance, own_python
@@ -22,6 +22,8 @@ ROOM_SERVERS = 50
 """Servers whose users are in the large room."""
 LONGEST_LINE = 2**20
 READY_TIMEOUT_S = 60.0
+ARRIVAL_TIMEOUT_S = 300.0
+LOOK_AGAIN_S = 0.5
 
 
 class ForeignServers:
@@ -120,16 +122,19 @@ async def _receive(
     place: tuple[str, str],
     amount: tuple[int, int],
 ) -> Any:
-    """Have transactions sent; the last event must be there in the end."""
+    """Have transactions sent, and wait until the last event is there: a server may answer before."""
     batch, batches = amount
     last = (await foreign.tell("prepare", batch=batch, batches=batches))["last"]
     await instance.settle()
     meter = Meter(side, instance)
     await foreign.tell("send", server_name=_name(instance))
-    usage = await meter.stop()
     token, room_id = place
-    await connection.send("GET", matrix.CLIENT + path_of("rooms", room_id, "event", last), token)
-    return usage
+    request = encode_request("GET", matrix.CLIENT + path_of("rooms", room_id, "event", last), token)
+    async with asyncio.timeout(ARRIVAL_TIMEOUT_S):
+        while (await connection.exchange(request)).status != 200:
+            instance.check()
+            await asyncio.sleep(LOOK_AGAIN_S)
+    return await meter.stop()
 
 
 async def outgoing(side: Side) -> Samples:
