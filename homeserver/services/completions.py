@@ -77,10 +77,13 @@ class Completions:
     def end(self, completion: Completion) -> None:
         """It is decided what becomes of the event, and of those that wait."""
         completion.is_over = True
-        in_room = self._of_room[completion.pdu.room_id]
-        del in_room[completion.pdu.event_id]
-        if not in_room:
-            del self._of_room[completion.pdu.room_id]
+        room_id, event_id = completion.pdu.room_id, completion.pdu.event_id
+        in_room = self._of_room.get(room_id, {})
+        # A room whose lease ran out may have been taken twice, and the same event be completed a second time.
+        if in_room.get(event_id) is completion:
+            del in_room[event_id]
+            if not in_room:
+                del self._of_room[room_id]
 
 
 def _pass_on(result: object, done: Deferred[None]) -> object:

@@ -63,6 +63,7 @@ class Simulation:
     rooms: list[SharedRoom]
     answers: Counter[str] = attrs.field(factory=Counter)
     _cut: set[tuple[int, int]] = attrs.field(factory=set)
+    _alone: int | None = None
 
     @classmethod
     async def build(
@@ -93,6 +94,14 @@ class Simulation:
         for site in made:
             await site.follower.sync()
         return simulation
+
+    def isolate(self) -> None:
+        """One of the servers is alone until the end."""
+        self._alone = alone = self.chance.randrange(len(self.sites))
+        for other in range(len(self.sites)):
+            if other != alone:
+                self._cut.add((min(alone, other), max(alone, other)))
+                cut(self.sites[alone].server, self.sites[other].server)
 
     async def live(self, bursts: int, *, restarts: int = 0) -> None:
         """Let things happen: up to five at the same time, then the next, without waiting for other servers."""
@@ -186,6 +195,8 @@ class Simulation:
         if len(self.sites) < 2:
             return
         one, other = self.chance.sample(range(len(self.sites)), 2)
+        if self._alone in {one, other}:
+            return
         link = min(one, other), max(one, other)
         ends = self.sites[link[0]].server, self.sites[link[1]].server
         if link in self._cut:

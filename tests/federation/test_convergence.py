@@ -37,6 +37,20 @@ async def test_all_servers_agree_in_the_end(servers: Servers, versions: tuple[st
         await check(simulation, room)
 
 
+@pytest.mark.parametrize("round_", range(ROUNDS))
+async def test_two_histories_become_one(servers: Servers, round_: int) -> None:
+    """One of the servers is alone all the time, and has much to tell and to hear in the end."""
+    seed = int(SEED or time.time_ns())
+    print(f"round {round_}, seed {seed}")
+    simulation = await Simulation.build(servers, Random(seed), versions=("12",))
+    simulation.isolate()
+    await simulation.live(50)
+    await simulation.settle(25)
+    print(f"answers: {dict(simulation.answers)}")
+    for room in simulation.rooms:
+        await check(simulation, room)
+
+
 async def check(simulation: Simulation, room: SharedRoom) -> None:
     """The same everywhere, for servers and for clients."""
     contents = await simulation.contents(room)
