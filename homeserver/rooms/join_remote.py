@@ -27,11 +27,26 @@ from homeserver.storage import (
     backward_extremities,
     events,
     memberships,
+    notifications,
     room_servers,
     rooms,
     state,
     stripped_states,
 )
+from homeserver.storage.memberships import Membership
+
+_PLACING = (
+    "position",
+    "state_root",
+    "root_after",
+    "generation",
+    "is_outbound",
+    "status",
+    "notify",
+    "thread_id",
+    "replaces_nid",
+)
+"""What an outlier gets with its place."""
 
 
 @attrs.frozen(slots=True)
@@ -94,6 +109,7 @@ def weigh(given: Given) -> Arrival:
     """
     pdus = {pdu.event.event_id: pdu for pdu in (*given.auth_chain, *given.state)}
     pdus = {event_id: pdu for event_id, pdu in pdus.items() if pdu.event.room_id == given.room_id}
+    pdus.pop(given.join.event.event_id, None)
     chain = check_auth_chain(given.room_id, pdus.values(), {})
     create = chain.create
     if create is None:
@@ -210,13 +226,18 @@ def enter(
 ) -> bool:
     """Make the room this server's, with the join as its newest event.
 
-    False, and nothing is done, if this server, `server_name`, has come into the room in another way meanwhile.
+    False, and nothing is done, if this server, `server_name`, has come into the room in another way meanwhile, or if
+    the room has been removed.
     """
     room = rooms.lock(tx, arrival.room_id)
     if room is None or room_servers.joined(tx, room.room_nid, server_name):
         return False
     join, room_nid = arrival.join.event, room.room_nid
-    event_nid = tx.new_nid()
+    known = events.placed(tx, [join.event_id]).get(join.event_id)
+    if known is not None and not (known.is_outlier and known.room_nid == room_nid):
+        return False
+    # Another process may have got to know it as a part of the room's state.
+    event_nid = tx.new_nid() if known is None else known.event_nid
     members = arrival.members()
     counts = Counts.of(members)
     room_servers.replace(tx, room_nid, counts.by_server)
@@ -231,6 +252,7 @@ def enter(
         "generation": auth_edges.generation_above([*cited.values()]),
     }
     local = _changed_local_members(tx, room_nid, members, server_name)
+    vanished = memberships.local_outsiders(tx, room_nid, besides=members)
     numbers = {**numbers, join.event_id: event_nid}
     also: list[tuple[Statement, dict[str, object]]] = [
         (rooms.ARRIVE, _room_row(arrival, room_nid, root_after, counts, server_name)),
@@ -241,8 +263,17 @@ def enter(
         for event in local.values()
         if event.event_id in numbers
     )
-    topics = [room_topic(arrival.room_id), *(user_topic(user_id) for user_id in local)]
-    tx.publish(events.INSERT, kind=Kind.EVENTS, to=topics, also=also, **row)
+    # Who was told of an invitation that the room knows nothing of is not invited.
+    also += ((memberships.SET, _left(room_nid, each)) for each in vanished)
+    told = [*local, *(each.user_id for each in vanished)]
+    topics = [room_topic(arrival.room_id), *(user_topic(user_id) for user_id in told)]
+    if len(told) > 1:
+        # The join does not show what has become of the others.
+        row["notify"] = notifications.RESETS_STATE
+    statement = events.INSERT
+    if known is not None:
+        statement, row = events.PLACE, {name: row[name] for name in _PLACING} | {"the_event": event_nid}
+    tx.publish(statement, kind=Kind.EVENTS, to=topics, also=also, **row)
     return True
 
 
@@ -308,4 +339,19 @@ def _membership_row(room_nid: int, event: Event, event_nid: int, *, is_local: bo
         "was_joined": int(membership == "join"),
         "forgotten": 0,
         "is_local": int(is_local),
+    }
+
+
+def _left(room_nid: int, before: Membership) -> dict[str, object]:
+    """The row of a user of this server whose invitation or knock has come to nothing."""
+    return {
+        "room_nid": room_nid,
+        "user_id": before.user_id,
+        "membership": "leave",
+        "event_nid": before.event_nid,
+        "event_id": before.event_id,
+        "sender": before.sender,
+        "was_joined": 0,
+        "forgotten": 0,
+        "is_local": 1,
     }

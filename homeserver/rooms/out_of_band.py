@@ -12,7 +12,7 @@ from homeserver.core.power_levels import PowerLevels
 from homeserver.core.topics import user_topic
 from homeserver.database.kinds import Kind
 from homeserver.database.statements import Statement
-from homeserver.database.transactions import WriteTransaction
+from homeserver.database.transactions import ReadTransaction, WriteTransaction
 from homeserver.rooms.event_rows import row_of
 from homeserver.rooms.notify import Notifications, notifications_of
 from homeserver.storage import events, memberships, notifications, room_servers, rooms, stripped_states
@@ -40,13 +40,19 @@ class OutOfBand:
 def record(tx: WriteTransaction, news: OutOfBand, server_name: ServerName, *, now_ts: int) -> bool:
     """Note the membership for its user, of this server `server_name`.
 
-    False, and nothing is done, if this server is in the room: then the event has to be judged as any other.
+    False, and nothing is done, if this server is in the room: then the event has to be judged as any other; or if
+    the event's ID is taken.
     """
     event = news.event
+    if is_id_taken(tx, event):
+        return False
     room = rooms.lock(tx, event.room_id) or _make(tx, event, now_ts=now_ts)
     room_nid = room.room_nid
     if room_servers.joined(tx, room_nid, server_name):
         return False
+    if not room.is_held and room.version != event.room_version.identifier:
+        # Whoever spoke first of the room may have lied, or have been wrong.
+        rooms.set_version(tx, room_nid, event.room_version.identifier)
     before = memberships.of(tx, room_nid, news.user_id)
     if before is not None and before.event_id == event.event_id:
         return True
@@ -67,6 +73,16 @@ def record(tx: WriteTransaction, news: OutOfBand, server_name: ServerName, *, no
     row = _event_row(room_nid, event_nid, news, notify)
     tx.publish(events.INSERT, kind=Kind.EVENTS, to=topics, also=also, **row)
     return True
+
+
+def is_id_taken(tx: ReadTransaction, event: Event) -> bool:
+    """Whether another event is stored under the ID: room versions 1 and 2 leave it to servers to choose one."""
+    known = events.of(tx, event.event_id)
+    if known is None:
+        return False
+    is_same = (known.type, known.state_key) == (event.type, event.state_key)
+    is_same = is_same and known.membership == event.content.get("membership")
+    return not is_same or known.room_nid != rooms.nid_of(tx, event.room_id)
 
 
 def _make(tx: WriteTransaction, event: Event, *, now_ts: int) -> rooms.Room:

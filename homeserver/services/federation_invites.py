@@ -14,7 +14,7 @@ from homeserver.database.transactions import WriteTransaction
 from homeserver.rooms import invitations
 from homeserver.rooms.draft import Signer
 from homeserver.rooms.membership_events import MEMBER
-from homeserver.rooms.out_of_band import OutOfBand, record
+from homeserver.rooms.out_of_band import OutOfBand, is_id_taken, record
 from homeserver.rooms.pdu_checks import PduChecks, RefusedPdu
 from homeserver.runtime.clock import Clock
 from homeserver.services import server_acls
@@ -100,7 +100,7 @@ def check_invite(event: Event, invitation: Invitation, server_name: ServerName) 
 def take_invite(
     tx: WriteTransaction, news: OutOfBand, origin: ServerName, server_name: ServerName, *, now_ts: int
 ) -> None:
-    """Note the invitation, if its user accepts it. Errors: Forbidden, InviteBlocked.
+    """Note the invitation, if its user accepts it. Errors: Forbidden, InviteBlocked; InvalidParam for a taken ID.
 
     In a room that this server is in, the event becomes valid by coming with a transaction, as any other.
     """
@@ -109,6 +109,8 @@ def take_invite(
         raise Forbidden("Your server is banned from this room")
     if users.find(tx, news.user_id) is None:
         raise Forbidden(f"{news.user_id} is no user of this server")
+    if is_id_taken(tx, news.event):
+        raise InvalidParam("Another event has this ID")
     invitations.check_accepts(tx, news.user_id)
     record(tx, news, server_name, now_ts=now_ts)
 

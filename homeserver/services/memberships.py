@@ -108,13 +108,19 @@ class Memberships:
         except NotHereError:
             if not await self.elsewhere.join(requester, room_id, extra, via):
                 # Somebody else was faster.
-                await self._join_here(requester, room_id, extra)
+                await self._join_after_others(requester, room_id, extra)
         except (UnableToAuthoriseJoin, UnableToGrantJoin) as error:
             try:
                 await self.elsewhere.join_beside(requester, room_id, extra, via)
             except NotFound:
                 raise Forbidden(error.message) from error
         return room_id
+
+    async def _join_after_others(self, requester: Requester, room_id: RoomID, extra: JsonObject) -> None:
+        try:
+            await self._join_here(requester, room_id, extra)
+        except NotHereError:
+            raise Unknown("The room was left while it was being joined", status=502) from None
 
     async def _join_here(self, requester: Requester, room_id: RoomID, extra: JsonObject) -> None:
         await self.database.write(join, self.signer, requester, room_id, extra, now_ts=self.clock.now_ts())

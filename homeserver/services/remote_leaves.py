@@ -14,7 +14,8 @@ from homeserver.core.event import Event
 from homeserver.core.event_format import MAX_AUTH_EVENTS, max_depth
 from homeserver.core.hashes import encode_base64, reference_hash
 from homeserver.core.identifiers import RoomID, ServerName, UserID
-from homeserver.core.room_versions import get_room_version
+from homeserver.core.json import JsonObject, JsonValue, decode_object
+from homeserver.core.room_versions import DEFAULT_ROOM_VERSION, RoomVersion, get_room_version
 from homeserver.database.database import Database
 from homeserver.database.transactions import ReadTransaction
 from homeserver.rooms.draft import Signer
@@ -74,8 +75,10 @@ def leave_of_our_own(
         return None
     if mine is None or mine.membership not in ("invite", "knock"):
         raise Forbidden("You are neither in this room nor invited to it")
-    version = get_room_version(room.version)
-    before: Event = events.parsed(tx, [mine.event_nid], version)[mine.event_nid]
+    stored = events.of_nids(tx, [mine.event_nid])[mine.event_nid]
+    pdu = decode_object(stored.pdu)
+    version = _version_of(pdu, get_room_version(room.version))
+    before = Event.from_pdu(pdu, version, event_id=stored.event_id)
     cited = [*before.auth_events, before.event_id][-MAX_AUTH_EVENTS:]
     hashes = None
     if version.event_references_with_hashes:
@@ -85,6 +88,22 @@ def leave_of_our_own(
     place = Place(room_id, version, [before.event_id], cited, depth, hashes)
     event, data = build(place, wanted, signer, now_ts=now_ts, token=token)
     return OutOfBand(event, data)
+
+
+def _version_of(pdu: JsonObject, stated: RoomVersion) -> RoomVersion:
+    """The stated room version, or else one in which events are written as this one.
+
+    Each invitation says of which version its room is, and not all need to say the same.
+    """
+    references = [*_listed(pdu["prev_events"]), *_listed(pdu["auth_events"])]
+    has_hashes = any(isinstance(each, list) for each in references)
+    if not references or has_hashes == stated.event_references_with_hashes:
+        return stated
+    return get_room_version("1" if has_hashes else DEFAULT_ROOM_VERSION.identifier)
+
+
+def _listed(value: JsonValue) -> list[JsonValue]:
+    return value if isinstance(value, list) else []
 
 
 def _token() -> str:

@@ -1,6 +1,6 @@
 """Who is in which room: the current membership of each user that a room's state names."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Container, Sequence
 
 import attrs
 from sqlalchemy import and_, bindparam, case, delete, func, not_, or_, select, update
@@ -127,6 +127,13 @@ SOME_LOCAL = statement(
     .order_by(_m.position, _m.user_id)
     .limit(bindparam("most"))
 )
+LOCAL_OUTSIDERS = statement(
+    select(*_COLUMNS).where(
+        _m.room_nid == bindparam("room_nid"),
+        _m.is_local == 1,
+        or_(_m.membership == "invite", _m.membership == "knock"),
+    )
+)
 LOCAL_AT = statement(
     select(_m.user_id).where(
         _m.room_nid == bindparam("room_nid"), _m.position == bindparam("position"), _m.is_local == 1
@@ -252,6 +259,12 @@ def local_among(tx: ReadTransaction, room_nid: int, user_ids: Collection[str]) -
 def some_local(tx: ReadTransaction, room_nid: int, *, most: int) -> list[UserID]:
     """Up to `most` joined users of this server, longest-standing first."""
     return [row[0] for row in tx.all(SOME_LOCAL, room_nid=room_nid, most=most)]
+
+
+def local_outsiders(tx: ReadTransaction, room_nid: int, *, besides: Container[str]) -> list[Membership]:
+    """The users of this server, other than `besides`, who are invited or have knocked. Looks through all members."""
+    found = (Membership(*row) for row in tx.all(LOCAL_OUTSIDERS, room_nid=room_nid))
+    return [each for each in found if each.user_id not in besides]
 
 
 def local_changed_at(tx: ReadTransaction, room_nid: int, position: int) -> list[UserID]:

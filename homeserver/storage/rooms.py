@@ -116,6 +116,9 @@ ARRIVE = statement(
     )
 )
 """As `ADVANCE_STATE`, for a room that this server enters: what it is, is known for certain only now."""
+SET_VERSION = statement(
+    update(rooms).where(rooms.c.room_nid == bindparam("the_room")).values(version=bindparam("the_version"))
+)
 SET_EXTREMITIES = statement(
     update(rooms)
     .where(rooms.c.room_nid == bindparam("the_room"))
@@ -218,6 +221,11 @@ def _empty(
 def set_public(tx: WriteTransaction, room_id: RoomID, *, public: bool) -> bool:
     """List the room in the directory, or not; whether the room exists."""
     return tx.execute(SET_PUBLIC, the_room=room_id, public=int(public)) > 0
+
+
+def set_version(tx: WriteTransaction, room_nid: int, version: str) -> None:
+    """Note the version of a room that this server merely knows of, and so by hearsay."""
+    tx.execute(SET_VERSION, the_room=room_nid, the_version=version)
 
 
 def set_extremities(tx: WriteTransaction, room_nid: int, extremities: bytes) -> None:

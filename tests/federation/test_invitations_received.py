@@ -11,6 +11,7 @@ from tests.federation.harness import FederatedServer, Servers
 from tests.federation.meetings import VERSIONS
 from tests.federation.peer import Peer, federation
 from tests.federation.peer_rooms import PeerRoom
+from tests.federation.scene import set_scene
 
 
 @pytest.fixture
@@ -118,7 +119,7 @@ async def test_the_newest_room_version_wants_proper_state(
     one: FederatedServer, alice: Client, peer: Peer
 ) -> None:
     """The rules of version 1.16 of the specification."""
-    room, other = PeerRoom.create(peer, "12"), PeerRoom.create(peer, "12")
+    room, other = PeerRoom.create(peer, "12"), PeerRoom.create(peer, "12", localpart="other")
     event = invite(room, alice.user_id)
     create, rules = told(room)
     for state, errcode in (
@@ -189,3 +190,68 @@ async def test_an_invitation_after_a_knock(one: FederatedServer, alice: Client, 
     after = await alice.sync(synced["next_batch"])
     assert room.room_id in after["rooms"]["invite"]
     assert room.room_id not in (await alice.sync())["rooms"].get("knock", {})
+
+
+@pytest.mark.parametrize("version", ["1", "2"])
+async def test_an_id_that_another_event_has_is_no_invitation(
+    servers: Servers, peer: Peer, version: str
+) -> None:
+    """Old room versions leave event IDs to servers: one of ours must not read the other event for it ever after."""
+    scene = await set_scene(servers, peer, version)
+    message = scene.says("hello", event_id=f"$chosen:{peer.server_name}")
+    (await scene.send([message])).ok()
+    await scene.seen("hello")
+    bob = await scene.server.user("bob")
+    room = PeerRoom.create(peer, version, join_rule="invite")
+    event = invite(room, bob.user_id, event_id=message["event_id"])
+    (await send(room, scene.server, event)).error(400, "M_INVALID_PARAM")
+    assert await invited_to(bob) == {}
+    # The other way round, too: in one room, of which only the invitation is known.
+    (await send(room, scene.server, invite(room, bob.user_id, event_id=f"$x:{peer.server_name}"))).ok()
+    (
+        await send(room, scene.server, invite(room, scene.alice.user_id, event_id=f"$x:{peer.server_name}"))
+    ).error(400, "M_INVALID_PARAM")
+    assert (await invited_to(bob)).keys() == {room.room_id}
+    assert await invited_to(scene.alice) == {}
+
+
+async def test_invitations_may_disagree_on_the_version_of_their_room(
+    one: FederatedServer, alice: Client, peer: Peer
+) -> None:
+    """Whoever invites first need not know, or tell the truth."""
+    bob = await one.user("bob")
+    room = PeerRoom.create(peer, "10", join_rule="invite")
+    lie = PeerRoom.create(peer, "1", join_rule="invite")
+    lie.room_id = room.room_id
+    first = invite(lie, alice.user_id)
+    (await send(lie, one, first)).ok()
+    (await send(room, one, invite(room, bob.user_id))).ok()
+    # Withdrawn by an event of the true version, which has to be understood for that.
+    room.append("m.room.member", {"membership": "invite"}, bob.user_id)
+    kick = room.make("m.room.member", {"membership": "leave"}, bob.user_id)
+    (await peer.send(one.server_name, [kick])).ok()
+    assert await invited_to(bob) == {}
+    (await send(room, one, invite(room, bob.user_id))).ok()
+    peer.answer("GET", "/_matrix/federation/v1/make_leave/{room_id}/{user_id}", {})
+    for client in (alice, bob):
+        assert (await invited_to(client)).keys() == {room.room_id}
+        (await client.post(path_of("rooms", room.room_id, "leave"))).ok()
+        assert await invited_to(client) == {}
+
+
+async def test_an_invitation_that_the_room_knows_nothing_of_ends_when_it_is_joined(
+    one: FederatedServer, alice: Client, peer: Peer
+) -> None:
+    """It could neither be accepted nor rejected: nothing in the room's state is there to go by."""
+    bob = await one.user("bob")
+    room = PeerRoom.create(peer)
+    (await send(room, one, invite(room, alice.user_id))).ok()
+    since = (await alice.sync())["next_batch"]
+    assert room.room_id in await invited_to(alice)
+    (await bob.post(path_of("join", room.room_id), via=[peer.server_name])).ok()
+    assert room.room_id not in await invited_to(alice)
+    later = await alice.sync(since)
+    assert room.room_id not in later.get("rooms", {}).get("invite", {})
+    assert room.room_id in later["rooms"]["leave"]
+    await alice.join(room.room_id)
+    assert room.room_id in (await alice.sync())["rooms"]["join"]
