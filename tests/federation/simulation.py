@@ -158,7 +158,9 @@ class Simulation:
             missing = [set(room.sent) - set(each.statuses) for each in contents]
             if any(missing):
                 return f"{room.version}: sent and not there: {[len(each) for each in missing]}"
-            union = set().union(*(each.statuses for each in contents)) - room.beginning
+            # An invitation, which the invited's server gets first, may come to nothing: then only that one has it,
+            # and if it has soft-failed it, nobody will ever hear of it.
+            union = set().union(*(each.known for each in contents)) - room.beginning
             lacking = [len(union - each.statuses.keys()) for each in contents]
             if on_events and any(lacking):
                 stories = [_stories(union - each.statuses.keys(), contents) for each in contents]

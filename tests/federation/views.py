@@ -43,6 +43,13 @@ class RoomContents:
     extremities: frozenset[str]
 
     @property
+    def known(self) -> frozenset[str]:
+        """The events that others will hear of, as part of the graph: all but soft-failed ones."""
+        return frozenset(
+            event_id for event_id, status in self.statuses.items() if status != stored_events.SOFT_FAILED
+        )
+
+    @property
     def accepted(self) -> frozenset[str]:
         """The events that clients may see."""
         return frozenset(
