@@ -61,9 +61,8 @@ class Caches:
         self.events: Cache[int, Any] = Cache(events)
         self.keys: Cache[tuple[str, str], int] = Cache(keys)
         self.key_names: Cache[int, tuple[str, str]] = Cache(keys)
-        self.rooms: Cache[str, Any] = Cache(keys)
         self.likely_rooms: Cache[str, int] = Cache(keys)
-        """As `rooms`, but perhaps of a room that is gone: only to guess what to ask ahead."""
+        """The numbers of rooms, perhaps of such as are gone: only to guess what to ask ahead."""
         self.room_names: Cache[int, Any] = Cache(keys)
         self.power_levels: Cache[str, Any] = Cache(1_000)
         # Of events that are about to be stored.

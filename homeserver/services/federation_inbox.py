@@ -9,7 +9,7 @@ from typing import Final, Protocol
 import attrs
 import structlog
 
-from homeserver.core.errors import BadJson, InvalidParam, LimitExceeded, MatrixError
+from homeserver.core.errors import BadJson, InvalidParam, MatrixError
 from homeserver.core.hashes import event_id_of
 from homeserver.core.identifiers import EventID, RoomID, ServerName
 from homeserver.core.json import JsonObject, encode
@@ -36,11 +36,11 @@ MOST_AT_ONCE: Final = 25
 """PDUs of one transaction that may be made part of their rooms while it is received; others are staged."""
 
 MOST_STAGED: Final = 5_000
-"""PDUs of one room and server that may wait; the server is to send more when these are done."""
-
-RETRY_AFTER_MS: Final = 30_000
+"""PDUs of one room and server that may wait. More are refused, but not the rest of their transaction, which is about
+other rooms; when the room is done with these, what is missing before its next event is asked for."""
 
 _NOT_THERE: Final = "This server is not in that room"
+_TOO_MANY: Final = "Too many events of that room wait already"
 
 _log = structlog.get_logger(__name__)
 
@@ -90,8 +90,7 @@ class FederationInbox:
 
         When it returns, all that it acknowledges is on the disk. A transaction that comes again is answered as it
         was, and nothing is done twice.
-        Errors: BadJson if there is too much in it; InvalidParam for an impossible ID; LimitExceeded if too much of
-        this server waits already; StorageUnavailable.
+        Errors: BadJson if there is too much in it; InvalidParam for an impossible ID; StorageUnavailable.
         """
         if len(pdus) > MOST_PDUS or len(edus) > MOST_EDUS:
             raise BadJson(f"a transaction has at most {MOST_PDUS} PDUs and {MOST_EDUS} EDUs")
@@ -191,7 +190,7 @@ def take(
 ) -> Taken:
     """Store or stage the PDUs of a transaction, unless it has been dealt with; up to `at_once` are stored.
 
-    With `remember` that is all there is to the transaction. Errors: LimitExceeded.
+    With `remember` that is all there is to the transaction.
     """
     before = federation_transactions.response_to(tx, transaction.origin, transaction.txn_id)
     if before is not None:
@@ -223,7 +222,7 @@ class _RoomTaker:
     staged: int = 0
 
     def take(self, room_id: RoomID, pdus: Sequence[CheckedPdu]) -> dict[EventID, str | None]:
-        """Take the PDUs in their order; gives what is wrong with each. Errors: LimitExceeded."""
+        """Take the PDUs in their order; gives what is wrong with each."""
         tx, origin = self.tx, self.transaction.origin
         room = rooms.lock(tx, room_id)
         if room is None or not room_servers.joined(tx, room.room_nid, self.server_name):
@@ -239,20 +238,22 @@ class _RoomTaker:
             return {pdu.event.event_id: refusal for pdu in pdus}
         changes = RoomChanges(tx, room, self.server_name)
         waiting = incoming_pdus.are_waiting(tx, room_id, now_ts=self.transaction.received_ts)
+        results: dict[EventID, str | None] = {pdu.event.event_id: None for pdu in pdus}
         for index, pdu in enumerate(pdus):
             waiting = waiting or self.at_once <= 0 or take_at_once(changes, pdu) is None
             if waiting:
-                self._stage(room_id, pdus[index:])
+                staged = self._stage(room_id, pdus[index:])
+                results |= {each.event.event_id: _TOO_MANY for each in pdus[index + staged :]}
                 break
             self.at_once -= 1
         changes.publish()
-        return {pdu.event.event_id: None for pdu in pdus}
+        return results
 
-    def _stage(self, room_id: RoomID, pdus: Sequence[CheckedPdu]) -> None:
+    def _stage(self, room_id: RoomID, pdus: Sequence[CheckedPdu]) -> int:
+        """Stage the first of the PDUs; gives how many."""
         tx, transaction = self.tx, self.transaction
-        if incoming_pdus.count(tx, room_id, transaction.origin) + len(pdus) > MOST_STAGED:
-            raise LimitExceeded("Too many events of that room wait", retry_after_ms=RETRY_AFTER_MS)
-        for pdu in pdus:
+        free = max(0, MOST_STAGED - incoming_pdus.count(tx, room_id, transaction.origin))
+        for pdu in pdus[:free]:
             incoming_pdus.add(
                 tx,
                 IncomingPdu(
@@ -266,7 +267,9 @@ class _RoomTaker:
                     pdu.data,
                 ),
             )
-        self.staged += len(pdus)
+        staged = len(pdus[:free])
+        self.staged += staged
+        return staged
 
 
 def _supposed_id(pdu: JsonObject) -> EventID | None:

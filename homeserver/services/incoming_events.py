@@ -34,10 +34,10 @@ ROOMS_AT_ONCE: Final = 8
 BATCH: Final = 50
 """PDUs of a room that are read at a time."""
 
-LEASE_MS: Final = 600_000
+LEASE_MS: Final = 60_000
 """If a process dies at a room, another goes on after this time."""
 
-RENEW_MS: Final = 60_000
+RENEW_MS: Final = 15_000
 
 BACKOFF: Final = Backoff(first_ms=5_000, cap_ms=3_600_000, factor=3.0)
 

@@ -17,7 +17,7 @@ from homeserver.database.database import Database
 from homeserver.database.transactions import ReadTransaction, WriteTransaction
 from homeserver.runtime.clock import Clock
 from homeserver.services.presence import Presence
-from homeserver.storage import account_data, events, memberships, receipts, rooms
+from homeserver.storage import account_data, events, memberships, receipts
 
 MARKERS: Final = (FULLY_READ, READ, READ_PRIVATE)
 
@@ -70,10 +70,10 @@ def move_markers(
     tx: WriteTransaction, user_id: UserID, room_id: RoomID, markers: list[Marker], *, now_ts: int
 ) -> None:
     """As `Receipts.mark`."""
-    room_nid = rooms.nid_of(tx, room_id)
-    membership = None if room_nid is None else memberships.of(tx, room_nid, user_id)
-    if room_nid is None or membership is None or membership.membership != "join":
+    room = memberships.room_of(tx, user_id, room_id)
+    if room is None or room.membership != "join":
         raise Forbidden("You are not joined to this room")
+    room_nid = room.room_nid
     for marker in markers:
         position = _position_of(tx, room_nid, marker)
         if marker.type == FULLY_READ:

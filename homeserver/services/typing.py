@@ -9,7 +9,7 @@ from homeserver.database.database import Database
 from homeserver.database.transactions import WriteTransaction
 from homeserver.runtime.clock import Clock
 from homeserver.services.presence import Presence
-from homeserver.storage import memberships, rooms, typing
+from homeserver.storage import memberships, typing
 
 DEFAULT_TIMEOUT_MS = 30_000
 MAX_TIMEOUT_MS = 120_000
@@ -67,10 +67,10 @@ def set_typing(
     tx: WriteTransaction, user_id: UserID, room_id: RoomID, *, now_ts: int, expires_ts: int
 ) -> None:
     """The user types in the room until `expires_ts`, or no longer if that has passed. Errors: Forbidden."""
-    room_nid = rooms.nid_of(tx, room_id)
-    membership = None if room_nid is None else memberships.of(tx, room_nid, user_id)
-    if room_nid is None or membership is None or membership.membership != "join":
+    room = memberships.room_of(tx, user_id, room_id)
+    if room is None or room.membership != "join":
         raise Forbidden("You are not joined to this room")
+    room_nid = room.room_nid
     if expires_ts > now_ts:
         typing.start(tx, room_nid, room_id, user_id, now_ts=now_ts, expires_ts=expires_ts)
     else:

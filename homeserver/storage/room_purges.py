@@ -122,7 +122,6 @@ def close(tx: WriteTransaction, purge: RoomPurge) -> None:
     """Remove what leads to the room: from now on this server does not hold it."""
     for query in CLOSE:
         tx.execute(query, room_nid=purge.room_nid, room_id=purge.room_id)
-    tx.caches.rooms.drop([purge.room_id])
 
 
 def remove_some(tx: WriteTransaction, purge: RoomPurge, *, most: int, until_ts: int) -> bool:

@@ -162,12 +162,9 @@ def of_nids(tx: ReadTransaction, room_nids: Collection[int]) -> dict[int, Room]:
 
 def nid_of(tx: ReadTransaction, room_id: str) -> int | None:
     """The room's number, or `None` if this server does not hold it."""
-    cached: int | None = tx.caches.rooms.get(room_id)
-    if cached is None:
-        cached = tx.value(NID, room_id=room_id)
-        if cached is not None:
-            tx.remember(tx.caches.rooms, room_id, cached)
-    return cached
+    # Not remembered: a room that was removed, and then heard of again, has got another number, by any process.
+    found: int | None = tx.value(NID, room_id=room_id)
+    return found
 
 
 def ids_of(tx: ReadTransaction, room_nids: Collection[int]) -> dict[int, RoomID]:

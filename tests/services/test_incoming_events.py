@@ -11,7 +11,7 @@ from twisted.internet.threads import deferToThread
 
 from homeserver.core.event import Event
 from homeserver.core.identifiers import ServerName
-from homeserver.core.json import JsonObject
+from homeserver.core.json import JsonObject, decode
 from homeserver.database.database import Database
 from homeserver.database.drivers import Location
 from homeserver.rooms.draft import Signer
@@ -23,7 +23,7 @@ from homeserver.storage import events, incoming_pdus
 from tests.api.server import Databases
 from tests.rooms.holding import US, enter, held
 from tests.rooms.remote_rooms import Remote, receiver
-from tests.rooms.signed_rooms import ALICE, BOB, Keys, SignedRoom, key_of
+from tests.rooms.signed_rooms import ALICE, BOB, CAROL, Keys, SignedRoom, key_of
 from tests.services.conftest import MovableClock
 from tests.services.test_follower import until
 
@@ -181,10 +181,30 @@ async def test_many_extremities_are_tied_together(scene: Scene) -> None:
 
 
 async def test_a_server_cannot_have_everything_wait(scene: Scene, monkeypatch: Any) -> None:
-    monkeypatch.setattr("homeserver.services.federation_inbox.MOST_STAGED", 1)
+    """What is too much for one room is refused, and with it nothing of another room."""
+    monkeypatch.setattr("homeserver.services.federation_inbox.MOST_STAGED", 2)
     room = scene.room
+    other = SignedRoom.new("10", creator=CAROL)
+    other.join(ALICE)
+    other.join(BOB)
+    await scene.database.write(enter, other, list(other.events.values()))
+    base = room.last
     room.say(BOB, "missing")
-    first, second = room.say(BOB), room.say(BOB)
-    await scene.send(first)
-    with pytest.raises(Exception, match="Too many events"):
-        await scene.send(second, txn_id="u")
+    one, two, three, four = (room.say(BOB, str(number)) for number in range(4))
+    assert decode(await scene.send(one)) == {"pdus": {one.event_id: {}}}
+    elsewhere = other.say(BOB, "elsewhere")
+    pdus = [*(room.pdu(event) for event in (two, three, four)), other.pdu(elsewhere)]
+    answer: Any = decode(await scene.inbox.receive(B, "u", pdus, []))
+    refused = {"error": "Too many events of that room wait already"}
+    assert answer["pdus"] == {
+        two.event_id: {},
+        three.event_id: refused,
+        four.event_id: refused,
+        elsewhere.event_id: {},
+    }
+    assert (await scene.database.read(events.placed, [elsewhere.event_id])).keys() == {elsewhere.event_id}
+    # Once the room is done with them, the next event brings what was refused.
+    await scene.work()
+    await scene.send(room.say(BOB, "next", prev=[four, base]), txn_id="v")
+    await scene.work()
+    assert set(room.events) == await scene.known()
