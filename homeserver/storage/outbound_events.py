@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 
 import attrs
-from sqlalchemy import and_, bindparam, desc, func, select
+from sqlalchemy import and_, bindparam, desc, func, or_, select
 
 from homeserver.core.identifiers import EventID, ServerName, UserID
 from homeserver.database.statements import in_list, statement
@@ -14,6 +14,8 @@ from homeserver.database.transactions import ReadTransaction
 _e = events.c
 _m = memberships.c
 _s = room_servers.c
+_replaced = events.alias("replaced")
+_with_replaced = events.outerjoin(_replaced, _replaced.c.event_nid == _e.replaces_nid)
 
 
 @attrs.frozen(slots=True)
@@ -45,6 +47,17 @@ class MissedRoom:
 
     room_nid: int
     joined_members: int
+
+
+@attrs.frozen(slots=True)
+class Expulsion:
+    """An event that took a user out of a room, or, unless the user `was_joined`, an invitation or a knock back."""
+
+    event_nid: int
+    position: int
+    room_nid: int
+    user_id: UserID
+    was_joined: bool
 
 
 _COLUMNS = (
@@ -106,10 +119,29 @@ NEWEST_OF_ROOM = statement(
 )
 BY_NIDS = statement(select(*_COLUMNS).where(in_list(_e.event_nid, "event_nids")).order_by(_e.position))
 EXPULSIONS = statement(
-    select(_e.position, _e.event_nid, _e.state_key, _e.membership)
+    select(
+        _e.position,
+        _e.event_nid,
+        _e.room_nid,
+        _e.state_key,
+        _e.membership,
+        _replaced.c.membership.label("was"),
+    )
+    .select_from(_with_replaced)
     .where(_outbound, *_window)
     .order_by(_e.position)
     .limit(bindparam("most"))
+)
+CAME_IN = statement(
+    select(func.max(_e.position))
+    .select_from(_with_replaced)
+    .where(
+        _e.room_nid == bindparam("room_nid"),
+        _e.state_key == bindparam("user_id"),
+        _e.membership == "join",
+        *_window,
+        or_(_replaced.c.membership.is_(None), _replaced.c.membership != "join"),
+    )
 )
 
 
@@ -160,16 +192,28 @@ def of_nids(tx: ReadTransaction, event_nids: Sequence[int]) -> list[OutboundEven
 
 def expulsions(
     tx: ReadTransaction, server_name: ServerName, *, after: int, upto: int, most: int
-) -> tuple[list[int], int]:
-    """Events that took a user of the server out of a room, or an invitation back: numbers, oldest first.
+) -> tuple[list[Expulsion], int]:
+    """The expulsions of users of the server, oldest first.
 
     Looks through `most` events; also gives the position up to which it came.
     """
     rows = tx.all(EXPULSIONS, after=after, upto=upto, most=most)
     suffix = f":{server_name}"
     found = [
-        event_nid
-        for _, event_nid, state_key, membership in rows
+        Expulsion(event_nid, position, room_nid, state_key, was == "join")
+        for position, event_nid, room_nid, state_key, membership, was in rows
         if membership in ("leave", "ban") and state_key is not None and state_key.endswith(suffix)
     ]
     return found, rows[-1][0] if len(rows) == most else upto
+
+
+def came_in(tx: ReadTransaction, expulsion: Expulsion, *, after: int) -> int:
+    """Where the user whom it took out of the room had come in, if that was after a position; else that position."""
+    found: int | None = tx.value(
+        CAME_IN,
+        room_nid=expulsion.room_nid,
+        user_id=expulsion.user_id,
+        after=after,
+        upto=expulsion.position,
+    )
+    return after if found is None else found

@@ -14,8 +14,8 @@ from homeserver.core.identifiers import ServerName, server_of
 from homeserver.database.transactions import ReadTransaction
 from homeserver.services.federation_outbox.edus import ReceiptEdu
 from homeserver.services.federation_outbox.transactions import MOST_PDUS, Pdu
-from homeserver.storage import outbound_edus, outbound_events
-from homeserver.storage.outbound_events import MissedRoom
+from homeserver.storage import outbound_edus, outbound_events, room_servers
+from homeserver.storage.outbound_events import Expulsion, MissedRoom
 
 MOST_IN_ALL: Final = 20_000
 """About so many events are sent at most, shared out equally among the rooms."""
@@ -76,13 +76,35 @@ def read_page(
         found, looked_upto = outbound_events.expulsions(
             tx, server_name, after=looked_upto, upto=upto, most=LOOKED_THROUGH
         )
-        nids += (nid for nid in found if nid not in nids)
+        for expulsion in found:
+            some = _upto_expulsion(tx, server_name, expulsion, place, done)
+            nids += (nid for nid in some if nid not in nids)
     page, rest = nids[:MOST_PDUS], tuple(nids[MOST_PDUS:])
     is_last = not rooms and not rest and looked_upto >= upto
     following = None
     if not is_last:
         following = attrs.evolve(place, rooms=tuple(rooms), event_nids=rest, looked_upto=looked_upto)
     return Page(upto, _pdus(tx, page, server_name), following)
+
+
+def _upto_expulsion(
+    tx: ReadTransaction,
+    server_name: ServerName,
+    expulsion: Expulsion,
+    place: Place,
+    done: Mapping[int, int],
+) -> list[int]:
+    """The expulsion, and what its user was to see before it, should the server no longer be in the room.
+
+    Nobody else would give the server what the expulsion stands on.
+    """
+    room_nid = expulsion.room_nid
+    if not expulsion.was_joined or room_servers.joined(tx, room_nid, server_name):
+        return [expulsion.event_nid]
+    after = outbound_events.came_in(tx, expulsion, after=max(place.after, done.get(room_nid, 0)))
+    return outbound_events.newest_of(
+        tx, room_nid, after=after, upto=expulsion.position, most=place.per_room
+    ) or [expulsion.event_nid]
 
 
 def missed_receipts(

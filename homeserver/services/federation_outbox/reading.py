@@ -113,6 +113,7 @@ class StreamReader:
     ) -> list[tuple[Pdu, Servers]]:
         """The events, each for the servers that were in the room when it was sent."""
         joined_at = _joined_at(outbound_events.newcomers(tx, after=after, upto=rows.upto), counts)
+        until_expelled = self._until_expelled(tx, rows, servers, after)
         found = []
         for row in rows.events:
             to = servers.get(row.room_nid, ())
@@ -120,6 +121,14 @@ class StreamReader:
                 target = server_of(UserID(row.state_key))
                 if target is not None and target not in to:
                     to = (*to, *self._others([target]))
+            to = (
+                *to,
+                *(
+                    name
+                    for name, came_in, expelled in until_expelled.get(row.room_nid, ())
+                    if came_in < row.position < expelled and name not in to
+                ),
+            )
             sender = server_of(row.sender)
             if sender != self.own_name:
                 # Such as a join that came to us by a handshake.
@@ -127,6 +136,28 @@ class StreamReader:
             if joined_at:
                 to = tuple(name for name in to if joined_at.get((row.room_nid, name), 0) < row.position)
             found.append((Pdu(row.position, row.room_nid, row.event_id, row.pdu), to))
+        return found
+
+    def _until_expelled(
+        self, tx: ReadTransaction, rows: _Rows, servers: Mapping[int, Servers], after: int
+    ) -> dict[int, list[tuple[ServerName, int, int]]]:
+        """By room the servers that are there no more since their users were put out: from when to when they were."""
+        targets = {
+            target
+            for row in rows.events
+            if row.membership in _EXPULSIONS and row.state_key is not None
+            if (target := server_of(UserID(row.state_key))) is not None
+            if target not in servers.get(row.room_nid, ())
+        }
+        found: dict[int, list[tuple[ServerName, int, int]]] = {}
+        for name in self._others(sorted(targets)):
+            expulsions, _ = outbound_events.expulsions(
+                tx, name, after=after, upto=rows.upto, most=MOST_EVENTS
+            )
+            for each in expulsions:
+                if each.was_joined and name not in servers.get(each.room_nid, ()):
+                    came_in = outbound_events.came_in(tx, each, after=after)
+                    found.setdefault(each.room_nid, []).append((name, came_in, each.position))
         return found
 
     def _presence(

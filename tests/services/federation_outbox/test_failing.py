@@ -178,9 +178,52 @@ async def test_who_was_put_out_while_its_server_was_away_is_told(scene: OutboxSc
     await fail_twice(scene)
     await room.member(BOB, "ban", by=ALICE)
     await scene.settle()
+    await room.say("not for b")
     scene.network.down.clear()
     await scene.pass_ms(HOUR_MS)
-    assert "m.room.member" in scene.network.texts("b")
+    # Nobody would give it afterwards what the ban stands on.
+    assert scene.network.texts("b") == ["one", "m.room.member"]
+
+
+async def test_who_came_and_was_put_out_while_its_server_was_away_gets_what_was_in_between(
+    scene: OutboxScene,
+) -> None:
+    room = await scene.room(BOB, CAROL)
+    secret = await scene.room(CAROL, seed="secret", visibility="joined")
+    scene.network.down.add("b")
+    await room.say("one")
+    await fail_twice(scene)
+    await secret.say("before")
+    await secret.member(BOB, "invite", by=ALICE)
+    await secret.member(BOB, "join")
+    await secret.say("between")
+    await secret.member(BOB, "leave", by=ALICE)
+    await secret.say("after")
+    await scene.settle()
+    scene.network.down.clear()
+    await scene.pass_ms(HOUR_MS)
+    texts = scene.network.texts("b")
+    assert {"one", "between"} <= set(texts)
+    assert not {"before", "after"} & set(texts)
+
+
+async def test_what_a_page_of_the_stream_has_from_before_an_expulsion(scene: OutboxScene) -> None:
+    """Who is put out right after something was said gets that, too, as long as it was there."""
+    room = await scene.room(BOB, CAROL)
+    secret = await scene.room(CAROL, seed="secret", visibility="joined")
+    scene.outbox._feed._reading = True  # it is busy with something
+    await room.say("one")
+    await room.member(BOB, "leave", by=ALICE)
+    await room.say("two")
+    await secret.say("before")
+    await secret.member(BOB, "join")
+    await secret.say("between")
+    await secret.member(BOB, "ban", by=ALICE)
+    scene.outbox._feed._reading = False
+    await scene.settle()
+    texts = scene.network.texts("b")
+    assert [text for text in texts if text in ("one", "two", "before", "between")] == ["one", "between"]
+    assert texts.count("m.room.member") == 2
 
 
 async def test_a_server_that_is_heard_of_is_tried_at_once(scene: OutboxScene) -> None:
