@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import attrs
 
-from homeserver.core.errors import GuestAccessForbidden, InvalidParam
+from homeserver.core.errors import InvalidParam, NotFound
 from homeserver.core.identifiers import RoomID, ServerName, UserID, parse_server_name, server_of
 from homeserver.core.json import JsonObject, decode
 from homeserver.core.requester import Requester
@@ -37,7 +37,7 @@ class RemoteMemberships:
     ) -> bool:
         """Join a room that this server is not in; False if it is in the room meanwhile.
 
-        Errors: GuestAccessForbidden, UserSuspended; see `RemoteJoins.join`.
+        Errors: NotFound for guests; UserSuspended; see `RemoteJoins.join`.
         """
         wanted, servers = await self._prepared(requester, room_id, "join", extra, via)
         return await self.joins.join(room_id, wanted, servers)
@@ -76,7 +76,8 @@ class RemoteMemberships:
         self, requester: Requester, room_id: RoomID, membership: str, extra: JsonObject, via: Iterable[str]
     ) -> tuple[Wanted, list[ServerName]]:
         if requester.is_guest:
-            raise GuestAccessForbidden("Guests can only join rooms that this server is in")
+            # What no guest can be shown to have joined need not be looked for.
+            raise NotFound("This server is not in that room, and guests can only join rooms that it is in")
         content, likely = await self.database.read(prepare, requester, room_id, membership, extra)
         wanted = Wanted(requester.user_id, requester.user_id, content)
         return wanted, [*_server_names(via), *likely]

@@ -24,6 +24,9 @@ PATH: Final = {
 }
 """What stands for parameters of paths, where not any word will do."""
 
+OWN_TOKENS: Final = {"exchange_open_id_token"}
+"""What takes tokens that are no access tokens."""
+
 LETS_GO: Final = {"logout", "logout_all"}
 """What takes no body, and leaves nobody to ask again."""
 
@@ -32,6 +35,11 @@ METHODS: Final = ("GET", "POST", "PUT", "DELETE", "PATCH")
 
 def all_of(server: TestServer) -> list[Endpoint]:
     return endpoints(server.server.config, server.server.services, list(Resource))
+
+
+def for_clients(server: TestServer) -> list[Endpoint]:
+    """Those that no other server has to sign its requests for."""
+    return [endpoint for endpoint in all_of(server) if endpoint.spec.auth is not Auth.SERVER]
 
 
 def path_to(endpoint: Endpoint, user_id: str = "@alice:test.example") -> str:
@@ -51,7 +59,9 @@ async def ask(client: Client, method: str, path: str, **options: Any) -> Answer:
 
 async def test_without_a_token_and_with_a_wrong_one(server: TestServer) -> None:
     client = server.anonymous()
-    for endpoint in all_of(server):
+    for endpoint in for_clients(server):
+        if endpoint.function.__name__ in OWN_TOKENS:
+            continue
         method, path = endpoint.spec.method, path_to(endpoint)
         without = await ask(client, method, path)
         wrong = [
@@ -70,8 +80,21 @@ async def test_without_a_token_and_with_a_wrong_one(server: TestServer) -> None:
                 assert not answer.error(401, "M_UNKNOWN_TOKEN").get("soft_logout")
 
 
-async def test_guests(server: TestServer, guest: Client) -> None:
+async def test_what_is_for_servers_is_for_nobody_else(server: TestServer, alice: Client) -> None:
+    """Server-server API, "Request Authentication": whatever a client sends, token or not, in any shape."""
+    checked = 0
     for endpoint in all_of(server):
+        if endpoint.spec.auth is Auth.SERVER:
+            method, path = endpoint.spec.method, path_to(endpoint)
+            for client in (server.anonymous(), alice):
+                for body in ({}, b"{"):
+                    (await ask(client, method, path, body=body)).error(401, "M_UNAUTHORIZED")
+            checked += 1
+    assert checked > 20
+
+
+async def test_guests(server: TestServer, guest: Client) -> None:
+    for endpoint in for_clients(server):
         if endpoint.function.__name__ in LETS_GO:
             continue
         path, now = path_to(endpoint, guest.user_id), {"timeout": 0}
@@ -85,7 +108,7 @@ async def test_guests(server: TestServer, guest: Client) -> None:
 async def test_locked_users_can_only_log_out(server: TestServer, alice: Client) -> None:
     """Client-server API, "Account locking"."""
     await server.restrict(alice, "is_locked")
-    for endpoint in all_of(server):
+    for endpoint in for_clients(server):
         if endpoint.spec.auth is Auth.NONE or endpoint.function.__name__ in LETS_GO:
             continue
         for version in ("v3", "r0"):
@@ -139,7 +162,7 @@ async def test_old_paths_and_slashes_lead_to_the_same(server: TestServer) -> Non
 
 
 async def test_bodies_that_are_none(server: TestServer, alice: Client) -> None:
-    for endpoint in all_of(server):
+    for endpoint in for_clients(server):
         if endpoint.arguments.body is None:
             continue
         method, path = endpoint.spec.method, path_to(endpoint)
@@ -169,7 +192,7 @@ def fields_of(hint: object) -> Iterator[tuple[str, str]]:
 
 async def test_queries_that_make_no_sense(server: TestServer, alice: Client) -> None:
     checked = 0
-    for endpoint in all_of(server):
+    for endpoint in for_clients(server):
         hint = typing.get_type_hints(endpoint.function).get("query")
         required = (
             {}
