@@ -42,7 +42,9 @@ from homeserver.api.client.room_event_by_timestamp import RoomEventByTimestamp
 from homeserver.api.client.room_initial_sync import RoomInitialSync
 from homeserver.api.client.room_send import RoomSend
 from homeserver.api.client.room_state import RoomState
+from homeserver.api.client.room_summary import RoomSummary
 from homeserver.api.client.rooms import Rooms
+from homeserver.api.client.space_hierarchy import SpaceHierarchy as ClientSpaceHierarchy
 from homeserver.api.client.support import Support
 from homeserver.api.client.sync import Sync
 from homeserver.api.client.tags import Tags
@@ -140,6 +142,8 @@ def _client(config: Config, services: Services) -> list[object]:
         Register(services.shared_secret_registrations, config.server_name),
         RoomState(services.room_state),
         RoomSend(services.messages),
+        RoomSummary(services.room_summaries),
+        ClientSpaceHierarchy(services.space_hierarchies),
         Support(config.support),
         Sync(services.sync, services.sync_filters, services.presence),
         Tags(services.tags),

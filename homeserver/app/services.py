@@ -52,14 +52,17 @@ from homeserver.services.receipts import Receipts
 from homeserver.services.registration import Registrations
 from homeserver.services.remote_profiles import RemoteProfiles
 from homeserver.services.remote_public_rooms import RemotePublicRooms
+from homeserver.services.remote_spaces import RemoteSpaces
 from homeserver.services.room_creation import RoomCreation
 from homeserver.services.room_events import RoomEvents
 from homeserver.services.room_members import RoomMembers
 from homeserver.services.room_purge import RoomPurge
 from homeserver.services.room_snapshots import RoomSnapshots
 from homeserver.services.room_state import RoomState
+from homeserver.services.room_summary import RoomSummaries
 from homeserver.services.sessions import Sessions
 from homeserver.services.shared_secret_registration import SharedSecretRegistrations
+from homeserver.services.space_hierarchy import SpaceHierarchies
 from homeserver.services.sync.filters import SyncFilters
 from homeserver.services.sync.follower import Follower
 from homeserver.services.sync.from_tail import FromTail, Renderings
@@ -118,8 +121,10 @@ class Services:
     room_purge: RoomPurge
     room_snapshots: RoomSnapshots
     room_state: RoomState
+    room_summaries: RoomSummaries
     sessions: Sessions
     shared_secret_registrations: SharedSecretRegistrations
+    space_hierarchies: SpaceHierarchies
     sync: Sync
     sync_filters: SyncFilters
     tags: Tags
@@ -186,6 +191,7 @@ def make_services(
     member_profiles = MemberProfiles(database, clock, signer)
     memberships = Memberships(database, clock, signer, aliases, handshakes.remote_memberships)
     presence = Presence(database, clock)
+    remote_spaces = RemoteSpaces(trust.client, clock)
     waiters = Waiters()
     remembered = Remembered()
     follower = Follower(database, clock, reactor, waiters, remembered)
@@ -239,10 +245,12 @@ def make_services(
         room_purge=RoomPurge(database, clock),
         room_snapshots=RoomSnapshots(database, clock),
         room_state=RoomState(database, clock, signer, guest_access, memberships),
+        room_summaries=RoomSummaries(database, config.server_name, aliases, remote_spaces),
         sessions=sessions,
         shared_secret_registrations=SharedSecretRegistrations(
             database, clock, config.registration.shared_secret, names, passwords, sessions
         ),
+        space_hierarchies=SpaceHierarchies(database, clock, config.server_name, remote_spaces),
         sync=Sync(
             database,
             clock,

@@ -17,6 +17,9 @@ SPACE_CHILD: Final = "m.space.child"
 SPACE: Final = "m.space"
 """The room type of spaces."""
 
+SortKey = tuple[bool, str, int, str]
+"""Where a child stands among those of its space; see `in_order`."""
+
 _ORDER = re.compile(r"[\x20-\x7e]{1,50}")
 
 
@@ -33,6 +36,11 @@ class SpaceChild:
     order: str | None
     origin_server_ts: int
     stripped: JsonObject
+
+    @property
+    def sort_key(self) -> SortKey:
+        """First those with an `order`, by it; then by the time of their events; then by room ID."""
+        return self.order is None, self.order or "", self.origin_server_ts, self.room_id
 
     @classmethod
     def of(cls, pdu: JsonObject) -> Self | None:
@@ -67,8 +75,5 @@ class SpaceChild:
 
 
 def in_order(children: Iterable[SpaceChild]) -> list[SpaceChild]:
-    """First those with an `order`, by it; then by the time of their events; then by room ID."""
-    return sorted(
-        children,
-        key=lambda child: (child.order is None, child.order or "", child.origin_server_ts, child.room_id),
-    )
+    """As the specification orders them."""
+    return sorted(children, key=lambda child: child.sort_key)

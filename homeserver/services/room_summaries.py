@@ -3,6 +3,7 @@
 Transaction functions. Spec: client-server API, `RoomSummary` and "Discovering rooms within spaces".
 """
 
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import attrs
@@ -55,9 +56,20 @@ class SummarisedRoom:
 
 def summarise(tx: ReadTransaction, room: Room) -> SummarisedRoom:
     """What the room's current state says of it."""
-    nids = state.get_many(tx, room.state_root, (*KEYS, ENCRYPTION))
-    stored = events.of_nids(tx, nids.values())
-    contents = {key: decode_object(content_of(stored[nid])) for key, nid in nids.items()}
+    return next(iter(summarise_all(tx, (room,))))
+
+
+def summarise_all(tx: ReadTransaction, found: Iterable[Room]) -> list[SummarisedRoom]:
+    """As `summarise`, of several rooms with fewer questions."""
+    states = [(room, state.get_many(tx, room.state_root, (*KEYS, ENCRYPTION))) for room in found]
+    stored = events.of_nids(tx, {nid for _, nids in states for nid in nids.values()})
+    return [
+        _summary_of(room, {key: decode_object(content_of(stored[nid])) for key, nid in nids.items()})
+        for room, nids in states
+    ]
+
+
+def _summary_of(room: Room, contents: Mapping[StateKey, JsonObject]) -> SummarisedRoom:
     algorithm = contents.get(ENCRYPTION, {}).get("algorithm")
     summary = RoomSummary.of(contents)
     return SummarisedRoom(

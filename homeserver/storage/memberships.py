@@ -96,6 +96,11 @@ OF_USER_IN_ROOM = statement(
     .select_from(_JOINED_TABLES)
     .where(_m.user_id == bindparam("user_id"), rooms.c.room_id == bindparam("room_id"))
 )
+OF_USER_IN_ROOMS = statement(
+    select(rooms.c.room_id, _m.membership)
+    .select_from(_JOINED_TABLES)
+    .where(_m.user_id == bindparam("user_id"), in_list(rooms.c.room_id, "room_ids"))
+)
 JOINED_ROOM_IDS = statement(
     select(rooms.c.room_id)
     .select_from(_JOINED_TABLES)
@@ -234,6 +239,12 @@ def room_of(tx: ReadTransaction, user_id: UserID, room_id: RoomID) -> RoomOfUser
     """The room as one of the user's rooms; `None` if its state has never named the user, or there is no such room."""
     row = tx.one(OF_USER_IN_ROOM, user_id=user_id, room_id=room_id)
     return None if row is None else RoomOfUser(*row)
+
+
+def of_user_in(tx: ReadTransaction, user_id: UserID, room_ids: Collection[str]) -> dict[RoomID, str]:
+    """The user's membership in those of the rooms whose state names the user."""
+    rows = tx.all(OF_USER_IN_ROOMS, user_id=user_id, room_ids=sorted(room_ids))
+    return {row[0]: row[1] for row in rows}
 
 
 def joined_room_ids(tx: ReadTransaction, user_id: UserID) -> list[RoomID]:

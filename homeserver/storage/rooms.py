@@ -52,6 +52,7 @@ _COLUMNS = (
 )
 ROOM = statement(select(*_COLUMNS).where(rooms.c.room_id == bindparam("room_id")))
 ROOM_LOCKED = statement(select(*_COLUMNS).where(rooms.c.room_id == bindparam("room_id")).with_for_update())
+ROOMS_BY_ID = statement(select(*_COLUMNS).where(in_list(rooms.c.room_id, "room_ids")))
 ROOMS_BY_NID = statement(select(*_COLUMNS).where(in_list(rooms.c.room_nid, "room_nids")))
 NID = statement(select(rooms.c.room_nid).where(rooms.c.room_id == bindparam("room_id")))
 IDS = statement(select(rooms.c.room_nid, rooms.c.room_id).where(in_list(rooms.c.room_nid, "room_nids")))
@@ -153,6 +154,11 @@ def lock(tx: WriteTransaction, room_id: RoomID) -> Room | None:
         return None
     tx.caches.likely_rooms.put(room_id, row[0])
     return _room(row)
+
+
+def of_ids(tx: ReadTransaction, room_ids: Collection[str]) -> dict[RoomID, Room]:
+    """Those of the rooms that this server holds or knows of."""
+    return {row[1]: _room(row) for row in tx.all(ROOMS_BY_ID, room_ids=sorted(room_ids))}
 
 
 def of_nids(tx: ReadTransaction, room_nids: Collection[int]) -> dict[int, Room]:
