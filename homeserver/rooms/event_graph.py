@@ -36,7 +36,9 @@ class EventGraph:
 
     def learn(self, placed: Iterable[Placed]) -> None:
         """These have been read."""
-        self._places.update((each.event_id, Place(each.event_nid, each.generation or 0)) for each in placed)
+        self._places.update(
+            (each.event_id, Place(each.event_nid, each.generation or 0, each.status)) for each in placed
+        )
 
     def places(self, event_ids: Collection[EventID]) -> dict[EventID, Place]:
         """Where those of the events stand that are known."""
@@ -64,7 +66,12 @@ class EventGraph:
             for event_id, place in self.places([each for each in event_ids if each not in found]).items()
         }
         parsed = events.parsed(self.tx, list(nids), self.version)
-        return found | {nids[nid]: event for nid, event in parsed.items()}
+        return found | {nids[nid]: self._as_it_stands(event) for nid, event in parsed.items()}
+
+    def _as_it_stands(self, event: Event) -> Event:
+        """What is remembered of an event may be from before it got its place, and was rejected there."""
+        is_rejected = self._places[event.event_id].status == events.REJECTED
+        return event if event.rejected == is_rejected else attrs.evolve(event, rejected=is_rejected)
 
     def by_nids(self, event_nids: Collection[int]) -> dict[int, Event]:
         """The events with these numbers."""

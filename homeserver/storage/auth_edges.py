@@ -16,15 +16,21 @@ from homeserver.database.transactions import ReadTransaction, WriteTransaction
 
 @attrs.frozen(slots=True)
 class Place:
-    """An event's number, and its generation; 0 for one that is no state event, which nobody may cite."""
+    """An event's number, and its generation; 0 for one that is no state event, which nobody may cite.
+
+    `status` is as in the row; `None` for an event that is being stored.
+    """
 
     event_nid: int
     generation: int
+    status: int | None = None
 
 
 _e = events.c
 INSERT = insert_into(auth_edges, ignore_conflict=True)
-PLACES = statement(select(_e.event_id, _e.event_nid, _e.generation).where(in_list(_e.event_id, "event_ids")))
+PLACES = statement(
+    select(_e.event_id, _e.event_nid, _e.generation, _e.status).where(in_list(_e.event_id, "event_ids"))
+)
 CITED_BY = statement(
     select(_e.event_id)
     .select_from(auth_edges.join(events, _e.event_nid == auth_edges.c.event_nid))
@@ -46,7 +52,10 @@ def places(tx: ReadTransaction, event_ids: Collection[EventID]) -> dict[EventID,
     if not event_ids:
         return {}
     rows = tx.all(PLACES, event_ids=sorted(event_ids))
-    return {event_id: Place(event_nid, generation or 0) for event_id, event_nid, generation in rows}
+    return {
+        event_id: Place(event_nid, generation or 0, status)
+        for event_id, event_nid, generation, status in rows
+    }
 
 
 def add(tx: WriteTransaction, room_nid: int, event_nid: int, cited: Iterable[Place]) -> None:

@@ -3,7 +3,8 @@
 import pytest
 
 from homeserver.core.event import Event
-from homeserver.database.transactions import ReadTransaction, WriteTransaction
+from homeserver.database.transactions import Caches, ReadTransaction, WriteTransaction
+from homeserver.rooms import outliers
 from homeserver.rooms.append import Appender
 from homeserver.rooms.draft import Draft, Signer
 from homeserver.rooms.judge import Lacking, Verdict
@@ -138,3 +139,44 @@ def test_only_what_resets_the_state_is_marked_so(store: Store) -> None:
     row = store.read(rooms.of, room.room_id)
     assert row is not None
     assert len(row.extremities) == 2
+
+
+def is_rejected(tx: ReadTransaction, event: Event) -> bool:
+    stored = events.of(tx, event.event_id)
+    assert stored is not None
+    return events.parsed(tx, [stored.event_nid], event.room_version)[stored.event_nid].rejected
+
+
+@pytest.mark.parametrize("version", ["3", "10", "12"])
+@pytest.mark.parametrize("is_other_process", [False, True])
+def test_what_is_rejected_in_its_place_counts_so_although_it_was_known_before(
+    store: Store, version: str, is_other_process: bool
+) -> None:
+    """By what it cites it is allowed: so it was, as a part of some state."""
+    room = started(store, version)
+    users = {} if room.version.privileged_creators else {ALICE: 100}
+    powerful = room.send("m.room.power_levels", ALICE, {"users": {**users, BOB: 50}}, "")
+    powerless = room.send("m.room.power_levels", ALICE, {"users": users}, "")
+    for event in (powerful, powerless):
+        assert status(store, room, event) == events.ACCEPTED
+    cited = [*(room.before([powerless.event_id])[key] for key in [("m.room.member", BOB)]), powerful.event_id]
+    if not room.version.room_id_is_create_hash:
+        cited.insert(0, room.before([powerless.event_id])["m.room.create", ""])
+    coup = room.send("m.room.power_levels", BOB, {"users": {**users, BOB: 50}}, "", auth=cited)
+    (pdu,) = room.checked_at_once(coup)
+
+    def know(tx: WriteTransaction) -> None:
+        row = rooms.lock(tx, room.room_id)
+        assert row is not None
+        outliers.store(tx, row.room_nid, [pdu], rejected=())
+
+    store.write(know)
+    assert not store.read(is_rejected, coup)
+    own, others = store.caches, Caches()
+    if is_other_process:
+        store.caches = others
+    assert status(store, room, coup) == events.REJECTED
+    store.caches = own
+    on_top = [event_id for event_id in cited if event_id != powerful.event_id]
+    said = room.send("m.room.message", BOB, {"body": "x"}, prev=[powerless], auth=[*on_top, coup.event_id])
+    assert status(store, room, said) == events.REJECTED
