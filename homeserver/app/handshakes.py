@@ -1,6 +1,7 @@
 """The services by which users come into rooms of other servers, and those of other servers into rooms here."""
 
 import attrs
+from twisted.internet.interfaces import IReactorTime
 
 from homeserver.app.receiving import Receiving
 from homeserver.clients.federation import FederationClient
@@ -14,6 +15,7 @@ from homeserver.services.federation_joins import FederationJoins
 from homeserver.services.federation_knocks import FederationKnocks
 from homeserver.services.federation_leaves import FederationLeaves
 from homeserver.services.invite_states import InviteStates
+from homeserver.services.pending_joins import PendingJoins
 from homeserver.services.remote_aliases import RemoteAliases
 from homeserver.services.remote_handshakes import RemoteHandshakes
 from homeserver.services.remote_invites import RemoteInvites
@@ -35,6 +37,7 @@ class Handshakes:
     third_party_invites: ThirdPartyInvites
     remote_aliases: RemoteAliases
     remote_memberships: RemoteMemberships
+    pending_joins: PendingJoins
 
 
 def make_handshakes(
@@ -44,6 +47,7 @@ def make_handshakes(
     workers: WorkerPool,
     client: FederationClient,
     receiving: Receiving,
+    reactor: IReactorTime,
 ) -> Handshakes:
     """Wire both sides together."""
     checks, receiver = receiving.checks, receiving.receiver
@@ -51,6 +55,7 @@ def make_handshakes(
     remote = RemoteHandshakes(clock, signer, client)
     states = InviteStates(checks)
     invites = RemoteInvites(database, clock, signer, client, checks, receiver)
+    pending_joins = PendingJoins(database, clock, reactor, signer.server_name, receiving.incoming_events.wake)
     return Handshakes(
         joins=FederationJoins(resident),
         leaves=FederationLeaves(resident),
@@ -60,9 +65,10 @@ def make_handshakes(
         remote_aliases=RemoteAliases(client),
         remote_memberships=RemoteMemberships(
             database,
-            RemoteJoins(database, remote, checks, receiver, workers),
+            RemoteJoins(database, remote, checks, receiver, workers, pending_joins),
             RemoteKnocks(database, remote, states),
             RemoteLeaves(database, remote),
             invites,
         ),
+        pending_joins=pending_joins,
     )

@@ -185,7 +185,7 @@ def make_services(
         }
     )
     receiving = make_receiving(database, clock, signer, trust, policy_servers, federation_edus)
-    handshakes = make_handshakes(database, clock, signer, workers, trust.client, receiving)
+    handshakes = make_handshakes(database, clock, signer, workers, trust.client, receiving, reactor)
     aliases = Aliases(database, clock, signer, handshakes.remote_aliases)
     guest_access = GuestAccess(database, clock, signer)
     member_profiles = MemberProfiles(database, clock, signer)

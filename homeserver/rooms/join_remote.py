@@ -5,6 +5,7 @@ server's. Spec: server-server API, "Joining Rooms", and `joins-v2.yaml`.
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import Final
 
 import attrs
 
@@ -13,6 +14,7 @@ from homeserver.core.auth_rules import NotAllowed, auth_state, check_auth_events
 from homeserver.core.errors import InvalidParam
 from homeserver.core.event import Event, StateKey
 from homeserver.core.identifiers import EventID, RoomID, ServerName, UserID, server_of
+from homeserver.core.server_acl import ServerAcl
 from homeserver.core.topics import room_topic, user_topic
 from homeserver.database.kinds import Kind
 from homeserver.database.statements import Statement
@@ -26,14 +28,18 @@ from homeserver.storage import (
     auth_edges,
     backward_extremities,
     events,
+    incoming_pdus,
     memberships,
     notifications,
+    pending_joins,
     room_servers,
     rooms,
     state,
     stripped_states,
 )
 from homeserver.storage.memberships import Membership
+
+SERVER_ACL: Final[StateKey] = ("m.room.server_acl", "")
 
 _PLACING = (
     "position",
@@ -238,6 +244,7 @@ def enter(
         return False
     # Another process may have got to know it as a part of the room's state.
     event_nid = tx.new_nid() if known is None else known.event_nid
+    _take_what_waits(tx, arrival)
     members = arrival.members()
     counts = Counts.of(members)
     room_servers.replace(tx, room_nid, counts.by_server)
@@ -275,6 +282,21 @@ def enter(
         statement, row = events.PLACE, {name: row[name] for name in _PLACING} | {"the_event": event_nid}
     tx.publish(statement, kind=Kind.EVENTS, to=topics, also=also, **row)
     return True
+
+
+def _take_what_waits(tx: WriteTransaction, arrival: Arrival) -> None:
+    """The turn of the events that came while the room was being entered; whom the room excludes has sent none."""
+    pending = pending_joins.lock(tx, arrival.room_id)
+    pending_joins.remove(tx, arrival.room_id)
+    if pending is None or pending.version != arrival.join.event.room_version.identifier:
+        incoming_pdus.drop_room(tx, arrival.room_id)
+        return
+    found = arrival.state.get(SERVER_ACL)
+    acl = None if found is None else ServerAcl.of(found.content)
+    for origin in incoming_pdus.origins(tx, arrival.room_id):
+        if acl is not None and not acl.allows(origin):
+            incoming_pdus.drop_of(tx, arrival.room_id, origin)
+    incoming_pdus.hasten_all(tx, arrival.room_id, due_ts=0)
 
 
 def _note_gap(tx: WriteTransaction, room_nid: int, event_nid: int, join: Event) -> None:

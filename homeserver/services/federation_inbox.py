@@ -1,5 +1,7 @@
 """Transactions of other servers: what they hold is checked, stored or staged, and only then acknowledged.
 
+Servers of a room that is just being entered may send its events before its state has been stored: those wait.
+
 Spec: server-server API, "Transactions".
 """
 
@@ -24,8 +26,15 @@ from homeserver.runtime.caches import Cache
 from homeserver.runtime.clock import Clock
 from homeserver.services import server_acls
 from homeserver.services.federation_withdrawals import withdraw
-from homeserver.storage import federation_transactions, incoming_pdus, room_servers, rooms
+from homeserver.storage import (
+    federation_transactions,
+    incoming_pdus,
+    pending_joins,
+    room_servers,
+    rooms,
+)
 from homeserver.storage.incoming_pdus import IncomingPdu
+from homeserver.storage.pending_joins import PendingJoin
 
 MOST_PDUS: Final = 50
 MOST_EDUS: Final = 100
@@ -34,6 +43,12 @@ LONGEST_TXN_ID: Final = 255
 
 MOST_AT_ONCE: Final = 25
 """PDUs of one transaction that may be made part of their rooms while it is received; others are staged."""
+
+MOST_EARLY: Final = 1_000
+"""PDUs of a room that may wait while the room is being entered, whoever sends them."""
+
+EARLY_MS: Final = 3_600_000
+"""What is left of a join that was broken off is removed after that."""
 
 MOST_STAGED: Final = 5_000
 """PDUs of one room and server that may wait. More are refused, but not the rest of their transaction, which is about
@@ -143,10 +158,10 @@ class FederationInbox:
             else:
                 found[room_id] = version
         if unknown:
-            for room_id, room in (await self.database.read(known_rooms, unknown)).items():
-                found[room_id] = get_room_version(room.version)
-                if room.is_held:
-                    # What is only known from an invitation need not be true.
+            held, supposed = await self.database.read(known_versions, unknown, now_ts=self.clock.now_ts())
+            for room_id, identifier in (supposed | held).items():
+                found[room_id] = get_room_version(identifier)
+                if room_id in held:
                     self._versions.put(room_id, found[room_id])
         return found
 
@@ -172,10 +187,15 @@ class FederationInbox:
         )
 
 
-def known_rooms(tx: ReadTransaction, room_ids: Sequence[RoomID]) -> dict[RoomID, rooms.Room]:
-    """Those of the rooms that this server knows of."""
-    found = {room_id: rooms.of(tx, room_id) for room_id in room_ids}
-    return {room_id: room for room_id, room in found.items() if room is not None}
+def known_versions(
+    tx: ReadTransaction, room_ids: Sequence[RoomID], *, now_ts: int
+) -> tuple[dict[RoomID, str], dict[RoomID, str]]:
+    """The versions of rooms that this server has, or had, a part in, and those that others say of further rooms."""
+    known = {room_id: room for room_id in room_ids if (room := rooms.of(tx, room_id)) is not None}
+    held = {room_id: room.version for room_id, room in known.items() if room.is_held}
+    # What is only known from an invitation need not be true; who lets this server in is believed rather.
+    told = {room_id: room.version for room_id, room in known.items() if not room.is_held}
+    return held, {**told, **pending_joins.versions(tx, room_ids, now_ts=now_ts)}
 
 
 def take(
@@ -224,15 +244,9 @@ class _RoomTaker:
     def take(self, room_id: RoomID, pdus: Sequence[CheckedPdu]) -> dict[EventID, str | None]:
         """Take the PDUs in their order; gives what is wrong with each."""
         tx, origin = self.tx, self.transaction.origin
-        room = rooms.lock(tx, room_id)
+        room, pending = self._lock(room_id)
         if room is None or not room_servers.joined(tx, room.room_nid, self.server_name):
-            now_ts = self.transaction.received_ts
-            return {
-                pdu.event.event_id: None
-                if room is not None and withdraw(tx, room, pdu, self.server_name, now_ts=now_ts)
-                else _NOT_THERE
-                for pdu in pdus
-            }
+            return self._take_outside(room_id, room, pending, pdus)
         if not server_acls.is_allowed(tx, room, origin):
             refusal = f"{origin} may not take part in that room"
             return {pdu.event.event_id: refusal for pdu in pdus}
@@ -242,18 +256,60 @@ class _RoomTaker:
         for index, pdu in enumerate(pdus):
             waiting = waiting or self.at_once <= 0 or take_at_once(changes, pdu) is None
             if waiting:
-                staged = self._stage(room_id, pdus[index:])
+                free = MOST_STAGED - incoming_pdus.count(tx, room_id, origin)
+                staged = self._stage(room_id, pdus[index:], free=free)
                 results |= {each.event.event_id: _TOO_MANY for each in pdus[index + staged :]}
                 break
             self.at_once -= 1
         changes.publish()
         return results
 
-    def _stage(self, room_id: RoomID, pdus: Sequence[CheckedPdu]) -> int:
-        """Stage the first of the PDUs; gives how many."""
+    def _lock(self, room_id: RoomID) -> tuple[rooms.Room | None, PendingJoin | None]:
+        """The room, if it is known, and the join that is going on, if this server is not in the room."""
+        tx = self.tx
+        room = rooms.lock(tx, room_id)
+        if room is not None and room_servers.joined(tx, room.room_nid, self.server_name):
+            return room, None
+        pending = pending_joins.lock(tx, room_id)
+        if room is None and pending is None:
+            # It may have been entered between the two looks.
+            return rooms.lock(tx, room_id), None
+        if pending is not None and pending.until_ts <= self.transaction.received_ts:
+            return room, None
+        return room, pending
+
+    def _take_outside(
+        self,
+        room_id: RoomID,
+        room: rooms.Room | None,
+        pending: PendingJoin | None,
+        pdus: Sequence[CheckedPdu],
+    ) -> dict[EventID, str | None]:
+        """Take PDUs of a room that this server is not in: what may be said there, or waits for this server."""
+        now_ts = self.transaction.received_ts
+        results: dict[EventID, str | None] = {pdu.event.event_id: _NOT_THERE for pdu in pdus}
+        early = [
+            pdu
+            for pdu in pdus
+            if pending is not None and pending.version == pdu.event.room_version.identifier
+        ]
+        if early:
+            free = MOST_EARLY - incoming_pdus.count_all(self.tx, room_id)
+            staged = self._stage(room_id, early, free=free, due_ts=now_ts + EARLY_MS)
+            results |= {pdu.event.event_id: _TOO_MANY for pdu in early[staged:]}
+            results |= {pdu.event.event_id: None for pdu in early[:staged]}
+        for pdu in pdus:
+            if room is not None and withdraw(self.tx, room, pdu, self.server_name, now_ts=now_ts):
+                results[pdu.event.event_id] = None
+        return results
+
+    def _stage(
+        self, room_id: RoomID, pdus: Sequence[CheckedPdu], *, free: int, due_ts: int | None = None
+    ) -> int:
+        """Stage the first of the PDUs, as far as there is `free` place; gives how many."""
         tx, transaction = self.tx, self.transaction
-        free = max(0, MOST_STAGED - incoming_pdus.count(tx, room_id, transaction.origin))
-        for pdu in pdus[:free]:
+        first = pdus[: max(0, free)]
+        for pdu in first:
             incoming_pdus.add(
                 tx,
                 IncomingPdu(
@@ -266,10 +322,10 @@ class _RoomTaker:
                     pdu.signed_by,
                     pdu.data,
                 ),
+                due_ts=due_ts,
             )
-        staged = len(pdus[:free])
-        self.staged += staged
-        return staged
+        self.staged += len(first)
+        return len(first)
 
 
 def _supposed_id(pdu: JsonObject) -> EventID | None:

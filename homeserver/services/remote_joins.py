@@ -5,14 +5,13 @@ from typing import Final, TypeVar
 
 import attrs
 import structlog
-from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.defer import Deferred
 
 from homeserver.clients.errors import RemoteError
 from homeserver.core.errors import MatrixError, Unknown
 from homeserver.core.identifiers import EventID, RoomID, ServerName, server_of
 from homeserver.core.json import JsonObject, JsonValue
 from homeserver.database.database import Database
-from homeserver.database.transactions import ReadTransaction
 from homeserver.rooms.join_remote import (
     Arrival,
     Given,
@@ -28,8 +27,8 @@ from homeserver.rooms.pdu_checks import CheckedPdu, PduChecks
 from homeserver.rooms.receive import Receiver
 from homeserver.runtime.worker_pool import WorkerPool
 from homeserver.services.admissions import admit
+from homeserver.services.pending_joins import PendingJoins
 from homeserver.services.remote_handshakes import Made, RemoteHandshakes
-from homeserver.storage import room_servers, rooms
 
 T = TypeVar("T")
 
@@ -58,7 +57,7 @@ class RemoteJoins:
     checks: PduChecks
     receiver: Receiver
     workers: WorkerPool
-    _locks: dict[RoomID, DeferredLock] = attrs.field(factory=dict, init=False)
+    pending: PendingJoins
 
     async def join(self, room_id: RoomID, wanted: Wanted, servers: Iterable[ServerName]) -> bool:
         """Join by way of one of the servers; goes on if the client loses patience.
@@ -73,24 +72,16 @@ class RemoteJoins:
         return await _undisturbed(outcome)
 
     async def _join(self, room_id: RoomID, wanted: Wanted, servers: Sequence[ServerName]) -> bool:
-        lock = self._locks.setdefault(room_id, DeferredLock())
-        await lock.acquire()
-        try:
-            own = self.handshakes.signer.server_name
-            if await self.database.read(is_in_room, room_id, own):
-                return False
+        async def attempt(server_name: ServerName) -> Arrival:
+            made = await self.handshakes.make(server_name, room_id, wanted)
+            await self.pending.expect(room_id, made.event.room_version)
+            answer = await self.handshakes.send(made, most_bytes=MOST_BYTES, patience_ms=PATIENCE_MS)
+            return await self._arrival(made, answer)
 
-            async def attempt(server_name: ServerName) -> Arrival:
-                made = await self.handshakes.make(server_name, room_id, wanted)
-                answer = await self.handshakes.send(made, most_bytes=MOST_BYTES, patience_ms=PATIENCE_MS)
-                return await self._arrival(made, answer)
-
+        async def enter_it() -> bool:
             return await self._store(await self.handshakes.try_each(servers, attempt))
-        finally:
-            lock.release()
-            if not lock.locked:
-                # Nobody was waiting.
-                self._locks.pop(room_id, None)
+
+        return await self.pending.alone(room_id, enter_it)
 
     async def join_beside(self, room_id: RoomID, wanted: Wanted, servers: Iterable[ServerName]) -> None:
         """Join a room that this server is in, but none of whose users here can vouch for the one who joins.
@@ -147,12 +138,6 @@ class RemoteJoins:
         for members in _parts(remote, MEMBERS_AT_ONCE):
             await database.write(store_members, place, members, numbers, own)
         return await database.write(enter, arrival, root, numbers, own)
-
-
-def is_in_room(tx: ReadTransaction, room_id: RoomID, server_name: ServerName) -> bool:
-    """Whether this server, `server_name`, is in the room."""
-    room_nid = rooms.nid_of(tx, room_id)
-    return room_nid is not None and room_servers.joined(tx, room_nid, server_name) > 0
 
 
 def _check_vital(made: Made, state: Sequence[JsonObject], passed: Sequence[CheckedPdu | None]) -> None:

@@ -50,6 +50,11 @@ INSERT_ROOM = statement(
 COUNT = statement(
     select(func.count()).where(_p.room_id == bindparam("room_id"), _p.origin == bindparam("origin"))
 )
+COUNT_ALL = statement(select(func.count()).where(_p.room_id == bindparam("room_id")))
+ORIGINS = statement(select(_p.origin).where(_p.room_id == bindparam("room_id")).distinct())
+REMOVE_OF = statement(
+    delete(incoming_pdus).where(_p.room_id == bindparam("room_id"), _p.origin == bindparam("origin"))
+)
 FIRST = statement(
     select(_p.pdu_nid, _p.room_id, _p.event_id, _p.origin, _p.received_ts, _p.failures, _p.signed_by, _p.pdu)
     .where(
@@ -72,6 +77,9 @@ PUT_OFF = statement(
     update(incoming_pdus)
     .where(_p.pdu_nid == bindparam("the_pdu"))
     .values(failures=bindparam("the_failures"), due_ts=bindparam("the_due_ts"))
+)
+HASTEN = statement(
+    update(incoming_pdus).where(_p.room_id == bindparam("the_room")).values(due_ts=bindparam("the_due_ts"))
 )
 CLAIM = statement(
     update(incoming_rooms)
@@ -100,9 +108,12 @@ RELEASE = statement(
 REMOVE_ROOM = statement(delete(incoming_rooms).where(_r.room_id == bindparam("room_id")))
 
 
-def add(tx: WriteTransaction, pdu: IncomingPdu) -> None:
-    """Have a PDU wait, unless it does already; the row of its room in `rooms` must be locked."""
-    due_ts = pdu.received_ts
+def add(tx: WriteTransaction, pdu: IncomingPdu, *, due_ts: int | None = None) -> None:
+    """Have a PDU wait, unless it does already; it is due at once, or at `due_ts`.
+
+    The row of its room in `rooms` must be locked, or that of its join in `pending_joins`.
+    """
+    due_ts = pdu.received_ts if due_ts is None else due_ts
     tx.execute(
         INSERT,
         pdu_nid=pdu.pdu_nid,
@@ -126,6 +137,16 @@ def are_waiting(tx: ReadTransaction, room_id: RoomID, *, now_ts: int) -> bool:
 def count(tx: ReadTransaction, room_id: RoomID, origin: ServerName) -> int:
     """How many PDUs of the room that a server has sent wait."""
     return int(tx.value(COUNT, room_id=room_id, origin=origin))
+
+
+def count_all(tx: ReadTransaction, room_id: RoomID) -> int:
+    """How many PDUs of the room wait."""
+    return int(tx.value(COUNT_ALL, room_id=room_id))
+
+
+def origins(tx: ReadTransaction, room_id: RoomID) -> list[ServerName]:
+    """The servers that have sent the PDUs of the room that wait."""
+    return [row[0] for row in tx.all(ORIGINS, room_id=room_id)]
 
 
 def due(tx: ReadTransaction, room_id: RoomID, *, after: int, most: int, now_ts: int) -> list[IncomingPdu]:
@@ -154,6 +175,12 @@ def hasten(tx: WriteTransaction, room_id: RoomID, *, due_ts: int) -> None:
     tx.execute(INSERT_ROOM, room_id=room_id, due_ts=due_ts, lease_until_ts=0)
 
 
+def hasten_all(tx: WriteTransaction, room_id: RoomID, *, due_ts: int) -> None:
+    """All PDUs of the room are due at that moment, whatever they were put off for; its row must be locked."""
+    if tx.execute(HASTEN, the_room=room_id, the_due_ts=due_ts):
+        hasten(tx, room_id, due_ts=due_ts)
+
+
 def claim(tx: WriteTransaction, *, now_ts: int, until_ts: int) -> RoomID | None:
     """A room that is due, `None` if there is none; no other process gets it before `until_ts`."""
     rows = tx.returning(CLAIM, now_ts=now_ts, until_ts=until_ts)
@@ -172,6 +199,11 @@ def release(tx: WriteTransaction, room_id: RoomID) -> None:
         tx.execute(REMOVE_ROOM, room_id=room_id)
     else:
         tx.execute(RELEASE, the_room=room_id, the_due_ts=due_ts)
+
+
+def drop_of(tx: WriteTransaction, room_id: RoomID, origin: ServerName) -> None:
+    """What a server has sent of the room does not wait any more."""
+    tx.execute(REMOVE_OF, room_id=room_id, origin=origin)
 
 
 def drop_room(tx: WriteTransaction, room_id: RoomID) -> None:

@@ -59,6 +59,18 @@ incoming_rooms = Table(
     Index("ix_incoming_rooms_due_ts", "due_ts"),
 )
 
+pending_joins = Table(
+    "pending_joins",
+    metadata,
+    # A row for each room that a process is entering by way of another server.
+    Column("room_id", Text, primary_key=True),
+    # What that server says; NULL: nothing yet.
+    Column("version", Text),
+    # The join, and until when it counts as going on: its process renews that.
+    Column("holder", Text, nullable=False),
+    Column("until_ts", BigInteger, nullable=False),
+)
+
 federation_transactions = Table(
     "federation_transactions",
     metadata,

@@ -142,6 +142,14 @@ def _create_server_tables() -> None:
     )
     op.create_index("ix_incoming_rooms_due_ts", "incoming_rooms", ["due_ts"], unique=False)
     op.create_table(
+        "pending_joins",
+        sa.Column("room_id", sa.Text(), nullable=False),
+        sa.Column("version", sa.Text(), nullable=True),
+        sa.Column("holder", sa.Text(), nullable=False),
+        sa.Column("until_ts", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("room_id", name=op.f("pk_pending_joins")),
+    )
+    op.create_table(
         "federation_transactions",
         sa.Column("origin", sa.Text(), nullable=False),
         sa.Column("txn_id", sa.Text(), nullable=False),
