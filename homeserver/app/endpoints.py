@@ -43,6 +43,7 @@ from homeserver.api.client.room_initial_sync import RoomInitialSync
 from homeserver.api.client.room_send import RoomSend
 from homeserver.api.client.room_state import RoomState
 from homeserver.api.client.room_summary import RoomSummary
+from homeserver.api.client.room_upgrades import RoomUpgrades
 from homeserver.api.client.rooms import Rooms
 from homeserver.api.client.space_hierarchy import SpaceHierarchy as ClientSpaceHierarchy
 from homeserver.api.client.support import Support
@@ -144,6 +145,7 @@ def _client(config: Config, services: Services) -> list[object]:
         RoomSend(services.messages),
         RoomSummary(services.room_summaries),
         ClientSpaceHierarchy(services.space_hierarchies),
+        RoomUpgrades(services.room_upgrades),
         Support(config.support),
         Sync(services.sync, services.sync_filters, services.presence),
         Tags(services.tags),

@@ -60,6 +60,7 @@ from homeserver.services.room_purge import RoomPurge
 from homeserver.services.room_snapshots import RoomSnapshots
 from homeserver.services.room_state import RoomState
 from homeserver.services.room_summary import RoomSummaries
+from homeserver.services.room_upgrades import RoomUpgrades
 from homeserver.services.sessions import Sessions
 from homeserver.services.shared_secret_registration import SharedSecretRegistrations
 from homeserver.services.space_hierarchy import SpaceHierarchies
@@ -122,6 +123,7 @@ class Services:
     room_snapshots: RoomSnapshots
     room_state: RoomState
     room_summaries: RoomSummaries
+    room_upgrades: RoomUpgrades
     sessions: Sessions
     shared_secret_registrations: SharedSecretRegistrations
     space_hierarchies: SpaceHierarchies
@@ -246,6 +248,7 @@ def make_services(
         room_snapshots=RoomSnapshots(database, clock),
         room_state=RoomState(database, clock, signer, guest_access, memberships),
         room_summaries=RoomSummaries(database, config.server_name, aliases, remote_spaces),
+        room_upgrades=RoomUpgrades(database, clock, signer),
         sessions=sessions,
         shared_secret_registrations=SharedSecretRegistrations(
             database, clock, config.registration.shared_secret, names, passwords, sessions

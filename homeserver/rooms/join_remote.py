@@ -19,7 +19,7 @@ from homeserver.core.topics import room_topic, user_topic
 from homeserver.database.kinds import Kind
 from homeserver.database.statements import Statement
 from homeserver.database.transactions import WriteTransaction
-from homeserver.rooms import outliers
+from homeserver.rooms import outliers, predecessors
 from homeserver.rooms.auth_chains import check_auth_chain
 from homeserver.rooms.event_rows import row_of
 from homeserver.rooms.membership_events import MEMBER
@@ -281,6 +281,9 @@ def enter(
     if known is not None:
         statement, row = events.PLACE, {name: row[name] for name in _PLACING} | {"the_event": event_nid}
     tx.publish(statement, kind=Kind.EVENTS, to=topics, also=also, **row)
+    for user_id, event in local.items():
+        if event.content.get("membership") == "join":
+            predecessors.follow(tx, user_id, arrival.room_id, arrival.state[CREATE])
     return True
 
 

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable
 
 import attrs
 
+from homeserver.core.auth_events import CREATE
 from homeserver.core.event import Event, StateKey
 from homeserver.core.identifiers import EventID, RoomID, ServerName, UserID, server_of
 from homeserver.core.json import decode_object
@@ -19,7 +20,7 @@ from homeserver.core.topics import OUTBOX, room_topic, user_topic
 from homeserver.database.kinds import Kind
 from homeserver.database.statements import Statement
 from homeserver.database.transactions import WriteTransaction
-from homeserver.rooms import redactions, state_at
+from homeserver.rooms import predecessors, redactions, state_at
 from homeserver.rooms.event_graph import EventGraph, OwnEvent
 from homeserver.rooms.event_rows import row_of
 from homeserver.rooms.extremities import UNSEEN, advanced
@@ -254,9 +255,21 @@ class RoomChanges:
         nids = {
             nid for key, pair in difference.items() if key[0] == MEMBER for nid in pair if nid is not None
         }
-        for user_id, noted in self.members.follow(self.tx, room_nid, difference, self._events(nids)):
+        members = self._events(nids)
+        for user_id, noted in self.members.follow(self.tx, room_nid, difference, members):
             publication.also.append(noted)
             publication.topics.append(user_topic(user_id))
+            old_nid, new_nid = difference[MEMBER, user_id]
+            if new_nid is not None and server_of(user_id) == self.members.server_name:
+                was = None if old_nid is None else members[old_nid].content.get("membership")
+                if was != "join" and members[new_nid].content.get("membership") == "join":
+                    self._welcome(user_id)
+
+    def _welcome(self, user_id: UserID) -> None:
+        """A user of this server has come into the room."""
+        create = self.state_events((CREATE,)).get(CREATE)
+        if create is not None:
+            predecessors.follow(self.tx, user_id, self.room.room_id, create)
 
     def _redact(self, new: NewEvent, target_id: EventID, row: dict[str, object]) -> None:
         """Let a redaction take effect, or hide it until it can, or for good."""

@@ -1,7 +1,7 @@
 """Room aliases of this server."""
 
 import attrs
-from sqlalchemy import bindparam, delete, select
+from sqlalchemy import bindparam, delete, select, update
 
 from homeserver.core.identifiers import RoomAlias, RoomID, UserID
 from homeserver.database.statements import insert_into, statement
@@ -24,6 +24,9 @@ OF_ROOM = statement(
     select(_a.alias).where(_a.room_id == bindparam("room_id")).order_by(_a.created_ts, _a.alias)
 )
 INSERT = insert_into(aliases, ignore_conflict=True)
+MOVE = statement(
+    update(aliases).where(_a.room_id == bindparam("the_old_room")).values(room_id=bindparam("the_room"))
+)
 DELETE = statement(delete(aliases).where(_a.alias == bindparam("alias")))
 
 
@@ -41,6 +44,11 @@ def of_room(tx: ReadTransaction, room_id: RoomID) -> list[RoomAlias]:
 def add(tx: WriteTransaction, alias: RoomAlias, room_id: RoomID, creator: UserID, *, now_ts: int) -> bool:
     """Make the alias; `False` if it leads somewhere already."""
     return tx.execute(INSERT, alias=alias, room_id=room_id, creator=creator, created_ts=now_ts) > 0
+
+
+def move(tx: WriteTransaction, old_room_id: RoomID, room_id: RoomID) -> None:
+    """Have all aliases of a room lead to another."""
+    tx.execute(MOVE, the_old_room=old_room_id, the_room=room_id)
 
 
 def remove(tx: WriteTransaction, alias: RoomAlias) -> bool:
