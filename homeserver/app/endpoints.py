@@ -25,6 +25,7 @@ from homeserver.api.client.login import Login
 from homeserver.api.client.login_token import LoginToken
 from homeserver.api.client.logout import Logout
 from homeserver.api.client.message_pagination import MessagePagination
+from homeserver.api.client.notifications import Notifications
 from homeserver.api.client.old_sync import OldSync
 from homeserver.api.client.openid import Openid
 from homeserver.api.client.password_management import PasswordManagement
@@ -51,6 +52,7 @@ from homeserver.api.client.sync import Sync
 from homeserver.api.client.tags import Tags
 from homeserver.api.client.typing import Typing
 from homeserver.api.client.versions import Versions
+from homeserver.api.client.voip import Voip
 from homeserver.api.client.wellknown import Wellknown
 from homeserver.api.client.whoami import Whoami
 from homeserver.api.federation.backfill import Backfill
@@ -111,6 +113,7 @@ def _client(config: Config, services: Services) -> list[object]:
         ListJoinedRooms(services.memberships),
         ListPublicRooms(services.public_rooms),
         MessagePagination(services.timelines),
+        Notifications(services.notifications),
         Openid(services.openid_tokens, config.server_name),
         OldSync(services.room_snapshots, services.room_events),
         PeekingEvents(services.event_stream),
@@ -151,6 +154,7 @@ def _client(config: Config, services: Services) -> list[object]:
         Tags(services.tags),
         Typing(services.typing),
         Versions(),
+        Voip(services.turn_servers),
         Wellknown(config.public_base_url),
     ]
 

@@ -41,6 +41,7 @@ from homeserver.services.logins import Logins
 from homeserver.services.member_profiles import MemberProfiles
 from homeserver.services.memberships import Memberships
 from homeserver.services.messages import Messages
+from homeserver.services.notifications import Notifications
 from homeserver.services.openid_tokens import OpenIdTokens
 from homeserver.services.passwords import Passwords
 from homeserver.services.policy_servers import PolicyServers
@@ -73,6 +74,7 @@ from homeserver.services.sync.service import Sync
 from homeserver.services.sync.waiters import Waiters
 from homeserver.services.tags import Tags
 from homeserver.services.timelines import Timelines
+from homeserver.services.turn_servers import TurnServers
 from homeserver.services.typing import Typing
 from homeserver.services.uia import UserInteractiveAuth
 from homeserver.services.uia_stages import DummyStage, PasswordStage, RegistrationTokenStage
@@ -106,6 +108,7 @@ class Services:
     memberships: Memberships
     messages: Messages
     member_profiles: MemberProfiles
+    notifications: Notifications
     outbox: Outbox
     policy_servers: PolicyServers
     openid_tokens: OpenIdTokens
@@ -132,6 +135,7 @@ class Services:
     tags: Tags
     timelines: Timelines
     trust: Trust
+    turn_servers: TurnServers
     typing: Typing
     uia: UserInteractiveAuth
     waiters: Waiters
@@ -229,6 +233,7 @@ def make_services(
         member_profiles=member_profiles,
         memberships=memberships,
         messages=Messages(database, clock, signer, presence),
+        notifications=Notifications(database, clock),
         openid_tokens=OpenIdTokens(database, clock),
         outbox=outbox,
         policy_servers=policy_servers,
@@ -267,6 +272,7 @@ def make_services(
         tags=Tags(database),
         timelines=Timelines(database, clock, backfill),
         trust=trust,
+        turn_servers=TurnServers(clock, config.turn),
         typing=Typing(database, clock, presence),
         uia=uia,
         waiters=waiters,

@@ -19,6 +19,7 @@ from homeserver.core.signing import ALGORITHM
 
 DATABASES = "sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME"
 
+_TURN_URI = re.compile(r"turns?:[0-9A-Za-z._\[\]:-]{1,255}(\?transport=(udp|tcp))?")
 _SERVER_PATTERN = re.compile(r"[0-9A-Za-z.:*?\[\]-]{1,260}")
 
 
@@ -41,6 +42,7 @@ def load(path: Path) -> Config:
     _check_listeners(config)
     _check_proxies(config)
     _check_support(config)
+    _check_turn(config)
     _check_federation(config)
     _check_old_keys(config)
     return msgspec.structs.replace(
@@ -115,6 +117,18 @@ def _check_support(config: Config) -> None:
                     f"{key}.matrix_id", contact.matrix_id, f"{error.message}: write @name:example.org"
                 ) from error
     _web_url("support.page", config.support.page)
+
+
+def _check_turn(config: Config) -> None:
+    section = config.turn
+    if section is None:
+        return
+    for index, uri in enumerate(section.uris):
+        if not _TURN_URI.fullmatch(uri):
+            remedy = "is not a TURN server's address: write turn:HOST:3478?transport=udp, or turns:HOST"
+            raise ConfigError(f"turn.uris[{index}]", uri, remedy)
+    if section.shared_secret is None and None in (section.username, section.password):
+        raise ConfigError("turn", None, "needs shared_secret, or username and password: add them")
 
 
 def _check_federation(config: Config) -> None:

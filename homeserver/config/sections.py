@@ -115,6 +115,17 @@ class Support(Section, frozen=True):
     page: NonEmpty | None = None
 
 
+class Turn(Section, frozen=True):
+    """The TURN servers that calls may be relayed over, with the secret shared with them, or else a fixed login."""
+
+    uris: Annotated[tuple[NonEmpty, ...], msgspec.Meta(min_length=1)]
+    shared_secret: NonEmpty | None = None
+    username: NonEmpty | None = None
+    password: NonEmpty | None = None
+    ttl_s: Annotated[int, msgspec.Meta(ge=60, le=31_536_000)] = 86_400
+    allow_guests: bool = True
+
+
 class Limits(Section, frozen=True):
     """The largest things that the server accepts, in bytes."""
 
@@ -147,5 +158,6 @@ class Config(Section, frozen=True):
     default_room_version: NonEmpty = "12"
     appservices: tuple[Path, ...] = ()
     support: Support = Support()
+    turn: Turn | None = None
     limits: Limits = Limits()
     log: Log = Log()

@@ -1,9 +1,9 @@
-"""Unread counts: how many events after a point would notify a user."""
+"""What notifies a user: the events themselves, and how many there are after a point."""
 
 from collections.abc import Mapping
 
 import attrs
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import and_, bindparam, desc, func, select
 
 from homeserver.core.identifiers import UserID
 from homeserver.database.statements import Statement, insert_into, statement
@@ -62,6 +62,38 @@ OUTCOMES = statement(
         _o.position > bindparam("after"), _o.position <= bindparam("upto")
     )
 )
+BACKWARDS = statement(
+    select(_e.position, _e.event_nid, _e.sender, _e.status, _e.thread_id, func.coalesce(_o.notify, _e.notify))
+    .select_from(
+        events.outerjoin(
+            push_outcomes,
+            and_(
+                _o.user_id == bindparam("user_id"),
+                _o.room_nid == bindparam("room_nid"),
+                _o.position == _e.position,
+            ),
+        )
+    )
+    .where(
+        _e.room_nid == bindparam("room_nid"),
+        _e.position > bindparam("after"),
+        _e.position <= bindparam("upto"),
+    )
+    .order_by(desc(_e.position))
+    .limit(bindparam("most"))
+)
+
+
+@attrs.frozen(slots=True)
+class Outcome:
+    """What an event of a room's timeline means to a user, as bits; the user's own events mean nothing."""
+
+    position: int
+    event_nid: int
+    sender: UserID
+    status: int
+    thread_id: str | None
+    notify: int
 
 
 @attrs.frozen(slots=True)
@@ -119,6 +151,17 @@ def outcomes(tx: ReadTransaction, *, after: int, upto: int) -> dict[int, dict[st
     for position, user_id, notify in tx.all(OUTCOMES, after=after, upto=upto):
         found.setdefault(position, {})[user_id] = notify
     return found
+
+
+def backwards(
+    tx: ReadTransaction, user_id: UserID, room_nid: int, *, after: int, upto: int, most: int
+) -> list[Outcome]:
+    """What the last `most` events with `after < position <= upto` mean to the user, newest first.
+
+    All events count, also those that are shown to nobody, so that the work is bounded.
+    """
+    rows = tx.all(BACKWARDS, user_id=user_id, room_nid=room_nid, after=after, upto=upto, most=most)
+    return [Outcome(*row) for row in rows]
 
 
 def exceptions_rows(

@@ -48,6 +48,8 @@ ELSEWHERE: Final[Mapping[tuple[str, str], str]] = {
 OTHER_AUTH: Final[Mapping[str, Auth]] = {
     # Guests may do the same by `/send`, which is theirs.
     "redactEvent": Auth.GUEST_OK,
+    # The configuration says whether guests get a login.
+    "getTurnServer": Auth.GUEST_OK,
     # Who has a token may give it back.
     "logout": Auth.GUEST_OK,
     "logout_all": Auth.GUEST_OK,

@@ -172,6 +172,11 @@ WRONG = [
         NAME + "support: {contacts: [{role: m.role.admin, matrix_id: admin}]}",
         "support.contacts[0].matrix_id: admin: a user ID starts with @: write @name:example.org",
     ),
+    (NAME + "turn: {uris: ['turn:t'], username: me}", "turn: needs shared_secret, or username and password"),
+    (
+        NAME + "turn: {uris: ['stun:t'], shared_secret: x}",
+        "turn.uris[0]: stun:t: is not a TURN server's address: write turn:HOST:3478",
+    ),
     # Not YAML, or not what we read in it.
     ("a: [", "--config: {path}: line 1, column 5: expected the node content, but found '<stream end>'"),
     (

@@ -49,7 +49,7 @@ def test_defaults_are_shown_as_they_are(tmp_path: Path) -> None:
     full = tmp_path / "full.yaml"
     full.write_text(uncommented(), "utf-8")
     # Where the text says that it shows an example, there is no default to compare with.
-    examples = {"redis", "old_signing_keys", "public_base_url", "tls", "support"}
+    examples = {"redis", "old_signing_keys", "public_base_url", "tls", "support", "turn"}
     shown = msgspec.structs.asdict(load(full))
     default = msgspec.structs.asdict(load(bare))
     shown["registration"] = msgspec.structs.replace(shown["registration"], shared_secret=None)
