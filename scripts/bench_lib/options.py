@@ -47,7 +47,7 @@ class Scale:
     """Members of the room on another server that is joined."""
 
 
-FULL = Scale("full", 3, 1000, 200, 20, 100, 5000, (100, 500), 40, 1000, 10.0, 6.0, 200, 10, 50, 5000)
+FULL = Scale("full", 3, 1000, 200, 20, 100, 5000, (100, 500), 40, 1000, 10.0, 6.0, 200, 10, 150, 5000)
 QUICK = Scale("quick", 2, 60, 20, 5, 20, 500, (20, 50), 10, 50, 3.0, 2.0, 50, 3, 20, 500)
 SENDERS = (1, 8, 32)
 
