@@ -40,6 +40,7 @@ from tests.outbound.scripted import (
     scripted_server,
 )
 from tests.services.conftest import MovableClock
+from tests.services.test_follower import until
 
 HOUR_MS = 3_600_000
 
@@ -399,3 +400,21 @@ async def test_a_notary_answers_for_who_is_gone(ring: Ring) -> None:
     (document,) = await notary.query({publisher.name: None})
     assert document["server_name"] == publisher.name
     assert publisher.asked == 2
+
+
+async def test_strangers_cannot_have_a_notary_ask_everybody_at_once(ring: Ring, monkeypatch: Any) -> None:
+    """Whoever names servers that are silent takes nothing away from what this server's users need."""
+    monkeypatch.setattr("homeserver.services.key_notary.MOST_AT_ONCE", 2)
+    silent, alive = [await ring.publish() for _ in range(3)], await ring.publish()
+    for each in silent:
+        each.server.answer = lambda _: Raw(None)
+    notary = KeyNotary(ring.database, ring.clock, ring.keys, ring.own)
+    first = Deferred.fromCoroutine(notary.query({each.name: None for each in silent}))
+    await until(lambda: sum(each.asked for each in silent) == 2)
+    assert await notary.query({alive.name: None}) == []
+    assert alive.asked == 0
+    for each in silent:
+        each.server.cut()
+    assert await first == []
+    assert sum(each.asked for each in silent) == 2
+    assert len(await notary.query({alive.name: None})) == 1
