@@ -4,7 +4,7 @@ What an event stands on is asked of other servers, which may take their time, or
 keep the room's other events waiting. Only what stands on the event itself waits with it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import attrs
@@ -15,6 +15,9 @@ from homeserver.storage.incoming_pdus import IncomingPdu
 
 MOST_OF_SERVER: Final = 3
 """Events that are completed at the same time in one room for one server: who sends bad ones delays their own."""
+
+MOST_OF_SERVER_IN_ALL: Final = 25
+"""The same for one server in all rooms together: who is in many of them is not to take all of those below."""
 
 MOST: Final = 100
 """Events that are completed at the same time in all."""
@@ -27,6 +30,16 @@ class Completion:
     pdu: IncomingPdu
     waiting: dict[int, IncomingPdu] = attrs.field(factory=dict)
     is_over: bool = False
+    _waiting_ids: set[EventID] = attrs.field(factory=set, init=False)
+
+    def add(self, pdu: IncomingPdu) -> None:
+        """This one stands on it, too."""
+        self.waiting[pdu.pdu_nid] = pdu
+        self._waiting_ids.add(pdu.event_id)
+
+    def is_waited_for_by(self, event_ids: Iterable[EventID]) -> bool:
+        """Whether any of these waits for it."""
+        return not self._waiting_ids.isdisjoint(event_ids)
 
 
 @attrs.define(eq=False)
@@ -44,15 +57,17 @@ class Completions:
                 return found[event_id]
         # Whoever waits may be waited for.
         for completion in found.values():
-            if any(each.event_id in prev_events for each in completion.waiting.values()):
+            if completion.is_waited_for_by(prev_events):
                 return completion
         return None
 
     def is_full(self, room_id: RoomID, origin: ServerName) -> bool:
         """Whether no more may be begun for this server in this room."""
-        found = self._of_room.get(room_id, {}).values()
-        own = sum(completion.pdu.origin == origin for completion in found)
-        return own >= MOST_OF_SERVER or len(self._running) >= MOST
+        here = sum(each.pdu.origin == origin for each in self._of_room.get(room_id, {}).values())
+        if here >= MOST_OF_SERVER or len(self._running) >= MOST:
+            return True
+        everywhere = (each for in_room in self._of_room.values() for each in in_room.values())
+        return sum(each.pdu.origin == origin for each in everywhere) >= MOST_OF_SERVER_IN_ALL
 
     def begin(self, pdu: IncomingPdu, complete: Callable[[Completion], Deferred[None]]) -> Completion:
         """Complete the event by a function that calls `end`, and does not fail."""

@@ -176,7 +176,7 @@ class IncomingEvents:
         event = Event.from_pdu(decode_object(pdu.pdu), version, event_id=pdu.event_id)
         if (completion := self._completions.waited_for_by(pdu, event.prev_events)) is not None:
             if completion.pdu.event_id != pdu.event_id:
-                completion.waiting[pdu.pdu_nid] = pdu
+                completion.add(pdu)
             outcome.waiting[pdu.pdu_nid] = pdu, completion
             return
         waits_until = [outcome.failed[prev] for prev in event.prev_events if prev in outcome.failed]
