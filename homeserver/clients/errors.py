@@ -9,7 +9,8 @@ class RemoteError(Exception):
 
     `party` is whom we called, as the operator knows it: a server name, or a host. `status` is the HTTP status
     of its answer, None if there was no answer that could be understood; `errcode` what its standard error
-    response says. `message` is for the log and may go to this server's own users: it holds no secret.
+    response says, and `room_version` what that adds to M_INCOMPATIBLE_ROOM_VERSION. `message` is for the log
+    and may go to this server's own users: it holds no secret.
     """
 
     party: str
@@ -17,6 +18,7 @@ class RemoteError(Exception):
     transient: bool = attrs.field(kw_only=True)
     status: int | None = attrs.field(default=None, kw_only=True)
     errcode: str | None = attrs.field(default=None, kw_only=True)
+    room_version: str | None = attrs.field(default=None, kw_only=True)
 
     def __str__(self) -> str:
         return f"{self.party}: {self.message}"

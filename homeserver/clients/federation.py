@@ -226,12 +226,18 @@ def _result(destination: ServerName, response: Response) -> JsonObject:
         document = {}
     if status == 200:
         return document
-    errcode, message = document.get("errcode"), document.get("error")
+    message = document.get("error")
     raise RemoteError(
         destination,
         message[:LONGEST_ERROR] if isinstance(message, str) and message else f"the status is {status}",
         # A redirect, which a server has no reason to send, comes from what stands before it at the moment.
         transient=status >= 500 or status == 429 or status < 400,
         status=status,
-        errcode=errcode[:LONGEST_ERROR] if isinstance(errcode, str) else None,
+        errcode=_text_in(document, "errcode"),
+        room_version=_text_in(document, "room_version"),
     )
+
+
+def _text_in(document: JsonObject, key: str) -> str | None:
+    text = document.get(key)
+    return text[:LONGEST_ERROR] if isinstance(text, str) else None

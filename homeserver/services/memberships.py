@@ -86,7 +86,8 @@ class Memberships:
 
     `extra` is what else the client wants in the content of the membership event, such as `reason`; `via` are
     servers that may be in a room that this one is not in. What only other servers can do fails, beside the errors
-    of each method, with what they answer: Forbidden, NotFound, UnsupportedRoomVersion, or Unknown (502).
+    of each method, with what they answer: Forbidden, NotFound, IncompatibleRoomVersion, or Unknown
+    (502).
     """
 
     database: Database

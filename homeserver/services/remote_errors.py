@@ -6,6 +6,7 @@ from typing import Final
 from homeserver.clients.errors import RemoteError
 from homeserver.core.errors import (
     Forbidden,
+    IncompatibleRoomVersion,
     InviteBlocked,
     MatrixError,
     NotFound,
@@ -15,7 +16,6 @@ from homeserver.core.errors import (
 
 _MEANT_FOR_CLIENTS: Final[Mapping[str, Callable[[str], MatrixError]]] = {
     "M_FORBIDDEN": Forbidden,
-    "M_INCOMPATIBLE_ROOM_VERSION": UnsupportedRoomVersion,
     "M_INVITE_BLOCKED": InviteBlocked,
     "M_NOT_FOUND": NotFound,
     "M_UNABLE_TO_AUTHORISE_JOIN": Forbidden,
@@ -31,6 +31,12 @@ def error_for_client(error: RemoteError) -> MatrixError:
     "If M_MISSING_PARAM or M_INVALID_PARAM is returned ... the Client-Server API request SHOULD fail with a 5xx
     error rather than being passed through."
     """
+    if (
+        error.errcode == "M_INCOMPATIBLE_ROOM_VERSION"
+        and error.status == 400
+        and error.room_version is not None
+    ):
+        return IncompatibleRoomVersion(error.message, room_version=error.room_version)
     known = _MEANT_FOR_CLIENTS.get(error.errcode or "")
     if known is not None and error.status is not None and 400 <= error.status < 500:
         return known(error.message)

@@ -8,7 +8,14 @@ import attrs
 from homeserver.clients.errors import RemoteError
 from homeserver.clients.federation import FederationClient, federation_path
 from homeserver.core.auth_events import member_of
-from homeserver.core.errors import Forbidden, InvalidParam, Unknown
+from homeserver.core.errors import (
+    Forbidden,
+    IncompatibleRoomVersion,
+    InvalidParam,
+    MatrixError,
+    Unknown,
+    UnsupportedRoomVersion,
+)
 from homeserver.core.event import Event
 from homeserver.core.identifiers import EventID, RoomID, ServerName, UserID, parse_server_name, server_of
 from homeserver.core.json import JsonObject, JsonValue, decode_object
@@ -86,7 +93,7 @@ class RemoteInvites:
         try:
             answer = await self._ask(server_name, made)
         except RemoteError as error:
-            raise error_for_client(error) from error
+            raise _error_for_inviter(error) from error
         signed = await self._verified(server_name, made, answer.get("event"))
         # The room may have changed meanwhile.
         await admit(self.receiver, signed, origin=self.signer.server_name, is_outbound=True)
@@ -126,6 +133,12 @@ class RemoteInvites:
         if not isinstance(checked, CheckedPdu) or checked.event.event_id != made.event.event_id:
             raise Unknown("The other server has not signed the invitation properly", status=502)
         return checked
+
+
+def _error_for_inviter(error: RemoteError) -> MatrixError:
+    """That a server does not know the room's version has, for who invites its users, a code of its own."""
+    told = error_for_client(error)
+    return UnsupportedRoomVersion(told.message) if isinstance(told, IncompatibleRoomVersion) else told
 
 
 def make_invite(

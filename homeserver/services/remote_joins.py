@@ -63,7 +63,7 @@ class RemoteJoins:
         """Join by way of one of the servers; goes on if the client loses patience.
 
         False, and nothing is done, if this server is in the room meanwhile: then the user joins as in any other.
-        Errors: Forbidden, NotFound, UnsupportedRoomVersion as the servers say; Unknown (502); BadJson,
+        Errors: Forbidden, NotFound, IncompatibleRoomVersion as the servers say; Unknown (502); BadJson,
         TooLarge for the content.
         """
         outcome: Deferred[bool] = Deferred()

@@ -25,7 +25,7 @@ class RemoteKnocks:
     async def knock(self, room_id: RoomID, wanted: Wanted, servers: Iterable[ServerName]) -> None:
         """Knock by way of one of the servers.
 
-        Errors: Forbidden, NotFound, UnsupportedRoomVersion as the servers say; Unknown (502); BadJson,
+        Errors: Forbidden, NotFound, IncompatibleRoomVersion as the servers say; Unknown (502); BadJson,
         TooLarge for the content.
         """
 

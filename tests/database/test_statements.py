@@ -23,6 +23,14 @@ SCANS = {
     "database.leaps.LEAP_AHEAD": "one row",
     "database.transactions.STREAM_ROW": "one row",
     "storage.schema_version.REVISION": "one row",
+    # Most servers have none, since events are seldom slower than their receipts; what waits does so for hours at most.
+    "storage.awaited_receipts.DUE": "what waits, each looked up by its event",
+    "storage.awaited_receipts.IS_ANY_DUE": "what waits, each looked up by its event",
+    "storage.destinations.BEHIND": "the index has only those that are behind",
+    "storage.outbox_shards.ALL": "eight rows",
+    "storage.outbox_shards.ALL_LOCKED": "eight rows",
+    "storage.outbox_shards.COUNT": "a row for each process",
+    "storage.outbox_shards.FORGET_DEAD": "a row for each process",
     "storage.memberships.ROOMS_WITH_GUESTS": "looks through the accounts once, at start",
     "storage.rooms.COUNT": "statistics",
     "positions of 1 kinds": "one row",
@@ -87,10 +95,14 @@ def test_sqlite_can_run_it(sqlite_connection: sqlite3.Connection, name: str) -> 
     text = STATEMENTS[name].compiled("sqlite").sql
     parameters = dict.fromkeys(re.findall(r":(\w+)", text))
     plan = [row[3] for row in sqlite_connection.execute(f"EXPLAIN QUERY PLAN {text}", parameters)]
+    # What the statement itself makes, such as a recursive part, is no table.
+    made = {f"SCAN {step.removeprefix('CO-ROUTINE ')}" for step in plan if step.startswith("CO-ROUTINE ")}
     scans = [
         step
         for step in plan
-        if step.startswith("SCAN") and not re.search("json_each|VIRTUAL TABLE|CONSTANT ROW|SUBQUERY", step)
+        if step.startswith("SCAN")
+        and step not in made
+        and not re.search("json_each|VIRTUAL TABLE|CONSTANT ROW|SUBQUERY", step)
     ]
     assert not scans or name in SCANS, scans
 

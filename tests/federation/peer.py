@@ -86,11 +86,18 @@ class Endless:
     """The other side has had enough."""
 
 
+@attrs.frozen
+class Broken:
+    """The connection ends amidst the response, of which `first` is all that comes."""
+
+    first: bytes = b""
+
+
 class Silence:
     """No response, ever. The connection stays open."""
 
 
-Said: TypeAlias = Reply | Endless | Silence | Mapping[str, Any]
+Said: TypeAlias = Reply | Endless | Broken | Silence | Mapping[str, Any]
 Responder: TypeAlias = Callable[[Heard], Said | Awaitable[Said]]
 
 
@@ -267,6 +274,12 @@ async def _say(request: HttpRequest, heard: Heard, responder: Responder) -> None
     if inspect.isawaitable(said):
         said = await said
     if isinstance(said, Silence):
+        return
+    if isinstance(said, Broken):
+        request.setHeader("Content-Length", "1000000")
+        if said.first:
+            request.write(said.first)
+        cast("Any", request.channel).transport.abortConnection()
         return
     if isinstance(said, Endless):
         _say_without_end(request, said)

@@ -10,9 +10,9 @@ from homeserver.core.room_versions import get_room_version
 from homeserver.core.signing import add_signature
 from tests.api.server import path_of, room_path
 from tests.federation.harness import Servers
-from tests.federation.meetings import VERSIONS
-from tests.federation.peer import Endless, Heard, Peer, Reply, federation
-from tests.federation.peer_rooms import PeerRoom
+from tests.federation.meetings import VERSIONS, sees, state_of
+from tests.federation.peer import Broken, Endless, Heard, Peer, Reply, federation
+from tests.federation.peer_rooms import PeerRoom, join
 
 MAKE_JOIN = federation("v1") + "make_join/{room_id}/{user_id}"
 MAKE_LEAVE = federation("v1") + "make_leave/{room_id}/{user_id}"
@@ -190,6 +190,38 @@ async def test_a_second_server_helps_where_the_first_is_hostile(servers: Servers
     room = await alice.create_room(preset="public_chat")
     PeerRoom.create(peer)
     (await bob.post(path_of("join", room), via=[peer.server_name, one.server_name])).ok()
+
+
+@pytest.mark.parametrize("first", [b"", b'{"origin": "elsewhere", "state": [{"type": "m.room.cre'])
+async def test_a_second_server_helps_where_the_first_dies(servers: Servers, peer: Peer, first: bytes) -> None:
+    """After it has made the join: before it answers that it has it, or amidst that answer."""
+    one, other = await servers.start(), await servers.start()
+    alice, bob = await one.user("alice"), await other.user("bob")
+    room = await alice.create_room(preset="public_chat")
+    await join(peer, one.server_name, room)
+    peer.answer("PUT", SEND_JOIN, Broken(first))
+    (await bob.post(path_of("join", room), via=[peer.server_name, one.server_name])).ok()
+    assert len(peer.heard_at("make_join")) == 1
+    assert len(peer.heard_at("send_join")) >= 1
+    await sees(alice, room, bob.user_id, "join")
+    assert await state_of(bob, room) == await state_of(alice, room)
+
+
+async def test_of_which_version_the_room_is_that_cannot_be_joined(servers: Servers, peer: Peer) -> None:
+    """Client-server API, "Standard error response": `M_INCOMPATIBLE_ROOM_VERSION` has `room_version`."""
+    one = await servers.start()
+    alice = await one.user("alice")
+    refusal = {"errcode": "M_INCOMPATIBLE_ROOM_VERSION", "error": "No", "room_version": "org.example.1"}
+    room = PeerRoom.create(peer)
+    for what in ("join", "knock"):
+        peer.answer("GET", federation("v1") + f"make_{what}/{{room_id}}/{{user_id}}", Reply(refusal, 400))
+        answer = await alice.post(path_of(what, room.room_id), via=[peer.server_name])
+        assert answer.error(400, "M_INCOMPATIBLE_ROOM_VERSION")["room_version"] == "org.example.1"
+    # For who invites there is another code.
+    own = await alice.create_room()
+    peer.answer("PUT", federation("v2") + "invite/{room_id}/{event_id}", Reply(refusal, 400))
+    answer = await alice.post(room_path(own, "invite"), {"user_id": f"@mallory:{peer.server_name}"})
+    answer.error(400, "M_UNSUPPORTED_ROOM_VERSION")
 
 
 async def test_an_answer_without_end_is_broken_off(servers: Servers, peer: Peer) -> None:

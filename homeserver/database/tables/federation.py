@@ -2,7 +2,7 @@
 
 from sqlalchemy import BigInteger, Column, Index, LargeBinary, SmallInteger, Table, Text
 
-from homeserver.database.tables.metadata import Nid, metadata
+from homeserver.database.tables.metadata import Nid, metadata, partial_index
 
 server_keys = Table(
     "server_keys",
@@ -98,6 +98,7 @@ destinations = Table(
     Column("last_success_ts", BigInteger),
     Column("last_error", Text),
     Index("ix_destinations_retry_ts", "retry_ts"),
+    partial_index("ix_destinations_behind_from", "server_name", where="behind_from IS NOT NULL"),
 )
 
 outbox_shards = Table(

@@ -173,6 +173,14 @@ def _create_server_tables() -> None:
         sa.PrimaryKeyConstraint("server_name", name=op.f("pk_destinations")),
     )
     op.create_index("ix_destinations_retry_ts", "destinations", ["retry_ts"], unique=False)
+    op.create_index(
+        "ix_destinations_behind_from",
+        "destinations",
+        ["server_name"],
+        unique=False,
+        sqlite_where=sa.text("behind_from IS NOT NULL"),
+        postgresql_where=sa.text("behind_from IS NOT NULL"),
+    )
     op.create_table(
         "outbox_shards",
         sa.Column("shard", sa.SmallInteger(), autoincrement=False, nullable=False),
