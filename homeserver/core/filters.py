@@ -46,7 +46,7 @@ class RoomEventFilter(EventFilter, frozen=True, kw_only=True, omit_defaults=True
     """Spec: `RoomEventFilter`.
 
     `related_by_rel_types` and `related_by_senders` are of MSC3440: clients ask with them for the roots of
-    threads.
+    threads. With both, one event must have been related by one of these senders in one of these ways.
     """
 
     unread_thread_notifications: bool = False

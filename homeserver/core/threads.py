@@ -3,42 +3,15 @@
 from collections.abc import Callable
 from typing import Final
 
-import attrs
-
-from homeserver.core.identifiers import MAX_IDENTIFIER_BYTES, EventID
+from homeserver.core.identifiers import EventID
 from homeserver.core.json import JsonObject
+from homeserver.core.relations import THREAD, Relation, relation_of
 
 MAIN: Final = "main"
 """The thread ID, in receipts and counts, of the events that are in no thread."""
 
 MAX_HOPS: Final = 3
 """How many parents are looked at, as the specification recommends."""
-
-
-@attrs.frozen(slots=True)
-class Relation:
-    """What an event's `m.relates_to` says of its parent."""
-
-    rel_type: str
-    event_id: EventID
-
-
-def relation_of(content: JsonObject) -> Relation | None:
-    """The relationship to a parent event; None if there is none, or a malformed one, which counts as none.
-
-    A rich reply has no `rel_type`, so it is no relationship in this sense.
-    Spec: client-server API, "Forming relationships between events".
-    """
-    relates_to = content.get("m.relates_to")
-    if not isinstance(relates_to, dict):
-        return None
-    rel_type, event_id = relates_to.get("rel_type"), relates_to.get("event_id")
-    if not isinstance(rel_type, str) or not isinstance(event_id, str):
-        return None
-    # What can be the ID of no event; no database would take it for the ID of a thread.
-    if len(event_id) > MAX_IDENTIFIER_BYTES or "\0" in event_id:
-        return None
-    return Relation(rel_type, EventID(event_id))
 
 
 def thread_of(content: JsonObject, relation_of_event: Callable[[EventID], Relation | None]) -> EventID | None:
@@ -51,7 +24,7 @@ def thread_of(content: JsonObject, relation_of_event: Callable[[EventID], Relati
     """
     relation = relation_of(content)
     for _ in range(MAX_HOPS):
-        if relation is None or relation.rel_type == "m.thread":
+        if relation is None or relation.rel_type == THREAD:
             break
         relation = relation_of_event(relation.event_id)
-    return relation.event_id if relation is not None and relation.rel_type == "m.thread" else None
+    return relation.event_id if relation is not None and relation.rel_type == THREAD else None

@@ -83,6 +83,31 @@ def in_list(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
     return _InList(column, bindparam(name, type_=_LIST), integers=integers)
 
 
+class _Bytewise(ColumnElement[str]):
+    """A text that is compared by its bytes; see `bytewise`."""
+
+    inherit_cache = False
+    type = types.Text()
+
+    def __init__(self, column: ColumnElement[Any]) -> None:
+        self.column = column
+
+
+@compiles(_Bytewise, "sqlite")
+def _bytewise_sqlite(element: _Bytewise, compiler: SQLCompiler, **kw: Any) -> str:
+    return compiler.process(element.column, **kw)
+
+
+@compiles(_Bytewise, "postgresql")
+def _bytewise_postgresql(element: _Bytewise, compiler: SQLCompiler, **kw: Any) -> str:
+    return f'{compiler.process(element.column, **kw)} COLLATE "C"'
+
+
+def bytewise(column: ColumnElement[Any]) -> ColumnElement[str]:
+    """The text `column` in the order of its bytes, whatever PostgreSQL's order of letters is."""
+    return _Bytewise(column)
+
+
 class _ListType(types.UserDefinedType[Any]):
     cache_ok = True
 

@@ -22,7 +22,7 @@ from homeserver.core.policy_servers import POLICY
 from homeserver.core.power_levels import PowerLevels
 from homeserver.core.room_versions import EventIdFormat, RoomVersion
 from homeserver.database.transactions import WriteTransaction
-from homeserver.rooms import policies
+from homeserver.rooms import policies, relations
 from homeserver.rooms.draft import Draft, Signer
 from homeserver.rooms.room_changes import NewEvent, RoomChanges
 from homeserver.rooms.stated_levels import levels_of
@@ -35,7 +35,8 @@ MAX_DEPTH = 2**53 - 1
 class Appender:
     """Appends events to one locked room; `publish` when all are there.
 
-    Errors of `append`: `Forbidden` with the rule that refuses; `TooLarge`, `BadJson` for what cannot be an event.
+    Errors of `append`: `Forbidden` with the rule that refuses; `TooLarge`, `BadJson` for what cannot be an event;
+    those of `relations.check`.
     """
 
     def __init__(self, tx: WriteTransaction, room: rooms.Room, signer: Signer, *, now_ts: int) -> None:
@@ -125,6 +126,8 @@ class Appender:
         self._check(event, found, levels)
         if event.redacts is not None:
             self._check_redaction(event.sender, event.redacts, levels)
+        if "m.relates_to" in draft.content:
+            relations.check(self._tx, self.room.room_nid, draft)
         policy_server = policies.named_by(self._tx, self.room.room_nid, found.get(POLICY))
         if policy_server is not None:
             event, pdu = policies.with_signature(self._tx, policy_server, event, pdu)

@@ -28,6 +28,7 @@ def row_of(event: Event, event_nid: int, room_nid: int, pdu: bytes) -> dict[str,
         "device_id": None,
         "txn_id": None,
         "replaces_nid": None,
+        "aggregates": 0,
         "pdu": pdu,
     }
 

@@ -11,9 +11,10 @@ import attrs
 from homeserver.core.event import Event
 from homeserver.core.identifiers import EventID, RoomID
 from homeserver.core.json import decode_object
-from homeserver.core.threads import Relation, relation_of, thread_of
+from homeserver.core.relations import Relation, relation_of
+from homeserver.core.threads import thread_of
 from homeserver.database.transactions import WriteTransaction
-from homeserver.rooms import redactions, state_at
+from homeserver.rooms import redactions, relations, state_at
 from homeserver.rooms.event_graph import EventGraph, OwnEvent
 from homeserver.rooms.event_rows import row_of
 from homeserver.rooms.judge import Judgement, RoomView, judge
@@ -123,18 +124,24 @@ class _History:
         first = history_gaps.first_position(tx, self._room_nid)
         position = min(0 if first is None else first, 0) - len(self._made)
         new: list[dict[str, object]] = []
-        for made in self._made.values():
-            made.row["position"] = position
+        aggregates = relations.aggregates_of(tx, self._room_nid, self._made)
+        children: dict[int, Event] = {}
+        for event_id, made in self._made.items():
+            made.row |= {"position": position, "aggregates": aggregates.get(event_id, 0)}
+            if made.row["status"] == events.ACCEPTED and made.row["redacted_by"] is None:
+                children[position] = made.event
             position += 1
             if not made.is_stored:
                 new.append(made.row)
                 continue
             event_nid, redaction_id = made.row["event_nid"], made.row["redacted_by"]
             tx.execute(events.PLACE, the_event=event_nid, **{name: made.row[name] for name in PLACED})
+            relations.mark(tx, self._room_nid, event_id, aggregates.get(event_id, 0))
             if isinstance(event_nid, int) and isinstance(redaction_id, str):
-                redactions.apply(tx, made.event, event_nid, EventID(redaction_id))
+                redactions.apply(tx, made.event, event_nid, self._room_nid, EventID(redaction_id))
         if new:
             tx.execute_many(events.INSERT, new)
+        relations.write(tx, children, self._room_nid)
         return len(self._made)
 
     def _cite(self, event: Event, event_nid: int, row: dict[str, object]) -> int:
@@ -183,4 +190,4 @@ class _History:
         elif made is not None and made.row["redacted_by"] is None:
             made.row["pdu"], made.row["redacted_by"] = redactions.redacted(target), event.event_id
         elif stored is not None and stored.redacted_by is None:
-            redactions.apply(self._tx, target, stored.event_nid, event.event_id)
+            redactions.apply(self._tx, target, stored.event_nid, self._room_nid, event.event_id)

@@ -78,4 +78,4 @@ def _redact(
         if event_id in numbers:
             event = new[event_id]
             for _, redaction in redactions.waiting_for(tx, room_nid, event, event.room_version)[:1]:
-                redactions.apply(tx, event, numbers[event_id], redaction.event_id)
+                redactions.apply(tx, event, numbers[event_id], room_nid, redaction.event_id)

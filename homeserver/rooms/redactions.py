@@ -10,6 +10,7 @@ from homeserver.core.power_levels import PowerLevels
 from homeserver.core.redaction import redact
 from homeserver.core.room_versions import RoomVersion
 from homeserver.database.transactions import ReadTransaction, WriteTransaction
+from homeserver.rooms import relations
 from homeserver.rooms.stated_levels import levels_at
 from homeserver.storage import events, pending_redactions
 
@@ -31,8 +32,9 @@ def redacted(target: Event) -> bytes:
     return canonical(redact(target.pdu, target.room_version))
 
 
-def apply(tx: WriteTransaction, target: Event, target_nid: int, redaction_id: EventID) -> None:
-    """Keep only what redaction leaves of a stored event."""
+def apply(tx: WriteTransaction, target: Event, target_nid: int, room_nid: int, redaction_id: EventID) -> None:
+    """Keep only what redaction leaves of a stored event, which is given as it was."""
+    relations.forget(tx, target, target_nid, room_nid)
     events.redact(tx, target_nid, pdu=redacted(target), redaction_id=redaction_id)
     tx.caches.events.drop([target_nid])
 

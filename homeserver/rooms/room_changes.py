@@ -14,13 +14,14 @@ from homeserver.core.event import Event, StateKey
 from homeserver.core.identifiers import EventID, RoomID, ServerName, UserID, server_of
 from homeserver.core.json import decode_object
 from homeserver.core.power_levels import PowerLevels
+from homeserver.core.relations import Relation, relation_of
 from homeserver.core.room_versions import RoomVersion, get_room_version
-from homeserver.core.threads import Relation, relation_of, thread_of
+from homeserver.core.threads import thread_of
 from homeserver.core.topics import OUTBOX, room_topic, user_topic
 from homeserver.database.kinds import Kind
 from homeserver.database.statements import Statement
 from homeserver.database.transactions import WriteTransaction
-from homeserver.rooms import predecessors, redactions, state_at
+from homeserver.rooms import predecessors, redactions, relations, state_at
 from homeserver.rooms.event_graph import EventGraph, OwnEvent
 from homeserver.rooms.event_rows import row_of
 from homeserver.rooms.extremities import UNSEEN, advanced
@@ -114,6 +115,7 @@ class RoomChanges:
         self.own: dict[EventID, OwnEvent] = {}
         self._own_by_nid: dict[int, Event] = {}
         self._publications: dict[EventID, _Publication] = {}
+        self._related: dict[EventID, list[relations.Write]] = {}
 
     def found(self, room_id: RoomID) -> None:
         """The room that the first event has made has this ID."""
@@ -162,6 +164,8 @@ class RoomChanges:
         if row["status"] == events.ACCEPTED:
             row["thread_id"] = thread_of(event.content, self._relation_of)
             self._notify(new, publication)
+            if row["redacted_by"] is None:
+                self._relate(event)
         if any(pair[1] != new.event_nid for pair in difference.values()):
             row["notify"] = _integer(row["notify"]) | notifications.RESETS_STATE
         self._insert(new, publication, has_news=bool(difference))
@@ -185,8 +189,9 @@ class RoomChanges:
         }
         state_changed = self.root != self.room.state_root
         last.also.append((rooms.ADVANCE_STATE if state_changed else rooms.ADVANCE, update))
-        for each in self._publications.values():
-            self.tx.publish(each.statement, kind=Kind.EVENTS, to=each.topics, also=each.also, **each.params)
+        for event_id, each in self._publications.items():
+            also = [*each.also, *self._related.get(event_id, ())]
+            self.tx.publish(each.statement, kind=Kind.EVENTS, to=each.topics, also=also, **each.params)
 
     def _events(self, event_nids: Collection[int]) -> dict[int, Event]:
         own = self._own_by_nid
@@ -290,10 +295,12 @@ class RoomChanges:
             return
         if new.arrived is not None and not redactions.may_redact(new.event, target, new.levels):
             row["status"] = events.HIDDEN
-        elif waiting is not None:
+            return
+        self._related.pop(target_id, None)
+        if waiting is not None:
             _put_redacted(waiting.params, target, new.event.event_id)
         elif stored is not None and stored.redacted_by is None:
-            redactions.apply(tx, target, stored.event_nid, new.event.event_id)
+            redactions.apply(tx, target, stored.event_nid, self.room.room_nid, new.event.event_id)
 
     def _settle(
         self, new: NewEvent, arrived: Arrived, children: Collection[int], row: dict[str, object]
@@ -304,6 +311,9 @@ class RoomChanges:
             backward_extremities.remove(self.tx, room_nid, event.event_id)
         if arrived.missing:
             backward_extremities.add(self.tx, room_nid, new.event_nid, arrived.missing)
+        row["aggregates"] = relations.aggregates_of(self.tx, room_nid, [event.event_id]).get(
+            event.event_id, 0
+        )
         if new.status == events.REJECTED:
             return []
         waiting = redactions.waiting_for(self.tx, room_nid, event, self.version)
@@ -311,6 +321,8 @@ class RoomChanges:
             return []
         pending_redactions.remove(self.tx, room_nid, event.event_id)
         _put_redacted(row, event, waiting[0][1].event_id)
+        for _, redaction in waiting:
+            self._relate(redaction)
         return [
             (
                 redaction.event_id,
@@ -326,6 +338,11 @@ class RoomChanges:
         if event.type != MEMBER or event.state_key is None:
             return False
         return server_of(UserID(event.state_key)) != self.members.server_name
+
+    def _relate(self, event: Event) -> None:
+        """Note what is to be written with an event if it relates to another."""
+        if "m.relates_to" in event.content:
+            self._related[event.event_id] = relations.writes(event, self.room.room_nid)
 
     def _relation_of(self, event_id: EventID) -> Relation | None:
         if event_id in self.own:
@@ -352,7 +369,9 @@ class RoomChanges:
         is_stored = new.arrived is not None and new.arrived.is_stored
         if is_stored:
             if row["redacted_by"] is not None:
-                redactions.apply(self.tx, new.event, new.event_nid, EventID(str(row["redacted_by"])))
+                redaction_id = EventID(str(row["redacted_by"]))
+                redactions.apply(self.tx, new.event, new.event_nid, self.room.room_nid, redaction_id)
+            relations.mark(self.tx, self.room.room_nid, new.event.event_id, _integer(row["aggregates"]))
             publication.statement = events.PLACE
             publication.params = {name: row[name] for name in _PLACING} | {"the_event": new.event_nid}
         if row["status"] == events.ACCEPTED or row["is_outbound"] or has_news:

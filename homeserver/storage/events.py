@@ -47,6 +47,7 @@ class StoredEvent:
     device_id: str | None
     txn_id: str | None
     replaces_nid: int | None
+    aggregates: int
     pdu: bytes
 
 

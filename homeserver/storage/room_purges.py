@@ -9,6 +9,7 @@ from homeserver.database.tables.account_data import account_data
 from homeserver.database.tables.ephemeral import awaited_receipts, receipts, typing
 from homeserver.database.tables.events import auth_edges, backward_extremities, events, pending_redactions
 from homeserver.database.tables.notifications import push_outcomes
+from homeserver.database.tables.relations import relations, threads
 from homeserver.database.tables.rooms import (
     aliases,
     memberships,
@@ -97,6 +98,8 @@ PARTS = (
     _some(backward_extremities, "event_id", "child_nid"),
     _some(pending_redactions, "event_id", "redaction_nid"),
     _some(auth_edges, "auth_nid", "event_nid"),
+    _some(relations, "parent_id", "rel_type", "position"),
+    _some(threads, "root_id"),
     _some(events, "event_nid"),
     _some(state_nodes, "node_nid"),
 )

@@ -1,10 +1,12 @@
 """The migrations lead from nothing, and from every released schema, to what the tables say."""
 
 import ast
+import json
 import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -13,6 +15,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
+from homeserver.core.relations import annotation_key
 from homeserver.database import migrations
 from homeserver.database.drivers import Location
 from homeserver.database.errors import DatabaseError
@@ -175,3 +178,82 @@ def test_alembic_finds_its_folder() -> None:
     with engine.connect() as connection:
         assert ScriptDirectory.from_config(alembic_config(connection)).get_current_head() == HEAD
     engine.dispose()
+
+
+EVENT = (
+    "INSERT INTO events (event_nid, event_id, room_nid, position, depth, origin_server_ts, type, state_key, sender, "
+    "status, notify, pdu) VALUES ({nid}, '${nid}', {room}, {position}, 1, {nid}, 'm.room.message', NULL, '@a:b', "
+    "{status}, 0, {pdu})"
+)
+
+
+def add_event(
+    location: Location,
+    nid: int,
+    relates_to: object = None,
+    *,
+    room: int = 1,
+    status: int = 0,
+    position: int | None = 0,
+    **content: object,
+) -> None:
+    """An event as the schema had it before there were relations; `position` 0: the number."""
+    if relates_to is not None:
+        content["m.relates_to"] = relates_to
+    pdu = json.dumps({"content": content}, separators=(",", ":")).encode().hex()
+    literal = f"X'{pdu}'" if location.backend == "sqlite" else f"'\\x{pdu}'"
+    place = "NULL" if position is None else position or nid
+    execute(location, EVENT.format(nid=nid, room=room, status=status, position=place, pdu=literal))
+
+
+def test_relations_of_stored_events_are_found(empty: Location) -> None:
+    upgrade(empty, "0002")
+    thread, edit = {"rel_type": "m.thread", "event_id": "$1"}, {"rel_type": "m.replace", "event_id": "$1"}
+    add_event(empty, 1)
+    add_event(empty, 2, thread)
+    add_event(empty, 3, thread, position=-7)
+    new_content: dict[str, Any] = {"m.new_content": {"m.relates_to": thread}}
+    add_event(empty, 4, edit, **new_content)
+    add_event(empty, 5, edit)
+    add_event(empty, 6, {"rel_type": "m.annotation", "event_id": "$2", "key": "\0"})
+    add_event(empty, 7, {"rel_type": "m.reference", "event_id": "$unknown"})
+    # What is not shown, or elsewhere, or malformed, relates to nothing here.
+    add_event(empty, 10, thread, status=2)
+    add_event(empty, 11, thread, position=None)
+    add_event(empty, 12, {"rel_type": "m.reference", "event_id": "$1"}, room=2)
+    for nid, malformed in enumerate(
+        ({"m.in_reply_to": {"event_id": "$1"}}, 5, {**thread, "event_id": "\0"}), 13
+    ):
+        add_event(empty, nid, malformed)
+    add_event(empty, 16, body='"m.relates_to"')
+    # More than are read at once.
+    many = "(SELECT * FROM generate_series(100, 4999)) AS n (nid)"
+    if empty.backend == "sqlite":
+        numbers = "SELECT 100 UNION ALL SELECT nid + 1 FROM n WHERE nid < 4999"
+        many = f"(WITH RECURSIVE n (nid) AS ({numbers}) SELECT * FROM n)"
+    execute(
+        empty,
+        "INSERT INTO events (event_nid, event_id, room_nid, position, depth, origin_server_ts, type, sender, status, "
+        f"notify, pdu) SELECT nid, '$' || nid, 1, nid, 1, nid, type, sender, 0, 0, pdu FROM {many}, "
+        "(SELECT type, sender, pdu FROM events WHERE event_nid = 2) e",
+    )
+    upgrade(empty)
+    found = execute(
+        empty,
+        "SELECT room_nid, parent_id, rel_type, event_id, position, is_sound, annotation_key IS NULL FROM relations "
+        "WHERE position < 100 ORDER BY position",
+    )
+    assert [tuple(row) for row in found] == [
+        (1, "$1", "m.thread", "$3", -7, 1, True),
+        (1, "$1", "m.thread", "$2", 2, 1, True),
+        (1, "$1", "m.replace", "$4", 4, 1, True),
+        (1, "$1", "m.replace", "$5", 5, 0, True),
+        (1, "$2", "m.annotation", "$6", 6, 1, False),
+        (1, "$unknown", "m.reference", "$7", 7, 1, True),
+        (2, "$1", "m.reference", "$12", 12, 1, True),
+    ]
+    assert execute(empty, "SELECT * FROM threads") == [(1, "$1", 4_902, -7, 4_999)]
+    assert execute(empty, "SELECT event_nid, aggregates FROM events WHERE aggregates != 0") == [(1, 3)]
+    ((key,),) = execute(empty, "SELECT annotation_key FROM relations WHERE event_id = '$6'")
+    assert isinstance(key, bytes)
+    assert key == annotation_key({"m.relates_to": {"key": "\0"}})

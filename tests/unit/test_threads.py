@@ -4,7 +4,8 @@ import pytest
 
 from homeserver.core.identifiers import EventID
 from homeserver.core.json import JsonObject, JsonValue
-from homeserver.core.threads import Relation, relation_of, thread_of
+from homeserver.core.relations import Relation, relation_of
+from homeserver.core.threads import thread_of
 
 
 def related(rel_type: str, event_id: str) -> JsonObject:

@@ -41,6 +41,8 @@ events = Table(
     Column("txn_id", Text),
     # The event that this state event replaced.
     Column("replaces_nid", BigInteger),
+    # How others relate to it, of what is shown with it: bit 0 m.replace, bit 1 m.thread, bit 2 m.reference.
+    Column("aggregates", SmallInteger, nullable=False, server_default="0"),
     # Canonical JSON of the PDU, without `unsigned`.
     Column("pdu", LargeBinary, nullable=False),
     Index("ix_events_room_nid_position", "room_nid", "position"),
