@@ -110,9 +110,11 @@ class Specification:
         self, operation: Operation, where: str, definition: Mapping[str, Any], body: object, label: str
     ) -> None:
         if "$ref" in definition:
-            target = (operation.document.parent / definition["$ref"].split("#")[0]).resolve()
-            definition = _load(target)
-            base, where = target, ""
+            file, _, where = definition["$ref"].partition("#")
+            base = (operation.document.parent / file).resolve() if file else operation.document
+            definition = _load(base)
+            for name in where.split("/")[1:]:
+                definition = definition[name]
         else:
             base = operation.document
         content = definition.get("content", {})

@@ -39,6 +39,7 @@ from homeserver.api.client.redaction import Redaction
 from homeserver.api.client.refresh import Refresh
 from homeserver.api.client.registration import Registration
 from homeserver.api.client.registration_tokens import RegistrationTokens
+from homeserver.api.client.relations import Relations
 from homeserver.api.client.room_event_by_timestamp import RoomEventByTimestamp
 from homeserver.api.client.room_initial_sync import RoomInitialSync
 from homeserver.api.client.room_send import RoomSend
@@ -50,6 +51,7 @@ from homeserver.api.client.space_hierarchy import SpaceHierarchy as ClientSpaceH
 from homeserver.api.client.support import Support
 from homeserver.api.client.sync import Sync
 from homeserver.api.client.tags import Tags
+from homeserver.api.client.threads_list import ThreadsList
 from homeserver.api.client.typing import Typing
 from homeserver.api.client.versions import Versions
 from homeserver.api.client.voip import Voip
@@ -143,6 +145,7 @@ def _client(config: Config, services: Services) -> list[object]:
         ReadMarker(services.receipts),
         Receipts(services.receipts),
         Redaction(services.messages),
+        Relations(services.relations),
         Register(services.shared_secret_registrations, config.server_name),
         RoomState(services.room_state),
         RoomSend(services.messages),
@@ -152,6 +155,7 @@ def _client(config: Config, services: Services) -> list[object]:
         Support(config.support),
         Sync(services.sync, services.sync_filters, services.presence),
         Tags(services.tags),
+        ThreadsList(services.threads),
         Typing(services.typing),
         Versions(),
         Voip(services.turn_servers),

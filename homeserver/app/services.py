@@ -51,6 +51,7 @@ from homeserver.services.public_rooms import PublicRooms
 from homeserver.services.push_rules import PushRules
 from homeserver.services.receipts import Receipts
 from homeserver.services.registration import Registrations
+from homeserver.services.relations import Relations
 from homeserver.services.remote_profiles import RemoteProfiles
 from homeserver.services.remote_public_rooms import RemotePublicRooms
 from homeserver.services.remote_spaces import RemoteSpaces
@@ -73,6 +74,7 @@ from homeserver.services.sync.remembered import Remembered
 from homeserver.services.sync.service import Sync
 from homeserver.services.sync.waiters import Waiters
 from homeserver.services.tags import Tags
+from homeserver.services.threads import Threads
 from homeserver.services.timelines import Timelines
 from homeserver.services.turn_servers import TurnServers
 from homeserver.services.typing import Typing
@@ -119,6 +121,7 @@ class Services:
     receipts: Receipts
     receiving: Receiving
     registrations: Registrations
+    relations: Relations
     room_creation: RoomCreation
     room_events: RoomEvents
     room_members: RoomMembers
@@ -133,6 +136,7 @@ class Services:
     sync: Sync
     sync_filters: SyncFilters
     tags: Tags
+    threads: Threads
     timelines: Timelines
     trust: Trust
     turn_servers: TurnServers
@@ -246,6 +250,7 @@ def make_services(
         receipts=Receipts(database, clock, presence),
         receiving=receiving,
         registrations=Registrations(database, clock, config.registration, names, passwords, sessions, uia),
+        relations=Relations(database, clock),
         room_creation=RoomCreation(database, clock, signer, config.default_room_version, memberships),
         room_events=RoomEvents(database, clock, backfill),
         room_members=RoomMembers(database, clock),
@@ -270,6 +275,7 @@ def make_services(
         ),
         sync_filters=SyncFilters(database),
         tags=Tags(database),
+        threads=Threads(database, clock),
         timelines=Timelines(database, clock, backfill),
         trust=trust,
         turn_servers=TurnServers(clock, config.turn),

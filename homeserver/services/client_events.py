@@ -3,12 +3,14 @@
 Transaction functions, used by everything that shows events to clients.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
 
 import attrs
 import msgspec
 
-from homeserver.core.client_event import ClientEventBytes, federation_event
+from homeserver.core.client_event import ClientEventBytes, Members, federation_event
 from homeserver.core.filters import EventFormat, Projection
 from homeserver.core.identifiers import EventID, RoomID, UserID
 from homeserver.core.json import decode_object, encode
@@ -39,12 +41,30 @@ class _PduContent(msgspec.Struct, gc=False):
 _content = msgspec.json.Decoder(_PduContent)
 
 
-def render(tx: ReadTransaction, view: View, shown: Sequence[tuple[StoredEvent, str | None]]) -> list[bytes]:
-    """The events as JSON, each given with the reader's membership at it (`None`: not told, as for state)."""
+_NOTHING: Final[Mapping[int, Members]] = MappingProxyType({})
+
+
+def render(
+    tx: ReadTransaction,
+    view: View,
+    shown: Sequence[tuple[StoredEvent, str | None]],
+    extras: Mapping[int, Members] = _NOTHING,
+) -> list[bytes]:
+    """The events as JSON, each given with the reader's membership at it (`None`: not told, as for state).
+
+    `extras` has further members of `unsigned`, by the event's number.
+    """
     replaced = _replaced(tx, (event for event, _ in shown))
     redactions = _redactions(tx, view, (event for event, _ in shown))
     return [
-        _render(view, event, membership, replaced.get(event.replaces_nid or 0), redactions)
+        _render(
+            view,
+            event,
+            membership,
+            replaced.get(event.replaces_nid or 0),
+            redactions,
+            extras.get(event.event_nid, b"") if extras else b"",
+        )
         for event, membership in shown
     ]
 
@@ -65,12 +85,15 @@ def _render(
     membership: str | None,
     replaced: StoredEvent | None,
     redactions: dict[EventID, bytes],
+    extra: Members,
 ) -> bytes:
     redacted_because = None if event.redacted_by is None else redactions.get(event.redacted_by)
     if view.event_format is EventFormat.FEDERATION:
         unsigned = b'"age":%d' % (view.now_ts - event.origin_server_ts)
         if redacted_because is not None:
             unsigned += b',"redacted_because":' + redacted_because
+        if extra:
+            unsigned += b"," + extra
         rendered = federation_event(event.pdu, unsigned)
     else:
         own = event.txn_id is not None and event.device_id == view.device_id and event.sender == view.user_id
@@ -82,6 +105,7 @@ def _render(
             prev_content=None if replaced is None else content_of(replaced),
             replaces_state=None if replaced is None else replaced.event_id,
             redacted_because=redacted_because,
+            extra=extra,
         )
     if view.projection is not None:
         rendered = encode(view.projection.apply(decode_object(rendered)))

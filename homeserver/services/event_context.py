@@ -12,10 +12,19 @@ from homeserver.core.splice import array, object_of
 from homeserver.database.database import Database
 from homeserver.database.transactions import ReadTransaction
 from homeserver.runtime.clock import Clock
+from homeserver.services.aggregations import render_aggregated
 from homeserver.services.backfill import Progress
-from homeserver.services.client_events import View, render, render_one
-from homeserver.services.history_access import NEWEST, Access, Standing, access_to, seen
-from homeserver.services.sync.timeline import BEGINNING, wanted
+from homeserver.services.client_events import View, render
+from homeserver.services.history_access import (
+    BEGINNING,
+    NEWEST,
+    Access,
+    Standing,
+    access_to,
+    newest_readable,
+    seen,
+)
+from homeserver.services.sync.timeline import passing
 from homeserver.services.timelines import (
     Answer,
     Direction,
@@ -104,15 +113,19 @@ def read_context(
         limit=request.limit - request.limit // 2,
     )
     view = View(access.room_id, access.version, user_id, device_id, now_ts, with_room_id=True)
+    shown, *shown_around = render_aggregated(
+        tx, view, access, [(event, membership), *before.events, *after.events]
+    )
     last = after.events[-1][0] if after.events else event
+    senders = _senders(before, after) | {event.sender}
     body = object_of(
         {
             "start": b'"s%d"' % before.reached,
             "end": b'"s%d"' % after.reached,
-            "event": render_one(tx, view, event, membership),
-            "events_before": array(render(tx, view, before.events)),
-            "events_after": array(render(tx, view, after.events)),
-            "state": array(_state(tx, view, matcher, last, _senders(before, after) | {event.sender})),
+            "event": shown,
+            "events_before": array(shown_around[: len(before.events)]),
+            "events_after": array(shown_around[len(before.events) :]),
+            "state": array(_state(tx, view, matcher, last, senders, newest=newest_readable(tx, access))),
         }
     )
     return Answer(body, is_cut_short(tx, access, before, request.limit // 2))
@@ -143,8 +156,13 @@ def _state(
     matcher: RoomEventMatcher,
     last: StoredEvent,
     senders: Collection[str],
+    *,
+    newest: int,
 ) -> list[bytes]:
-    """The room's state after `last`; with lazy loading, of the members only the senders."""
+    """The room's state after `last`; with lazy loading, of the members only the senders.
+
+    What relates to it, should the filter ask for that, counts up to `newest`.
+    """
     if last.state_root is None or matcher.events.matches_none or not matcher.rooms.matches(view.room_id):
         return []
     nids = state.whole(tx, last.state_root)
@@ -153,5 +171,5 @@ def _state(
     if matcher.lazy_load_members:
         nids = {key: nid for key, nid in nids.items() if key[0] != MEMBER or key[1] in senders}
     stored = events.of_nids(tx, nids.values())
-    shown = (stored[nid] for _, nid in sorted(nids.items()))
-    return render(tx, view, [(event, None) for event in shown if wanted(matcher, event)])
+    shown = [stored[nid] for _, nid in sorted(nids.items())]
+    return render(tx, view, [(event, None) for event in passing(tx, matcher, shown, newest=newest)])

@@ -19,6 +19,9 @@ from homeserver.storage import memberships, rooms, state
 from homeserver.storage.events import StoredEvent
 from homeserver.storage.memberships import RoomOfUser
 
+BEGINNING = -(2**62)
+"""Before every position, that of fetched history included."""
+
 NEWEST = 2**62
 """After every position."""
 

@@ -30,7 +30,8 @@ class Messages:
         """Send a message event; the same `txn_id` from the same device gives the same event.
 
         Errors: Forbidden if the auth rules or the power levels refuse; TooLarge past 65,536 bytes; BadJson;
-        InvalidParam for a redaction of nothing; UserSuspended.
+        InvalidParam for a redaction of nothing; UserSuspended; DuplicateAnnotation; Unknown for a thread within
+        another relation.
         Spec: client-server API, "Sending events to a room".
         """
         redacts = None

@@ -11,9 +11,11 @@ from homeserver.core.requester import Requester
 from homeserver.database.database import Database
 from homeserver.database.transactions import ReadTransaction
 from homeserver.runtime.clock import Clock
+from homeserver.services.aggregations import render_aggregated
 from homeserver.services.backfill import precedes_history
-from homeserver.services.client_events import View, render_one
+from homeserver.services.client_events import View
 from homeserver.services.history_access import (
+    BEGINNING,
     NEWEST,
     Access,
     Standing,
@@ -22,7 +24,6 @@ from homeserver.services.history_access import (
     newest_readable,
     seen,
 )
-from homeserver.services.sync.timeline import BEGINNING
 from homeserver.storage import events, rooms
 from homeserver.storage.events import StoredEvent
 
@@ -101,7 +102,7 @@ def read_event(
     if not found:
         raise NotFound("There is no such event, or you may not see it")
     view = View(access.room_id, access.version, user_id, device_id, now_ts, with_room_id=True)
-    return render_one(tx, view, *found[0])
+    return render_aggregated(tx, view, access, found)[0]
 
 
 def read_nearest(

@@ -14,8 +14,7 @@ from homeserver.database.database import Database
 from homeserver.database.transactions import ReadTransaction
 from homeserver.runtime.clock import Clock
 from homeserver.services.client_events import View, render
-from homeserver.services.history_access import NEWEST, Access, Standing, enter, readable_root, seen
-from homeserver.services.sync.timeline import BEGINNING
+from homeserver.services.history_access import BEGINNING, NEWEST, Access, Standing, enter, readable_root, seen
 from homeserver.storage import events, memberships, state
 from homeserver.storage.events import StoredEvent
 

@@ -18,8 +18,7 @@ from homeserver.database.database import Database
 from homeserver.database.transactions import ReadTransaction
 from homeserver.runtime.clock import Clock
 from homeserver.services.client_events import View, render, render_one
-from homeserver.services.history_access import Access, enter
-from homeserver.services.sync.timeline import BEGINNING
+from homeserver.services.history_access import BEGINNING, Access, enter
 from homeserver.services.timelines import DEFAULT_LIMIT, EVERYTHING, MAX_LIMIT, Direction, read_page
 from homeserver.storage import account_data, events, memberships, presence, push_rules, rooms, state
 from homeserver.storage.account_data import AccountData

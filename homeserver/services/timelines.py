@@ -12,10 +12,11 @@ from homeserver.core.splice import array, object_of
 from homeserver.database.database import Database
 from homeserver.database.transactions import ReadTransaction
 from homeserver.runtime.clock import Clock
+from homeserver.services.aggregations import render_aggregated
 from homeserver.services.backfill import Progress, first_position, has_gap
 from homeserver.services.client_events import View, render
-from homeserver.services.history_access import NEWEST, Access, enter, newest_readable, seen
-from homeserver.services.sync.timeline import BEGINNING, wanted
+from homeserver.services.history_access import BEGINNING, NEWEST, Access, enter, newest_readable, seen
+from homeserver.services.sync.timeline import passing
 from homeserver.storage import events, state
 from homeserver.storage.events import StoredEvent
 
@@ -162,7 +163,7 @@ def read_messages(
     )
     ends_early = backwards and is_cut_short(tx, access, page, request.limit, request.stop)
     view = View(access.room_id, access.version, user_id, device_id, now_ts, with_room_id=True)
-    body = {"start": _token(start), "chunk": array(render(tx, view, page.events))}
+    body = {"start": _token(start), "chunk": array(render_aggregated(tx, view, access, page.events))}
     if not page.is_exhausted or (ends_early and (page.events or request.may_grow)):
         # There may be more another time, though not for ever: an empty page that ends early is the last.
         body["end"] = _token(page.reached)
@@ -199,7 +200,8 @@ def read_page(
     No more than `MOST_SCANNED` events are looked through, so that a page may be empty without being the last.
     """
     backwards = direction is Direction.BACKWARDS
-    newest = min(newest, newest_readable(tx, access))
+    readable = newest_readable(tx, access)
+    newest = min(newest, readable)
     nothing = Page([], newest if backwards else after, is_exhausted=True)
     if after >= newest or not matcher.rooms.matches(access.room_id):
         return nothing
@@ -218,8 +220,7 @@ def read_page(
             most=most,
             order="newest first" if backwards else "oldest first",
         )
-        passing = rows if matcher.matches_all else [event for event in rows if wanted(matcher, event)]
-        found += seen(tx, access, passing)
+        found += seen(tx, access, passing(tx, matcher, rows, newest=readable))
         is_exhausted = len(rows) < most
         if rows:
             newest, after = _beyond(rows[-1], newest, after, backwards=backwards)

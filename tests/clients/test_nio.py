@@ -91,3 +91,50 @@ async def _converse(alice: nio.AsyncClient, bob: nio.AsyncClient) -> None:
     assert [member.user_id for member in members.members] == [alice.user_id]
     await done(bob.logout(), nio.LogoutResponse)
     assert isinstance(await on_the_loop(bob.whoami()), nio.WhoamiError)
+
+
+async def test_edits_reactions_and_threads(server: TestServer) -> None:
+    """Sent with one client, listed page by page by another."""
+    alice, bob = nio.AsyncClient(server.base_url, "alice"), nio.AsyncClient(server.base_url, "bob")
+    try:
+        for client, name in ((alice, "alice"), (bob, "bob")):
+            await done(client.register(name, PASSWORD, device_name="nio"), nio.RegisterResponse)
+        await _relate(alice, bob)
+    finally:
+        await on_the_loop(alice.close())
+        await on_the_loop(bob.close())
+
+
+async def _relate(alice: nio.AsyncClient, bob: nio.AsyncClient) -> None:
+    created = await done(alice.room_create(preset=nio.RoomPreset.public_chat), nio.RoomCreateResponse)
+    room_id = created.room_id
+    await done(bob.join(room_id), nio.JoinResponse)
+
+    async def send(sender: nio.AsyncClient, event_type: str, **content: Any) -> str:
+        sent = await done(sender.room_send(room_id, event_type, content), nio.RoomSendResponse)
+        return str(sent.event_id)
+
+    def to(parent: str, rel_type: str, **more: str) -> dict[str, str]:
+        return {"rel_type": rel_type, "event_id": parent, **more}
+
+    text = {"msgtype": "m.text", "body": "text"}
+    root = await send(alice, "m.room.message", **text)
+    edit: dict[str, Any] = {"m.new_content": text, "m.relates_to": to(root, "m.replace")}
+    edited = await send(alice, "m.room.message", **text, **edit)
+    reaction = await send(bob, "m.reaction", **{"m.relates_to": to(root, "m.annotation", key="👍")})
+    replies = []
+    for _ in range(5):
+        threaded: dict[str, Any] = {"m.relates_to": to(root, "m.thread")}
+        replies.append(await send(bob, "m.room.message", **text, **threaded))
+
+    async def listed(events: Any) -> list[str]:
+        return [event.event_id async for event in events]
+
+    related = bob.room_get_event_relations
+    assert await on_the_loop(listed(related(room_id, root, limit=3))) == [*replies[::-1], reaction, edited]
+    kinds = nio.api.RelationshipType
+    assert await on_the_loop(listed(related(room_id, root, kinds.thread, limit=2))) == replies[::-1]
+    assert await on_the_loop(listed(related(room_id, root, kinds.annotation, "m.reaction"))) == [reaction]
+    assert await on_the_loop(listed(bob.room_get_threads(room_id))) == [root]
+    participated = bob.room_get_threads(room_id, nio.api.ThreadInclusion.participated, limit=1)
+    assert await on_the_loop(listed(participated)) == [root]

@@ -114,6 +114,7 @@ class FromTail:
     def _room(
         self, asking: Asking, entries: list[Entry], events: list[TailEvent], counts: UnreadCounts
     ) -> bytes:
+        # Nothing is left out, so the client sees for itself what relates to what: aggregations are for gaps.
         prev_batch = events[0].position - 1 if events else self.tail.position
         rendered = (self._rendered(asking, event) for event in events)
         timeline = {

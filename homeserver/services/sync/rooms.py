@@ -4,13 +4,16 @@ from collections.abc import Mapping
 
 import attrs
 
+from homeserver.core.client_event import Members
 from homeserver.core.json import JsonObject, encode
 from homeserver.core.room_versions import get_room_version
 from homeserver.core.splice import array, object_of
+from homeserver.services.aggregations import aggregations
 from homeserver.services.client_events import render
+from homeserver.services.history_access import BEGINNING, NEWEST, Access, Standing
 from homeserver.services.sync.context import SyncContext
 from homeserver.services.sync.room_state import MEMBER, Roots, members_in, roots_of, state_nids
-from homeserver.services.sync.timeline import BEGINNING, Timeline, read_timeline, wanted
+from homeserver.services.sync.timeline import Timeline, read_timeline, related, wanted
 from homeserver.services.sync.unread import UnreadCounts
 from homeserver.services.visibility import Reader
 from homeserver.storage import events, memberships, notifications, state
@@ -55,7 +58,8 @@ def joined_room(context: SyncContext, room: RoomOfUser, extras: RoomExtras) -> b
         return None
     if summary is not None:
         body["summary"] = summary
-    body["timeline"] = _timeline_json(context, room, timeline)
+    aggregated = is_new or timeline.limited
+    body["timeline"] = _timeline_json(context, room, timeline, aggregated=aggregated)
     body["state_after" if request.use_state_after else "state"] = object_of({"events": array(section)})
     body["ephemeral"] = object_of({"events": array(extras.ephemeral)})
     body["account_data"] = object_of({"events": array(extras.account_data)})
@@ -82,7 +86,9 @@ def left_room(context: SyncContext, room: RoomOfUser, extras: RoomExtras) -> byt
     name = "state_after" if context.request.use_state_after else "state"
     return object_of(
         {
-            "timeline": _timeline_json(context, room, timeline),
+            "timeline": _timeline_json(
+                context, room, timeline, aggregated=timeline.limited, departure=departure
+            ),
             name: object_of({"events": array(section)}),
             "account_data": object_of({"events": array(extras.account_data)}),
         }
@@ -127,28 +133,49 @@ def _joined_at(context: SyncContext, room: RoomOfUser) -> int | None:
 
 
 def _timeline(context: SyncContext, room: RoomOfUser, since: int | None, *, newest: int) -> Timeline:
-    reader = Reader(
+    matcher = context.request.filter.timeline
+    after = BEGINNING if since is None else since
+    if not matcher.rooms.matches(room.room_id):
+        return Timeline([], limited=False, prev_batch=newest)
+    return read_timeline(context.tx, _reader(context, room), matcher, after=after, newest=newest)
+
+
+def _timeline_json(
+    context: SyncContext,
+    room: RoomOfUser,
+    timeline: Timeline,
+    *,
+    aggregated: bool,
+    departure: int | None = None,
+) -> bytes:
+    """The section; `aggregated`: with what there is of the events' children, which the client has not been sent.
+
+    `departure` is where the user left the room, `None` for members.
+    """
+    tx, view = context.tx, context.view(room)
+    extras: dict[int, Members] = {}
+    if aggregated:
+        standing = Standing.MEMBER if departure is None else Standing.FORMER
+        left_at = NEWEST if departure is None else departure
+        access = Access(room.room_id, _reader(context, room), standing, room.state_root, left_at)
+        extras = aggregations(tx, view, access, [event for event, _ in timeline.events])
+    return object_of(
+        {
+            "events": array(render(tx, view, timeline.events, extras)),
+            "limited": b"true" if timeline.limited else b"false",
+            "prev_batch": b'"s%d"' % timeline.prev_batch,
+        }
+    )
+
+
+def _reader(context: SyncContext, room: RoomOfUser) -> Reader:
+    return Reader(
         context.request.user_id,
         room.room_nid,
         get_room_version(room.version),
         room.membership,
         room.since_position,
         room.was_joined,
-    )
-    matcher = context.request.filter.timeline
-    after = BEGINNING if since is None else since
-    if not matcher.rooms.matches(room.room_id):
-        return Timeline([], limited=False, prev_batch=newest)
-    return read_timeline(context.tx, reader, matcher, after=after, newest=newest)
-
-
-def _timeline_json(context: SyncContext, room: RoomOfUser, timeline: Timeline) -> bytes:
-    return object_of(
-        {
-            "events": array(render(context.tx, context.view(room), timeline.events)),
-            "limited": b"true" if timeline.limited else b"false",
-            "prev_batch": b'"s%d"' % timeline.prev_batch,
-        }
     )
 
 
@@ -183,11 +210,12 @@ def _state(
         return []
     stored = events.of_nids(context.tx, nids.values())
     shown_state = [
-        (stored[nid], None)
+        stored[nid]
         for key, nid in sorted(nids.items())
         if matcher.matches_all or matcher.matches(key[0], stored[nid].sender, has_url=False)
     ]
-    return render(context.tx, context.view(room), shown_state)
+    passed = related(context.tx, matcher, shown_state, newest=context.upto)
+    return render(context.tx, context.view(room), [(event, None) for event in passed])
 
 
 def _members_changed(context: SyncContext, roots: Roots) -> bool:

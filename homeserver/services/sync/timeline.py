@@ -1,18 +1,18 @@
 """The window of a room's timeline that a sync shows."""
 
+from collections.abc import Sequence
+
 import attrs
 import msgspec
 
 from homeserver.core.filters import RoomEventMatcher
 from homeserver.database.transactions import ReadTransaction
 from homeserver.services.visibility import Reader, visible
-from homeserver.storage import events
+from homeserver.storage import events, relations
 from homeserver.storage.events import StoredEvent
 
 DEFAULT_LIMIT = 10
 MAX_LIMIT = 100
-BEGINNING = -(2**62)
-"""Before every position, that of fetched history included."""
 
 _PAGES = 5
 """How often more events are read when a filter or the visibility leaves none of those that were read."""
@@ -43,11 +43,36 @@ class Timeline:
 
 
 def wanted(matcher: RoomEventMatcher, event: StoredEvent) -> bool:
-    """Whether the event passes the filter."""
+    """Whether the event passes the filter, relations apart."""
     if matcher.matches_all:
         return True
     has_url = matcher.contains_url is not None and _content.decode(event.pdu).content.url is not msgspec.UNSET
     return matcher.matches(event.type, event.sender, has_url=has_url)
+
+
+def passing(
+    tx: ReadTransaction, matcher: RoomEventMatcher, stored: Sequence[StoredEvent], *, newest: int
+) -> Sequence[StoredEvent]:
+    """Those of the events that pass the filter; of events that relate to them, those up to `newest` count."""
+    if matcher.matches_all:
+        return stored
+    return related(tx, matcher, [event for event in stored if wanted(matcher, event)], newest=newest)
+
+
+def related(
+    tx: ReadTransaction, matcher: RoomEventMatcher, stored: Sequence[StoredEvent], *, newest: int
+) -> Sequence[StoredEvent]:
+    """Those of the events to which others relate, up to the position `newest`, as the filter wants it."""
+    if matcher.relations is None or not stored:
+        return stored
+    found = relations.related(
+        tx,
+        [event.event_nid for event in stored],
+        rel_types=matcher.relations.rel_types,
+        senders=matcher.relations.senders,
+        newest=newest,
+    )
+    return [event for event in stored if event.event_id in found]
 
 
 def read_timeline(
@@ -61,7 +86,7 @@ def read_timeline(
     exhausted = False
     for _ in range(_PAGES):
         page = events.page(tx, reader.room_nid, after=after, newest=upto, most=most, order="newest first")
-        found += visible(tx, reader, [event for event in page if wanted(matcher, event)])
+        found += visible(tx, reader, passing(tx, matcher, page, newest=newest))
         exhausted = len(page) < most
         if exhausted or len(found) > limit:
             break
