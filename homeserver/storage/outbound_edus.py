@@ -95,12 +95,26 @@ TYPING = statement(
     .order_by(_t.position)
     .limit(bindparam("most"))
 )
+_SHOWN = (_p.position, _p.user_id, _p.presence, _p.status_msg, _p.last_active_ts, _p.currently_active)
 PRESENCE = statement(
-    select(_p.position, _p.user_id, _p.presence, _p.status_msg, _p.last_active_ts, _p.currently_active)
+    select(*_SHOWN)
     .where(_p.position > bindparam("after"), _p.position <= bindparam("upto"))
     .order_by(_p.position)
     .limit(bindparam("most"))
 )
+PRESENT_IN = statement(
+    select(_m.room_nid, *_SHOWN)
+    .select_from(memberships.join(presence, _p.user_id == _m.user_id))
+    .where(
+        in_list(_m.room_nid, "room_nids"),
+        _m.membership == "join",
+        _m.is_local == 1,
+        _p.presence != "offline",
+    )
+    .order_by(desc(_p.position), _m.room_nid)
+    .limit(bindparam("most"))
+)
+PRESENCE_OF = statement(select(*_SHOWN).where(in_list(_p.user_id, "user_ids"), _p.presence != "offline"))
 SERVERS_OF_USERS = statement(
     select(_m.user_id, _s.server_name)
     .select_from(memberships.join(room_servers, _s.room_nid == _m.room_nid))
@@ -130,6 +144,20 @@ def typing_between(tx: ReadTransaction, *, after: int, upto: int, most: int) -> 
 def presence_between(tx: ReadTransaction, *, after: int, upto: int, most: int) -> list[OutboundPresence]:
     """Whose presence changed with `after < position <= upto`, oldest first."""
     return [_presence(row) for row in tx.all(PRESENCE, after=after, upto=upto, most=most)]
+
+
+def present_in(
+    tx: ReadTransaction, room_nids: Collection[int], *, most: int
+) -> list[tuple[int, OutboundPresence]]:
+    """Users here who are in these rooms and not offline, each with the room's number; the latest `most`."""
+    rows = tx.all(PRESENT_IN, room_nids=sorted(room_nids), most=most)
+    return [(row[0], _presence(row[1:])) for row in rows]
+
+
+def presence_of(tx: ReadTransaction, user_ids: Collection[UserID]) -> dict[UserID, OutboundPresence]:
+    """What others see of those of the users who are not offline."""
+    rows = tx.all(PRESENCE_OF, user_ids=sorted(user_ids))
+    return {row[1]: _presence(row) for row in rows}
 
 
 def servers_of(tx: ReadTransaction, user_ids: Collection[UserID]) -> dict[UserID, set[ServerName]]:

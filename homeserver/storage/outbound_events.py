@@ -88,6 +88,24 @@ NEWCOMERS = statement(
         _m.since_position == _e.position,
     )
 )
+LOCAL_NEWCOMERS = statement(
+    select(_m.room_nid, _m.user_id, _m.since_position)
+    .select_from(
+        events.join(memberships, and_(_m.room_nid == _e.room_nid, _m.user_id == _e.state_key)).join(
+            rooms, rooms.c.room_nid == _m.room_nid
+        )
+    )
+    .where(
+        *_window,
+        _e.membership == "join",
+        _m.membership == "join",
+        _m.is_local == 1,
+        _m.since_position == _e.position,
+        rooms.c.remote_members > 0,
+    )
+    .order_by(desc(_e.position))
+    .limit(bindparam("most"))
+)
 NEWCOMERS_OF_ROOM = statement(
     select(_m.room_nid, _m.user_id, _m.since_position).where(
         _m.room_nid == bindparam("room_nid"),
@@ -167,6 +185,11 @@ def servers_of(tx: ReadTransaction, room_nids: Collection[int]) -> dict[int, dic
 def newcomers(tx: ReadTransaction, *, after: int, upto: int) -> list[Newcomer]:
     """Users of other servers who joined any room with `after < position <= upto` and are still there."""
     return [Newcomer(*row) for row in tx.all(NEWCOMERS, after=after, upto=upto)]
+
+
+def local_newcomers(tx: ReadTransaction, *, after: int, upto: int, most: int) -> list[Newcomer]:
+    """Users of this server who joined rooms with users of others likewise; the latest `most`."""
+    return [Newcomer(*row) for row in tx.all(LOCAL_NEWCOMERS, after=after, upto=upto, most=most)]
 
 
 def newcomers_of(tx: ReadTransaction, room_nid: int, *, after: int) -> list[Newcomer]:

@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred, gatherResults
 
 from tests.api.server import Client, path_of, room_path
 from tests.federation.conftest import Two
-from tests.federation.harness import FederatedServer, Servers, cut, free_port
+from tests.federation.harness import FederatedServer, Servers, cut, free_port, until
 from tests.federation.meetings import VERSIONS, join_via, membership, section, sees, state_of
 
 Three = tuple[FederatedServer, FederatedServer, FederatedServer]
@@ -45,6 +45,22 @@ async def test_a_waiting_sync_learns_of_the_join(two: Two) -> None:
     waiting = Deferred.fromCoroutine(bob.sync(since, timeout=20_000))
     await join_via(bob, room, two.one)
     assert room in (await waiting)["rooms"]["join"]
+
+
+async def test_who_meets_sees_who_is_online(two: Two) -> None:
+    """Neither has changed their presence since: it is told because of the join."""
+    alice, bob = await two.one.user("alice"), await two.other.user("bob")
+    room = await alice.create_room(preset="public_chat")
+    for user in (alice, bob):
+        (await user.put(path_of("presence", user.user_id, "status"), {"presence": "online"})).ok()
+    await join_via(bob, room, two.one)
+    for user, other in ((alice, bob), (bob, alice)):
+
+        async def sees_other(user: Client = user, other: Client = other) -> bool:
+            shown = (await user.sync()).get("presence", {}).get("events", [])
+            return (other.user_id, "online") in {(e["sender"], e["content"]["presence"]) for e in shown}
+
+        await until(sees_other, what=f"{user.user_id} sees {other.user_id}")
 
 
 async def test_the_second_user_needs_no_other_server(two: Two) -> None:

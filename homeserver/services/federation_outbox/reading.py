@@ -9,6 +9,7 @@ from homeserver.core.identifiers import ServerName, UserID, server_of
 from homeserver.database.kinds import Kind, StreamRow
 from homeserver.database.transactions import ReadTransaction
 from homeserver.services.federation_outbox.edus import PresenceEdu, ReceiptEdu, TypingEdu
+from homeserver.services.federation_outbox.greetings import Greeting, greetings
 from homeserver.services.federation_outbox.sources import EduSource
 from homeserver.services.federation_outbox.transactions import Pdu
 from homeserver.storage import outbound_edus, outbound_events
@@ -68,15 +69,19 @@ class StreamReader:
         rows = _read_rows(tx, stream, after)
         ours = [row for row in rows.receipts if self._is_ours(row.receipt.user_id)]
         typists = [row for row in rows.typing if self._is_ours(row.user_id)]
-        rooms = {row.room_nid for row in rows.events}
+        has_events = stream.changed_since(Kind.EVENTS, after)
+        newcomers = outbound_events.newcomers(tx, after=after, upto=rows.upto) if has_events else []
+        rooms = {row.room_nid for row in rows.events} | {each.room_nid for each in newcomers}
         rooms |= {row.room_nid for row in ours} | {row.room_nid for row in typists}
         counts = outbound_events.servers_of(tx, rooms) if rooms else {}
         servers = {room_nid: self._others(names) for room_nid, names in counts.items()}
+        joined_at = _joined_at(newcomers, counts)
+        met = greetings(tx, joined_at, after=after, upto=rows.upto) if has_events else []
         return Batch(
             after,
             rows.upto,
             rows.upto == stream.position,
-            self._pdus(tx, rows, servers, counts, after) if rows.events else (),
+            self._pdus(tx, rows, servers, joined_at, after) if rows.events else (),
             [
                 (ReceiptEdu.of(row.position, row.room_id, row.receipt), servers.get(row.room_nid, ()))
                 for row in ours
@@ -89,7 +94,10 @@ class StreamReader:
                 )
                 for row in typists
             ],
-            self._presence(tx, rows.presence, now_ts=now_ts),
+            [
+                *self._greetings(met, now_ts=now_ts),
+                *self._presence(tx, rows.presence, now_ts=now_ts),
+            ],
             [
                 (index, self._others(source.concerned(tx, after=after, upto=rows.upto)))
                 for index, source in enumerate(self.sources)
@@ -108,11 +116,10 @@ class StreamReader:
         tx: ReadTransaction,
         rows: _Rows,
         servers: Mapping[int, Servers],
-        counts: Mapping[int, Mapping[ServerName, int]],
+        joined_at: Mapping[tuple[int, ServerName], int],
         after: int,
     ) -> list[tuple[Pdu, Servers]]:
         """The events, each for the servers that were in the room when it was sent."""
-        joined_at = _joined_at(outbound_events.newcomers(tx, after=after, upto=rows.upto), counts)
         until_expelled = self._until_expelled(tx, rows, servers, after)
         found = []
         for row in rows.events:
@@ -159,6 +166,16 @@ class StreamReader:
                     came_in = outbound_events.came_in(tx, each, after=after)
                     found.setdefault(each.room_nid, []).append((name, came_in, each.position))
         return found
+
+    def _greetings(self, met: Iterable[Greeting], *, now_ts: int) -> list[tuple[int, PresenceEdu, Servers]]:
+        return [
+            (
+                each.position,
+                PresenceEdu.of(each.presence.user_id, each.presence.presence, now_ts=now_ts),
+                self._others(each.servers),
+            )
+            for each in met
+        ]
 
     def _presence(
         self, tx: ReadTransaction, rows: Iterable[OutboundPresence], *, now_ts: int

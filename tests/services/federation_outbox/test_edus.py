@@ -1,6 +1,7 @@
 """Typing, receipts and presence: only the latest word, only to whom it concerns, and receipts even after an outage."""
 
 from collections.abc import AsyncIterator, Collection, Sequence
+from typing import cast
 
 import attrs
 import pytest
@@ -67,6 +68,12 @@ async def be(scene: OutboxScene, user_id: UserID, state: str, status_msg: str | 
 
     await scene.database.write_soon(write, scene.clock.now_ts())
     await scene.settle()
+
+
+def told(scene: OutboxScene, to: str) -> list[tuple[object, object]]:
+    """The presence of users that a server was told of."""
+    pushes = [cast("list[JsonObject]", each["push"]) for each in scene.network.edus(to, "m.presence")]
+    return [(item["user_id"], item["presence"]) for push in pushes for item in push]
 
 
 async def test_typing_is_sent_at_once(scene: OutboxScene) -> None:
@@ -153,6 +160,40 @@ async def test_presence_goes_to_servers_that_share_a_room(scene: OutboxScene) ->
     await be(scene, DAN, "online")
     await scene.tick()
     assert len(scene.network.received) == 2, "nobody shares a room with dan"
+
+
+async def test_who_comes_into_a_room_is_told_who_is_there(scene: OutboxScene) -> None:
+    """Once, when the server comes; not when the next of its users does."""
+    room = await scene.room(DAN)
+    await be(scene, ALICE, "online")
+    await be(scene, DAN, "offline")
+    await scene.tick()
+    assert scene.network.attempts == []
+    await room.member(BOB, "join")
+    await scene.settle()
+    await scene.tick()
+    assert told(scene, "b") == [(ALICE, "online")]
+    await room.member(UserID("@bert:b"), "join")
+    await scene.settle()
+    await scene.tick()
+    assert told(scene, "b") == [(ALICE, "online")]
+
+
+async def test_who_comes_into_a_room_of_others_is_announced(scene: OutboxScene) -> None:
+    room = await scene.room(BOB)
+    await be(scene, DAN, "unavailable")
+    await scene.tick()
+    assert scene.network.edus("b", "m.presence") == []
+    await room.member(DAN, "join")
+    await scene.settle()
+    await scene.tick()
+    assert told(scene, "b") == [(DAN, "unavailable")]
+    # A new name is no arrival.
+    scene.forget()
+    await room.member(DAN, "join")
+    await scene.settle()
+    await scene.tick()
+    assert scene.network.edus("b", "m.presence") == []
 
 
 async def test_after_an_outage_receipts_come_and_typing_does_not(scene: OutboxScene) -> None:
