@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 
 import attrs
 import structlog
-from twisted.internet.defer import Deferred, DeferredSemaphore, gatherResults
+from twisted.internet.defer import Deferred, DeferredLock, DeferredSemaphore, gatherResults
 from twisted.internet.threads import deferToThread
 
 from homeserver.core.auth_events import CREATE
@@ -46,8 +46,9 @@ PARALLEL: Final = 10
 CHUNK: Final = 500
 """Events that are stored in one transaction."""
 
-WHOLE_STATES: Final = 3
-"""States that are being fetched as a whole at the same time: each may take much memory."""
+WHOLE_STATES: Final = 5
+"""States and auth chains that are being fetched as a whole at the same time, each of another server: each may take much
+memory, and a slow server is not to take the turns of others."""
 
 T = TypeVar("T")
 
@@ -86,6 +87,7 @@ class MissingEvents:
     _whole_states: DeferredSemaphore = attrs.field(
         factory=lambda: DeferredSemaphore(WHOLE_STATES), init=False
     )
+    _turns: dict[ServerName | None, DeferredLock] = attrs.field(factory=dict, init=False)
 
     async def ancestors(
         self,
@@ -130,6 +132,9 @@ class MissingEvents:
 
     async def auth_chain(self, place: Place, event_id: EventID) -> None:
         """Store the auth chain of an event."""
+        await self._in_turn(place, lambda: self._fetch_auth_chain(place, event_id))
+
+    async def _fetch_auth_chain(self, place: Place, event_id: EventID) -> None:
         given = await self._ask(place, lambda server: self.source.event_auth(server, place.room_id, event_id))
         pdus = await self._check(place, (given or [])[:MOST_EVENTS])
         await self._store(place, pdus)
@@ -151,14 +156,35 @@ class MissingEvents:
         """Store the event, and all of the state that is not stored yet."""
         wanted = {event_id, *ids.state, *ids.auth_chain}
         missing = wanted - await self.database.read(known_among, wanted)
-        given: list[JsonObject] = []
         if len(missing) > MOST_SINGLE:
-            whole = await self._ask(place, lambda server: self.source.state(server, place.room_id, event_id))
-            given = (whole or [])[:MOST_EVENTS]
-            missing = {event_id} & missing
-        given += await self._single(place, sorted(missing))
+            await self._in_turn(place, lambda: self._fetch_whole(place, event_id, wanted))
+            missing &= {event_id}
+        await self._keep(place, await self._single(place, sorted(missing)), wanted)
+
+    async def _fetch_whole(self, place: Place, event_id: EventID, wanted: Collection[EventID]) -> None:
+        whole = await self._ask(place, lambda server: self.source.state(server, place.room_id, event_id))
+        await self._keep(place, (whole or [])[:MOST_EVENTS], wanted)
+
+    async def _keep(self, place: Place, given: Sequence[JsonObject], wanted: Collection[EventID]) -> None:
         pdus = await self._check(place, given)
         await self._store(place, [pdu for pdu in pdus if pdu.event.event_id in wanted])
+
+    async def _in_turn(self, place: Place, work: Callable[[], Awaitable[T]]) -> T:
+        """Do what may take much memory, once no more of that is going on than may be."""
+        first = place.servers[0] if place.servers else None
+        turn = self._turns.setdefault(first, DeferredLock())
+        await turn.acquire()
+        try:
+            await self._whole_states.acquire()
+            try:
+                return await work()
+            finally:
+                self._whole_states.release()
+        finally:
+            turn.release()
+            if not turn.locked:
+                # Nobody was waiting.
+                self._turns.pop(first, None)
 
     async def _single(self, place: Place, event_ids: Sequence[EventID]) -> list[JsonObject]:
         """Fetch events one by one, some at the same time."""
