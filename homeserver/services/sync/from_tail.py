@@ -122,7 +122,8 @@ class FromTail:
             "limited": b"false",
             "prev_batch": b'"s%d"' % prev_batch,
         }
-        ephemeral = _newest_typing([shown for entry in entries for shown in entry.ephemeral])
+        newest = {entry.subject: entry for entry in entries if entry.ephemeral}
+        ephemeral = [shown for entry in newest.values() for shown in entry.ephemeral]
         nothing = b'{"events":[]}'
         return object_of(
             {
@@ -175,11 +176,3 @@ def _may_show(asking: Asking, room_id: RoomID, events: list[TailEvent]) -> bool:
         return False
     sent = asking.sent_members.get(room_id, frozenset())
     return all(event.sender in sent for event in events)
-
-
-def _newest_typing(ephemeral: list[bytes]) -> list[bytes]:
-    """Of several typing events only the last one counts."""
-    typing = [shown for shown in ephemeral if shown.startswith(b'{"type":"m.typing"')]
-    if len(typing) < 2:
-        return ephemeral
-    return [shown for shown in ephemeral if shown not in typing or shown is typing[-1]]

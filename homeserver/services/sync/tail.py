@@ -43,13 +43,17 @@ class TailEvent:
 
 @attrs.frozen(slots=True)
 class Entry:
-    """A row of the tail. What is not plain has neither event nor ephemeral event."""
+    """A row of the tail. What is not plain has neither event nor ephemeral event.
+
+    Of several ephemeral events of a room with the same `subject` only the last one counts.
+    """
 
     position: int
     topic: str
     room_id: RoomID | None = None
     event: TailEvent | None = None
     ephemeral: tuple[bytes, ...] = ()
+    subject: tuple[str, ...] = ()
 
     @property
     def is_plain(self) -> bool:
@@ -181,7 +185,8 @@ def _receipts(tx: ReadTransaction, after: int, upto: int) -> Iterator[Entry]:
         yield Entry(row.position, user_topic(receipt.user_id))
         if receipt.receipt_type != READ_PRIVATE:
             shown = tuple(encode(event) for event in receipt_events([receipt]))
-            yield Entry(row.position, room_topic(row.room_id), row.room_id, ephemeral=shown)
+            subject = receipt.user_id, receipt.receipt_type, receipt.thread_id
+            yield Entry(row.position, room_topic(row.room_id), row.room_id, ephemeral=shown, subject=subject)
 
 
 def _typing(tx: ReadTransaction, after: int, upto: int, now_ts: int) -> Iterator[Entry]:
@@ -189,7 +194,7 @@ def _typing(tx: ReadTransaction, after: int, upto: int, now_ts: int) -> Iterator
     users = typing.now(tx, [nid for nid, _ in changed], now_ts=now_ts)
     for (nid, room_id), position in changed.items():
         event = encode({"type": "m.typing", "content": {"user_ids": [*users.get(nid, ())]}})
-        yield Entry(position, room_topic(room_id), room_id, ephemeral=(event,))
+        yield Entry(position, room_topic(room_id), room_id, ephemeral=(event,), subject=("m.typing",))
 
 
 class Tail:
