@@ -168,8 +168,20 @@ class IncomingEvents:
             outcome.put_off_waiting(self.clock.now_ts())
             await self.database.write(conclude, outcome.done, outcome.put_off)
             after = max(pdu.pdu_nid for pdu in batch.pdus)
-        await self.database.write(heal, room_id, self.signer, now_ts=self.clock.now_ts())
         await self.database.write(release, room_id)
+        await self._heal(room_id)
+
+    async def _heal(self, room_id: RoomID) -> None:
+        """Tie the extremities together if need be; that it cannot be done now is no reason to stop at the room."""
+        try:
+            await self.database.write(heal, room_id, self.signer, now_ts=self.clock.now_ts())
+        except StorageUnavailable:
+            raise
+        except MatrixError as error:
+            # Such as by its policy server.
+            _log.info("a room could not be healed", room=room_id, reason=str(error))
+        except Exception:  # noqa: BLE001 - logged with its traceback; the next event of the room has it tried again
+            _log.exception("a room could not be healed", room=room_id)
 
     async def _process_one(self, pdu: IncomingPdu, version: RoomVersion, outcome: _Outcome) -> None:
         """Receive one event, or put it off; one that lacks something is completed beside the others."""

@@ -7,13 +7,17 @@ from typing import Any
 import attrs
 import pytest
 from twisted.internet import reactor
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.threads import deferToThread
 
+from homeserver.core.errors import Forbidden
 from homeserver.core.event import Event
+from homeserver.core.hashes import encode_base64
 from homeserver.core.identifiers import ServerName
 from homeserver.core.json import JsonObject, decode
-from homeserver.database.database import Database
+from homeserver.database.database import Database, Rerun
 from homeserver.database.drivers import Location
+from homeserver.database.errors import Obstacle
 from homeserver.rooms.draft import Signer
 from homeserver.rooms.pdu_checks import PduChecks
 from homeserver.services import incoming_events
@@ -178,6 +182,31 @@ async def test_many_extremities_are_tied_together(scene: Scene) -> None:
     # The others are to have it, too.
     assert dummy.is_outbound
     assert dummy.position is not None
+
+
+async def test_a_room_that_cannot_be_healed_is_gone_on_with(scene: Scene) -> None:
+    """Its policy server will not sign what would tie its extremities together."""
+    room = scene.room
+    keys = {"ed25519": encode_base64(key_of(B).verify_key)}
+    policy = room.send("m.room.policy", ALICE, {"via": B, "public_keys": keys}, "")
+    asked: list[Obstacle] = []
+
+    def refuse(obstacle: Obstacle, again: Rerun) -> Deferred[Any]:
+        del again
+        asked.append(obstacle)
+        return fail(Forbidden("not in this room"))
+
+    scene.database.clear = refuse
+    forks = [room.say(BOB, str(number), prev=[policy]) for number in range(15)]
+    await scene.send(policy, *forks)
+    await scene.work()
+    assert len(asked) == 1
+    assert set(room.events) == await scene.known()
+    # Nobody has to wait for the end of a lease.
+    await scene.send(room.say(BOB, "one more", prev=[policy]), txn_id="u")
+    await scene.work()
+    assert len(asked) == 2
+    assert set(room.events) == await scene.known()
 
 
 async def test_a_server_cannot_have_everything_wait(scene: Scene, monkeypatch: Any) -> None:
