@@ -1,12 +1,14 @@
 """What happens to memberships beside requests: departures, guests, suspended users."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
 
-from homeserver.core.errors import GuestAccessForbidden, NotFound, UserSuspended
+from homeserver.core.errors import GuestAccessForbidden, NotFound, Unknown, UserSuspended
 from homeserver.core.identifiers import RoomAlias, RoomID, ServerName, UserID
+from homeserver.core.json import JsonObject
+from homeserver.core.requester import Requester
 from homeserver.core.signing import SigningKey
 from homeserver.database.database import Database
 from homeserver.database.transactions import ReadTransaction, WriteTransaction
@@ -20,7 +22,7 @@ from homeserver.services.room_state import RoomState
 from homeserver.storage import memberships, rooms
 from tests.population import add_user
 from tests.services.conftest import MovableClock, requester
-from tests.services.elsewhere import lonely_aliases, lonely_creation, lonely_memberships, lonely_state
+from tests.services.elsewhere import Nobody, lonely_aliases, lonely_creation, lonely_memberships, lonely_state
 
 SIGNER = Signer(ServerName("test"), SigningKey.generate("test", seed=bytes(32)))
 ALICE = UserID("@alice:test")
@@ -182,3 +184,20 @@ async def test_guests_do_not_invite(members: Memberships, creation: RoomCreation
     await members.join(guest, room, {})
     with pytest.raises(GuestAccessForbidden):
         await state.set(guest, room, "m.room.member", CAROL, {"membership": "invite"})
+
+
+class Faster(Nobody):
+    """Somebody else has joined the room meanwhile, and then left it again."""
+
+    async def join(  # type: ignore[override]  # it does end
+        self, requester: Requester, room_id: RoomID, extra: JsonObject, via: Sequence[str]
+    ) -> bool:
+        return False
+
+
+async def test_a_room_that_is_left_while_it_is_joined(database: Database, clock: MovableClock) -> None:
+    aliases = lonely_aliases(database, clock, SIGNER)
+    hasty = Memberships(database, clock, SIGNER, aliases, Faster())
+    with pytest.raises(Unknown) as caught:
+        await hasty.join(requester(ALICE), RoomID("!gone:elsewhere"), {})
+    assert caught.value.status == 502
