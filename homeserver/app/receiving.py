@@ -1,6 +1,7 @@
 """What receives the events of other servers."""
 
 import attrs
+from twisted.internet.interfaces import IReactorTime
 
 from homeserver.app.trust import Trust
 from homeserver.clients.event_source import FederationEventSource
@@ -14,6 +15,7 @@ from homeserver.services.federation_edus.service import FederationEdus
 from homeserver.services.federation_inbox import FederationInbox
 from homeserver.services.incoming_events import IncomingEvents
 from homeserver.services.policy_servers import PolicyServers
+from homeserver.services.timely_checks import TimelyChecks
 
 
 @attrs.frozen
@@ -30,6 +32,7 @@ class Receiving:
 def make_receiving(
     database: Database,
     clock: Clock,
+    reactor: IReactorTime,
     signer: Signer,
     trust: Trust,
     policy_servers: PolicyServers,
@@ -40,5 +43,7 @@ def make_receiving(
     missing = MissingEvents(database, FederationEventSource(trust.client), checks)
     receiver = Receiver(database, clock, signer.server_name, missing, policy_servers)
     incoming = IncomingEvents(database, clock, signer, receiver)
-    inbox = FederationInbox(database, clock, signer.server_name, checks, edus, incoming.wake)
+    inbox = FederationInbox(
+        database, clock, signer.server_name, TimelyChecks(checks, reactor), edus, incoming.wake
+    )
     return Receiving(checks, missing, receiver, incoming, inbox)

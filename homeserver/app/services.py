@@ -194,7 +194,7 @@ def make_services(
             "m.presence": incoming_presence,
         }
     )
-    receiving = make_receiving(database, clock, signer, trust, policy_servers, federation_edus)
+    receiving = make_receiving(database, clock, reactor, signer, trust, policy_servers, federation_edus)
     handshakes = make_handshakes(database, clock, signer, workers, trust.client, receiving, reactor)
     aliases = Aliases(database, clock, signer, handshakes.remote_aliases)
     guest_access = GuestAccess(database, clock, signer)

@@ -11,6 +11,7 @@ from typing import Final, Protocol, TypeVar
 import attrs
 import nacl.signing
 from nacl.exceptions import BadSignatureError
+from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
 from homeserver.core.errors import BadJson, InvalidSignature, MatrixError
@@ -79,6 +80,15 @@ class _Formed:
     keys: Mapping[ServerName, Sequence[WantedKey]]
 
 
+@attrs.frozen(eq=False)
+class CheckGroup:
+    """Events that need the keys of the same servers: which of those that were given, their IDs, what comes of each."""
+
+    indices: Sequence[int]
+    event_ids: Sequence[EventID | None]
+    outcome: Deferred[list[CheckedPdu | RefusedPdu]] = attrs.field(repr=False)
+
+
 @attrs.frozen
 class PduChecks:
     """Checks events in bulk: the keys of all are fetched together, many are checked beside the reactor."""
@@ -90,7 +100,27 @@ class PduChecks:
 
         A key that cannot be had makes for a refusal, too: the event may be better off another time.
         """
+        return await self._checked(await _for_each(lambda pdu: _form(pdu, version), pdus), version)
+
+    async def check_apart(self, pdus: Sequence[JsonObject], version: RoomVersion) -> list[CheckGroup]:
+        """As `check`, but none waits for the keys of servers that have not signed it: each group ends by itself."""
         formed = await _for_each(lambda pdu: _form(pdu, version), pdus)
+        by_signers: dict[frozenset[ServerName], list[int]] = {}
+        for index, each in enumerate(formed):
+            signers = frozenset(each.keys) if isinstance(each, _Formed) else frozenset[ServerName]()
+            by_signers.setdefault(signers, []).append(index)
+        return [
+            CheckGroup(
+                indices,
+                [formed[index].event_id for index in indices],
+                Deferred.fromCoroutine(self._checked([formed[index] for index in indices], version)),
+            )
+            for indices in by_signers.values()
+        ]
+
+    async def _checked(
+        self, formed: Sequence[_Formed | RefusedPdu], version: RoomVersion
+    ) -> list[CheckedPdu | RefusedPdu]:
         wanted = {
             key for each in formed if isinstance(each, _Formed) for keys in each.keys.values() for key in keys
         }

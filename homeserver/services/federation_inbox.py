@@ -19,13 +19,14 @@ from homeserver.core.room_versions import DEFAULT_ROOM_VERSION, RoomVersion, get
 from homeserver.database.database import Database
 from homeserver.database.errors import StorageUnavailable
 from homeserver.database.transactions import ReadTransaction, WriteTransaction
-from homeserver.rooms.pdu_checks import CheckedPdu, PduChecks, RefusedPdu
+from homeserver.rooms.pdu_checks import CheckedPdu, RefusedPdu
 from homeserver.rooms.persist import take_at_once
 from homeserver.rooms.room_changes import RoomChanges
 from homeserver.runtime.caches import Cache
 from homeserver.runtime.clock import Clock
 from homeserver.services import server_acls
 from homeserver.services.federation_withdrawals import withdraw
+from homeserver.services.timely_checks import TimelyChecks
 from homeserver.storage import (
     federation_transactions,
     incoming_pdus,
@@ -93,7 +94,7 @@ class FederationInbox:
     database: Database
     clock: Clock
     server_name: ServerName
-    checks: PduChecks
+    checks: TimelyChecks
     edus: Edus
     wake: Callable[[], None]
     _versions: Cache[RoomID, RoomVersion] = attrs.field(factory=lambda: Cache(10_000), init=False)
@@ -112,7 +113,7 @@ class FederationInbox:
         if len(txn_id) > LONGEST_TXN_ID or "\0" in txn_id:
             raise InvalidParam("the transaction ID is too long, or has a NUL")
         transaction = Transaction(origin, txn_id, self.clock.now_ts())
-        checked, results = await self._check(pdus)
+        checked, results = await self._check(transaction, pdus)
         taken = await self._take(transaction, checked, results, remember=not edus)
         if taken.is_staged:
             self.wake()
@@ -126,26 +127,33 @@ class FederationInbox:
             )
         return response
 
-    async def _check(self, pdus: Sequence[JsonObject]) -> tuple[list[CheckedPdu], dict[EventID, str | None]]:
+    async def _check(
+        self, transaction: Transaction, pdus: Sequence[JsonObject]
+    ) -> tuple[list[CheckedPdu], dict[EventID, str | None]]:
         """Check the PDUs; gives the good ones in order, and what is wrong with the others, as far as they have IDs."""
         versions = await self._versions_of({str(pdu.get("room_id")) for pdu in pdus})
-        by_version: dict[RoomVersion, list[int]] = {}
+        known: list[tuple[JsonObject, RoomVersion]] = []
         results: dict[EventID, str | None] = {}
-        for index, pdu in enumerate(pdus):
+        for pdu in pdus:
             version = versions.get(str(pdu.get("room_id")))
             if version is not None:
-                by_version.setdefault(version, []).append(index)
+                known.append((pdu, version))
             elif (event_id := _supposed_id(pdu)) is not None:
                 results[event_id] = _NOT_THERE
-        found: dict[int, CheckedPdu] = {}
-        for version, indices in by_version.items():
-            checked = await self.checks.check([pdus[index] for index in indices], version)
-            for index, each in zip(indices, checked, strict=True):
-                if isinstance(each, CheckedPdu):
-                    found[index] = each
-                else:
-                    _note_refusal(each, results)
-        return [found[index] for index in sorted(found)], results
+
+        async def take_late(late: Sequence[CheckedPdu]) -> None:
+            if (
+                await self.database.write(take_rooms, transaction, late, self.server_name, at_once=0)
+            ).is_staged:
+                self.wake()
+
+        found: list[CheckedPdu] = []
+        for each in await self.checks.check(known, take_late):
+            if isinstance(each, CheckedPdu):
+                found.append(each)
+            else:
+                _note_refusal(each, results)
+        return found, results
 
     async def _versions_of(self, room_ids: set[str]) -> dict[str, RoomVersion]:
         """The versions of those of the rooms that this server knows."""
@@ -215,19 +223,33 @@ def take(
     before = federation_transactions.response_to(tx, transaction.origin, transaction.txn_id)
     if before is not None:
         return Taken({}, response=before)
+    taken = take_rooms(tx, transaction, checked, server_name, at_once=at_once)
+    found = {**results, **taken.results}
+    if remember:
+        federation_transactions.remember(
+            tx, transaction.origin, transaction.txn_id, _response(found), now_ts=transaction.received_ts
+        )
+    return Taken(found, is_staged=taken.is_staged)
+
+
+def take_rooms(
+    tx: WriteTransaction,
+    transaction: Transaction,
+    checked: Sequence[CheckedPdu],
+    server_name: ServerName,
+    *,
+    at_once: int,
+) -> Taken:
+    """Store or stage PDUs, whatever becomes of the transaction that they came with; up to `at_once` are stored."""
     by_room: dict[RoomID, list[CheckedPdu]] = {}
     for pdu in checked:
         by_room.setdefault(pdu.event.room_id, []).append(pdu)
-    found = dict(results)
+    found: dict[EventID, str | None] = {}
     staged = 0
     for room_id in sorted(by_room):
         taker = _RoomTaker(tx, transaction, server_name, at_once)
         found |= taker.take(room_id, by_room[room_id])
         at_once, staged = taker.at_once, staged + taker.staged
-    if remember:
-        federation_transactions.remember(
-            tx, transaction.origin, transaction.txn_id, _response(found), now_ts=transaction.received_ts
-        )
     return Taken(found, is_staged=staged > 0)
 
 

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 
-from homeserver.core.identifiers import EventID, ServerName
+from homeserver.core.identifiers import EventID, ServerName, UserID
 from homeserver.storage import rooms
 from tests.api.server import Client, room_path
 from tests.federation.harness import FederatedServer, Servers, until
-from tests.federation.peer import Peer, Reply
+from tests.federation.peer import Heard, Peer, Reply
 from tests.federation.shared_rooms import catch_up, mallory, send, shared_room, tell
 from tests.rooms.signed_rooms import FAMILIES, SignedRoom
 
@@ -118,6 +118,37 @@ async def test_a_server_that_the_room_excludes(ours: FederatedServer, alice: Cli
     assert "may not take part" in json.loads(response)["pdus"][event.event_id]["error"]
     assert await messages(alice, room) == []
     assert await send(room, ours, peer, event) == {event.event_id: {}}
+
+
+async def test_nobody_waits_for_the_keys_of_a_slow_server(
+    ours: FederatedServer, alice: Client, peer: Peer, numeric_peer: Peer
+) -> None:
+    """What is signed with them is taken when they come; what else was sent is answered before."""
+    room = await shared_room(ours, peer, alice)
+    room.signers[numeric_peer.server_name] = numeric_peer.key
+    base = room.last
+    slow = UserID(f"@slow:{numeric_peer.server_name}")
+    join = room.join(slow)
+    said = room.say(mallory(peer), "quick", prev=[base])
+    released: Deferred[None] = Deferred()
+
+    async def slowly(_: Heard) -> Reply:
+        await released
+        return Reply(numeric_peer.server_keys())
+
+    numeric_peer.answer("GET", "/_matrix/key/v2/server", slowly)
+    results = await send(room, ours, peer, join, said)
+    assert not released.called
+    assert results[said.event_id] == {}
+    assert "in time" in results[join.event_id]["error"]
+    assert await messages(alice, room) == ["quick"]
+    released.callback(None)
+
+    async def has_joined() -> bool:
+        member = await alice.get(room_path(room.room_id, "state", "m.room.member", slow))
+        return member.status == 200
+
+    await until(has_joined, what="the join of a user of a slow server")
 
 
 async def test_missing_events_are_fetched(ours: FederatedServer, alice: Client, peer: Peer) -> None:

@@ -23,6 +23,7 @@ from homeserver.rooms.pdu_checks import PduChecks
 from homeserver.services import incoming_events
 from homeserver.services.federation_inbox import FederationInbox
 from homeserver.services.incoming_events import IncomingEvents
+from homeserver.services.timely_checks import TimelyChecks
 from homeserver.storage import events, incoming_pdus
 from tests.api.server import Databases
 from tests.rooms.holding import US, enter, held
@@ -54,7 +55,9 @@ class Scene:
 
     @property
     def inbox(self) -> FederationInbox:
-        return FederationInbox(self.database, self.clock, US, PduChecks(Keys()), NoEdus(), self.wake)
+        return FederationInbox(
+            self.database, self.clock, US, TimelyChecks(PduChecks(Keys()), reactor), NoEdus(), self.wake
+        )
 
     def worker(self) -> IncomingEvents:
         """A process that has just been started."""
