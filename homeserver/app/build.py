@@ -46,6 +46,7 @@ from homeserver.runtime.worker_pool import WorkerPool
 from homeserver.services.attempts import DEFAULT_RATES, Attempts, InMemoryAttempts
 from homeserver.services.federation_outbox.measures import NoOutboxMetrics, OutboxMetrics
 from homeserver.services.federation_outbox.outbox import Outbox
+from homeserver.services.inbox_measures import InboxMetrics, NoInboxMetrics
 from homeserver.services.shared_attempts import SharedAttempts
 
 _log = structlog.get_logger(__name__)
@@ -81,6 +82,7 @@ class Measuring:
 
     requests: RequestMetrics
     outbox: OutboxMetrics
+    inbox: InboxMetrics
     follow: Callable[[Outbox], None]
     exposition: Callable[[], bytes] | None
 
@@ -160,7 +162,7 @@ def build(config: Config, key: SigningKey, reactor: Reactor, clock: Clock) -> Se
     shared = _shared(config, clock)
     measuring = _measuring(config)
     services = make_services(
-        config, database, clock, reactor, signer, workers, shared.attempts, measuring.outbox
+        config, database, clock, reactor, signer, workers, shared.attempts, measuring.outbox, measuring.inbox
     )
     measuring.follow(services.outbox)
     bus.subscribe(lambda _, topics: services.follower.hint(topics))
@@ -221,15 +223,17 @@ def _shared(config: Config, clock: Clock) -> Shared:
 def _measuring(config: Config) -> Measuring:
     """Metrics, if a listener serves them; otherwise nothing is counted, nor the library for it loaded."""
     if not any(Resource.METRICS in listener.resources for listener in config.listeners):
-        return Measuring(NoMetrics(), NoOutboxMetrics(), lambda _: None, None)
+        return Measuring(NoMetrics(), NoOutboxMetrics(), NoInboxMetrics(), lambda _: None, None)
     metrics = importlib.import_module("homeserver.runtime.metrics")
     counting = importlib.import_module("homeserver.http.prometheus_metrics")
     sending = importlib.import_module("homeserver.services.federation_outbox.prometheus_metrics")
+    receiving = importlib.import_module("homeserver.services.inbox_prometheus_metrics")
     registry = metrics.new_registry()
     outbox = sending.PrometheusOutboxMetrics(registry)
     return Measuring(
         counting.PrometheusRequestMetrics(registry),
         outbox,
+        receiving.PrometheusInboxMetrics(registry),
         outbox.follow,
         lambda: metrics.exposition(registry),
     )

@@ -45,6 +45,7 @@ def loops(services: Services, upkeep: Upkeep) -> list[Loop]:
         Loop("awaited-receipts", 1.0, services.incoming_receipts.settle),
         Loop("awaited-receipts-prune", 3600.0, services.incoming_receipts.prune),
         Loop("incoming-events", 2.0, services.receiving.incoming_events.work),
+        Loop("incoming-events-measure", 30.0, services.receiving.inbox.measure),
         Loop("pending-joins", 5.0, services.handshakes.pending_joins.renew),
         Loop("outbox", 1.0, services.outbox.tick),
         Loop("outbox-leases", 10.0, services.outbox.renew),

@@ -13,6 +13,7 @@ from homeserver.rooms.receive import Receiver
 from homeserver.runtime.clock import Clock
 from homeserver.services.federation_edus.service import FederationEdus
 from homeserver.services.federation_inbox import FederationInbox
+from homeserver.services.inbox_measures import InboxMetrics
 from homeserver.services.incoming_events import IncomingEvents
 from homeserver.services.policy_servers import PolicyServers
 from homeserver.services.timely_checks import TimelyChecks
@@ -37,6 +38,7 @@ def make_receiving(
     trust: Trust,
     policy_servers: PolicyServers,
     edus: FederationEdus,
+    metrics: InboxMetrics,
 ) -> Receiving:
     """Wire them together."""
     checks = PduChecks(trust.server_keys)
@@ -44,6 +46,6 @@ def make_receiving(
     receiver = Receiver(database, clock, signer.server_name, missing, policy_servers)
     incoming = IncomingEvents(database, clock, signer, receiver)
     inbox = FederationInbox(
-        database, clock, signer.server_name, TimelyChecks(checks, reactor), edus, incoming.wake
+        database, clock, signer.server_name, TimelyChecks(checks, reactor), edus, incoming.wake, metrics
     )
     return Receiving(checks, missing, receiver, incoming, inbox)

@@ -37,6 +37,7 @@ from homeserver.services.federation_spaces import FederationSpaces
 from homeserver.services.filters import Filters
 from homeserver.services.guest_access import GuestAccess
 from homeserver.services.health import Health
+from homeserver.services.inbox_measures import InboxMetrics
 from homeserver.services.logins import Logins
 from homeserver.services.member_profiles import MemberProfiles
 from homeserver.services.memberships import Memberships
@@ -159,6 +160,7 @@ def make_services(
     workers: WorkerPool,
     attempts: Attempts,
     outbox_metrics: OutboxMetrics,
+    inbox_metrics: InboxMetrics,
 ) -> Services:
     """Wire the services of one server together. Errors: ConfigError."""
     trust = make_trust(config, database, clock, reactor, signer)
@@ -194,7 +196,9 @@ def make_services(
             "m.presence": incoming_presence,
         }
     )
-    receiving = make_receiving(database, clock, reactor, signer, trust, policy_servers, federation_edus)
+    receiving = make_receiving(
+        database, clock, reactor, signer, trust, policy_servers, federation_edus, inbox_metrics
+    )
     handshakes = make_handshakes(database, clock, signer, workers, trust.client, receiving, reactor)
     aliases = Aliases(database, clock, signer, handshakes.remote_aliases)
     guest_access = GuestAccess(database, clock, signer)

@@ -26,6 +26,7 @@ from homeserver.runtime.caches import Cache
 from homeserver.runtime.clock import Clock
 from homeserver.services import server_acls
 from homeserver.services.federation_withdrawals import withdraw
+from homeserver.services.inbox_measures import InboxMetrics
 from homeserver.services.timely_checks import TimelyChecks
 from homeserver.storage import (
     federation_transactions,
@@ -80,10 +81,13 @@ class Transaction:
 
 @attrs.frozen(slots=True)
 class Taken:
-    """What became of the PDUs of a transaction; `response` is set if it had been answered before."""
+    """What became of the PDUs of a transaction, and how many are staged.
+
+    `response` is set if it had been answered before.
+    """
 
     results: Mapping[EventID, str | None]
-    is_staged: bool = False
+    staged: int = 0
     response: bytes | None = None
 
 
@@ -97,6 +101,7 @@ class FederationInbox:
     checks: TimelyChecks
     edus: Edus
     wake: Callable[[], None]
+    metrics: InboxMetrics
     _versions: Cache[RoomID, RoomVersion] = attrs.field(factory=lambda: Cache(10_000), init=False)
 
     async def receive(
@@ -115,10 +120,11 @@ class FederationInbox:
         transaction = Transaction(origin, txn_id, self.clock.now_ts())
         checked, results = await self._check(transaction, pdus)
         taken = await self._take(transaction, checked, results, remember=not edus)
-        if taken.is_staged:
+        if taken.staged:
             self.wake()
         if taken.response is not None:
             return taken.response
+        self._count(taken, len(pdus))
         response = _response(taken.results)
         if edus:
             await self.edus.receive(origin, edus)
@@ -126,6 +132,16 @@ class FederationInbox:
                 federation_transactions.remember, origin, txn_id, response, now_ts=transaction.received_ts
             )
         return response
+
+    async def measure(self) -> None:
+        """Tell the metrics how much waits; to be called every half minute or so."""
+        self.metrics.waiting(await self.database.read(incoming_pdus.count_everything))
+
+    def _count(self, taken: Taken, pdus: int) -> None:
+        accepted = sum(error is None for error in taken.results.values())
+        self.metrics.received(
+            stored=accepted - taken.staged, staged=taken.staged, refused=max(0, pdus - accepted)
+        )
 
     async def _check(
         self, transaction: Transaction, pdus: Sequence[JsonObject]
@@ -142,9 +158,8 @@ class FederationInbox:
                 results[event_id] = _NOT_THERE
 
         async def take_late(late: Sequence[CheckedPdu]) -> None:
-            if (
-                await self.database.write(take_rooms, transaction, late, self.server_name, at_once=0)
-            ).is_staged:
+            taken = await self.database.write(take_rooms, transaction, late, self.server_name, at_once=0)
+            if taken.staged:
                 self.wake()
 
         found: list[CheckedPdu] = []
@@ -229,7 +244,7 @@ def take(
         federation_transactions.remember(
             tx, transaction.origin, transaction.txn_id, _response(found), now_ts=transaction.received_ts
         )
-    return Taken(found, is_staged=taken.is_staged)
+    return Taken(found, taken.staged)
 
 
 def take_rooms(
@@ -250,7 +265,7 @@ def take_rooms(
         taker = _RoomTaker(tx, transaction, server_name, at_once)
         found |= taker.take(room_id, by_room[room_id])
         at_once, staged = taker.at_once, staged + taker.staged
-    return Taken(found, is_staged=staged > 0)
+    return Taken(found, staged)
 
 
 @attrs.define(slots=True)

@@ -51,6 +51,7 @@ COUNT = statement(
     select(func.count()).where(_p.room_id == bindparam("room_id"), _p.origin == bindparam("origin"))
 )
 COUNT_ALL = statement(select(func.count()).where(_p.room_id == bindparam("room_id")))
+COUNT_EVERYTHING = statement(select(func.count()).select_from(incoming_pdus))
 ORIGINS = statement(select(_p.origin).where(_p.room_id == bindparam("room_id")).distinct())
 REMOVE_OF = statement(
     delete(incoming_pdus).where(_p.room_id == bindparam("room_id"), _p.origin == bindparam("origin"))
@@ -142,6 +143,11 @@ def count(tx: ReadTransaction, room_id: RoomID, origin: ServerName) -> int:
 def count_all(tx: ReadTransaction, room_id: RoomID) -> int:
     """How many PDUs of the room wait."""
     return int(tx.value(COUNT_ALL, room_id=room_id))
+
+
+def count_everything(tx: ReadTransaction) -> int:
+    """How many PDUs wait, in all rooms."""
+    return int(tx.value(COUNT_EVERYTHING))
 
 
 def origins(tx: ReadTransaction, room_id: RoomID) -> list[ServerName]:

@@ -23,6 +23,8 @@ async def test_metrics_are_served_where_they_are_asked_for(databases: Databases,
             'homeserver_http_requests_total{method="GET",route="/_matrix/client/versions",status="200"} 1.0'
         )
         assert counted in text
+        assert 'homeserver_federation_received_pdus_total{outcome="stored"} 0.0' in text
+        assert 'homeserver_federation_transactions_total{outcome="sent"} 0.0' in text
         unknown = await treq.get(f"http://127.0.0.1:{port}/_matrix/client/versions", persistent=False)
         assert unknown.code == 404
         await unknown.content()

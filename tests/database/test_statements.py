@@ -33,6 +33,7 @@ SCANS = {
     "storage.outbox_shards.FORGET_DEAD": "a row for each process",
     "storage.memberships.ROOMS_WITH_GUESTS": "looks through the accounts once, at start",
     "storage.rooms.COUNT": "statistics",
+    "storage.incoming_pdus.COUNT_EVERYTHING": "statistics",
     "positions of 1 kinds": "one row",
     "positions of 8 kinds": "one row",
 }

@@ -6,6 +6,7 @@ from typing import Any
 
 import attrs
 import pytest
+from prometheus_client import CollectorRegistry
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.threads import deferToThread
@@ -22,6 +23,8 @@ from homeserver.rooms.draft import Signer
 from homeserver.rooms.pdu_checks import PduChecks
 from homeserver.services import incoming_events
 from homeserver.services.federation_inbox import FederationInbox
+from homeserver.services.inbox_measures import InboxMetrics, NoInboxMetrics
+from homeserver.services.inbox_prometheus_metrics import PrometheusInboxMetrics
 from homeserver.services.incoming_events import IncomingEvents
 from homeserver.services.timely_checks import TimelyChecks
 from homeserver.storage import events, incoming_pdus
@@ -49,6 +52,7 @@ class Scene:
     room: SignedRoom
     remote: Remote
     woken: int = 0
+    metrics: InboxMetrics = attrs.field(factory=NoInboxMetrics)
 
     def wake(self) -> None:
         self.woken += 1
@@ -56,7 +60,13 @@ class Scene:
     @property
     def inbox(self) -> FederationInbox:
         return FederationInbox(
-            self.database, self.clock, US, TimelyChecks(PduChecks(Keys()), reactor), NoEdus(), self.wake
+            self.database,
+            self.clock,
+            US,
+            TimelyChecks(PduChecks(Keys()), reactor),
+            NoEdus(),
+            self.wake,
+            self.metrics,
         )
 
     def worker(self) -> IncomingEvents:
@@ -240,3 +250,34 @@ async def test_a_server_cannot_have_everything_wait(scene: Scene, monkeypatch: A
     await scene.send(room.say(BOB, "next", prev=[four, base]), txn_id="v")
     await scene.work()
     assert set(room.events) == await scene.known()
+
+
+async def test_what_became_of_events_is_counted(scene: Scene) -> None:
+    registry = CollectorRegistry()
+    scene.metrics = PrometheusInboxMetrics(registry)
+    room = scene.room
+
+    def received() -> list[float | None]:
+        name = "homeserver_federation_received_pdus_total"
+        return [
+            registry.get_sample_value(name, {"outcome": each}) for each in ("stored", "staged", "refused")
+        ]
+
+    await scene.send(room.say(BOB, "at once"))
+    assert received() == [1, 0, 0]
+    # A repetition is no news.
+    await scene.send(room.last)
+    assert received() == [1, 0, 0]
+    forged = room.pdu(room.say(BOB, "forged")) | {"signatures": {B: {"ed25519:b": "A" * 86}}}
+    pdus: list[JsonObject] = [
+        forged,
+        {"room_id": room.room_id},
+        room.pdu(room.say(BOB, "lacks the forged one")),
+    ]
+    await scene.inbox.receive(B, "other", pdus, [])
+    assert received() == [1, 1, 2]
+    await scene.inbox.measure()
+    assert registry.get_sample_value("homeserver_federation_staged_pdus") == 1
+    await scene.work()
+    await scene.inbox.measure()
+    assert registry.get_sample_value("homeserver_federation_staged_pdus") == 0

@@ -18,6 +18,7 @@ from homeserver.core.json import JsonObject, canonical, decode_object
 from homeserver.database.database import Database
 from homeserver.database.drivers import Location
 from homeserver.database.transactions import ReadTransaction
+from homeserver.services.federation_outbox.measures import OutboxMetrics
 from homeserver.services.federation_outbox.outbox import Identity, Outbox
 from homeserver.services.federation_outbox.shards import LEASE_MS
 from homeserver.services.federation_outbox.sources import EduSource
@@ -128,6 +129,7 @@ class OutboxScene:
     timers: Timers
     holder: int = 0
     sources: tuple[EduSource, ...] = ()
+    metrics: OutboxMetrics | None = None
 
     async def room(self, *members: str, seed: str = "room", visibility: str | None = "shared") -> Story:
         """A room of alice's with these other members; what was sent for that is not counted."""
@@ -184,7 +186,7 @@ class OutboxScene:
         """A process starts."""
         self.holder += 1
         self.outbox = new_outbox(
-            self.database, self.clock, self.timers, self.network, self.holder, self.sources
+            self.database, self.clock, self.timers, self.network, self.holder, self.sources, self.metrics
         )
         await self.outbox.start()
 
@@ -200,10 +202,11 @@ def new_outbox(
     network: Network,
     holder: int,
     sources: tuple[EduSource, ...] = (),
+    metrics: OutboxMetrics | None = None,
 ) -> Outbox:
     """An outbox of another process than any before."""
     identity = Identity(OWN, f"process{holder}-")
-    return Outbox(identity, database, clock, timers, network, lambda: 0.0, sources=sources)
+    return Outbox(identity, database, clock, timers, network, lambda: 0.0, sources=sources, metrics=metrics)
 
 
 @asynccontextmanager
