@@ -5,7 +5,6 @@ from typing import Protocol
 
 import attrs
 
-from homeserver.core.auth_events import member_of
 from homeserver.core.errors import (
     BadJson,
     BadState,
@@ -20,7 +19,6 @@ from homeserver.core.errors import (
 from homeserver.core.identifiers import (
     EventID,
     RoomID,
-    ServerName,
     UserID,
     parse_room_alias,
     parse_room_id,
@@ -30,20 +28,16 @@ from homeserver.core.identifiers import (
 from homeserver.core.json import JsonObject
 from homeserver.core.requester import Requester
 from homeserver.database.database import Database
-from homeserver.database.transactions import ReadTransaction, WriteTransaction
-from homeserver.rooms.append import Appender
-from homeserver.rooms.current_state import current_content
-from homeserver.rooms.draft import Draft, Signer
-from homeserver.rooms.members import member_content
+from homeserver.database.transactions import WriteTransaction
+from homeserver.rooms.draft import Signer
 from homeserver.rooms.membership_changes import MembershipChanges
 from homeserver.rooms.power import levels_in
 from homeserver.runtime.clock import Clock
 from homeserver.services.aliases import Aliases
-from homeserver.storage import memberships, room_purges, room_servers, rooms
+from homeserver.services.forgotten_rooms import PURGE_DELAY_MS, depart, forget, forget_all_the_same
+from homeserver.services.rooms_here import NotHereError, lock_here
+from homeserver.storage import memberships
 from homeserver.storage.memberships import RoomOfUser
-
-PURGE_DELAY_MS = 10 * 60 * 1000
-"""From when nobody remembers a room to its removal: whoever reads the stream is past it by then."""
 
 
 class Elsewhere(Protocol):
@@ -74,10 +68,6 @@ class Elsewhere(Protocol):
     async def invite(self, requester: Requester, room_id: RoomID, user_id: UserID, extra: JsonObject) -> str:
         """Invite a user of another server; gives the event's ID."""
         ...
-
-
-class NotHereError(Exception):
-    """This server is not in the room, and cannot change it by itself."""
 
 
 @attrs.frozen
@@ -249,23 +239,6 @@ class Memberships:
         raise InvalidParam("a room ID starts with !, and a room alias with #")
 
 
-def lock_here(
-    tx: WriteTransaction, signer: Signer, requester: Requester, room_id: RoomID, *, now_ts: int
-) -> MembershipChanges:
-    """Lock a room that this server can change by itself. Errors: NotHereError."""
-    if not is_here(tx, room_id, signer.server_name):
-        raise NotHereError
-    return MembershipChanges.lock(tx, signer, requester, room_id, now_ts=now_ts)
-
-
-def is_here(tx: ReadTransaction, room_id: RoomID, server_name: ServerName) -> bool:
-    """Whether this server, `server_name`, is in the room, or was the last one there."""
-    room = rooms.of(tx, room_id)
-    if room is None or not room.is_held:
-        return False
-    return room.joined_members == 0 or room_servers.joined(tx, room.room_nid, server_name) > 0
-
-
 def join(
     tx: WriteTransaction,
     signer: Signer,
@@ -399,41 +372,6 @@ def set_member(
         raise BadJson("$.membership: a string is wanted")
     changes = MembershipChanges.lock(tx, signer, requester, room_id, now_ts=now_ts)
     return changes.set(user_id, membership, content).event_id
-
-
-def forget(tx: WriteTransaction, user_id: UserID, room_id: RoomID, *, due_ts: int) -> None:
-    """Forget a room that was left; it is removed at `due_ts` if that was the last user. Errors: Unknown."""
-    room = rooms.lock(tx, room_id)
-    if room is None:
-        # Removed already, or never held: there is nothing to be seen of it.
-        return
-    mine = memberships.of(tx, room.room_nid, user_id)
-    if mine is None or mine.membership not in ("leave", "ban"):
-        raise Unknown("You have not left this room" if mine else "You have never been in this room")
-    forget_all_the_same(tx, user_id, room.room_nid, room_id, due_ts=due_ts)
-
-
-def depart(
-    tx: WriteTransaction, signer: Signer, user_id: UserID, room_id: RoomID, *, now_ts: int, due_ts: int
-) -> None:
-    """Leave the room if need be, or reject its invite, and forget it. Errors: NotHereError."""
-    if not is_here(tx, room_id, signer.server_name):
-        raise NotHereError
-    appender = Appender.lock(tx, room_id, signer, now_ts=now_ts)
-    if current_content(appender, member_of(user_id)).get("membership") in ("join", "invite", "knock"):
-        content = member_content(tx, user_id, "leave")
-        appender.append(Draft(user_id, "m.room.member", content, state_key=user_id))
-        appender.publish()
-    forget_all_the_same(tx, user_id, appender.room.room_nid, room_id, due_ts=due_ts)
-
-
-def forget_all_the_same(
-    tx: WriteTransaction, user_id: UserID, room_nid: int, room_id: RoomID, *, due_ts: int
-) -> None:
-    """Forget the room, whatever the membership; it is removed at `due_ts` if that was the last user."""
-    memberships.forget(tx, room_nid, user_id)
-    if not memberships.is_remembered(tx, room_nid):
-        room_purges.add(tx, room_nid, room_id, due_ts=due_ts)
 
 
 def _check_joined(changes: MembershipChanges) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 from homeserver.database.statements import statement
 from homeserver.database.tables import metadata
 from homeserver.database.transactions import ReadTransaction
-from homeserver.services.memberships import PURGE_DELAY_MS
+from homeserver.services.forgotten_rooms import PURGE_DELAY_MS
 from homeserver.services.room_purge import BATCH, LEASE_MS
 from homeserver.storage import room_purges, rooms
 from tests.api.server import SERVER_NAME, Client, TestServer, path_of, room_path, running_server
