@@ -40,6 +40,7 @@ from homeserver.api.client.refresh import Refresh
 from homeserver.api.client.registration import Registration
 from homeserver.api.client.registration_tokens import RegistrationTokens
 from homeserver.api.client.relations import Relations
+from homeserver.api.client.report_content import ReportContent
 from homeserver.api.client.room_event_by_timestamp import RoomEventByTimestamp
 from homeserver.api.client.room_initial_sync import RoomInitialSync
 from homeserver.api.client.room_send import RoomSend
@@ -147,6 +148,7 @@ def _client(config: Config, services: Services) -> list[object]:
         Redaction(services.messages),
         Relations(services.relations),
         Register(services.shared_secret_registrations, config.server_name),
+        ReportContent(services.reports),
         RoomState(services.room_state),
         RoomSend(services.messages),
         RoomSummary(services.room_summaries),

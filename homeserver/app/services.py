@@ -56,6 +56,7 @@ from homeserver.services.relations import Relations
 from homeserver.services.remote_profiles import RemoteProfiles
 from homeserver.services.remote_public_rooms import RemotePublicRooms
 from homeserver.services.remote_spaces import RemoteSpaces
+from homeserver.services.reports import Reports
 from homeserver.services.room_creation import RoomCreation
 from homeserver.services.room_events import RoomEvents
 from homeserver.services.room_members import RoomMembers
@@ -123,6 +124,7 @@ class Services:
     receiving: Receiving
     registrations: Registrations
     relations: Relations
+    reports: Reports
     room_creation: RoomCreation
     room_events: RoomEvents
     room_members: RoomMembers
@@ -255,6 +257,7 @@ def make_services(
         receiving=receiving,
         registrations=Registrations(database, clock, config.registration, names, passwords, sessions, uia),
         relations=Relations(database, clock),
+        reports=Reports(database, clock),
         room_creation=RoomCreation(database, clock, signer, config.default_room_version, memberships),
         room_events=RoomEvents(database, clock, backfill),
         room_members=RoomMembers(database, clock),

@@ -1,23 +1,17 @@
 """`homeserver federation`: other servers. It works on the database, whether the server is running or not."""
 
 from collections.abc import Callable, Coroutine
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 from twisted.internet.defer import Deferred
 
-from homeserver.cli.accounts import MainThread
+from homeserver.cli.databases import moment, with_database
 from homeserver.cli.errors import Refusal
 from homeserver.cli.options import config_option
-from homeserver.cli.preparation import bring_up_to_date
-from homeserver.config import load
 from homeserver.core.errors import InvalidParam
 from homeserver.core.identifiers import ServerName, parse_server_name
-from homeserver.database.database import Database
-from homeserver.database.drivers import Location
-from homeserver.database.errors import StorageUnavailable
 from homeserver.services.federation_status import MOST_COUNTED, FederationStatus, ServerStatus
 
 T = TypeVar("T")
@@ -80,7 +74,7 @@ def shown(status: ServerStatus) -> str:
     """One line about a server."""
     row = status.destination
     if row.behind_from is None:
-        return f"{row.server_name}\tup to date since {moment(row.last_success_ts)}"
+        return f"{row.server_name}\tup to date since {time_of(row.last_success_ts)}"
     failing = (
         "catching up" if row.failing_since_ts is None else f"failing since {moment(row.failing_since_ts)}"
     )
@@ -89,11 +83,9 @@ def shown(status: ServerStatus) -> str:
     return "\t".join((row.server_name, failing, retry, count, " ".join((row.last_error or "").split())))
 
 
-def moment(ts: int | None) -> str:
-    """A time as the operator reads it."""
-    if ts is None:
-        return "never"
-    return datetime.fromtimestamp(ts / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+def time_of(ts: int | None) -> str:
+    """The time of something that may never have been."""
+    return "never" if ts is None else moment(ts)
 
 
 def with_federation(
@@ -103,15 +95,4 @@ def with_federation(
 
     Errors: ConfigError, DatabaseError, Refusal.
     """
-    location = Location.parse(load(config_path).database)
-    bring_up_to_date(location, config_path)
-    loop = MainThread()
-    # Running processes find a change by themselves within seconds.
-    database = Database(location, loop, on_commit=lambda _position, _topics: None, readers=1)
-    database.start()
-    try:
-        return loop.run(act(FederationStatus(database)))
-    except StorageUnavailable as error:
-        raise Refusal(f"database: {error}: try again") from error
-    finally:
-        database.stop()
+    return with_database(config_path, lambda database: act(FederationStatus(database)))

@@ -91,6 +91,7 @@ _JOINED_TABLES = memberships.join(rooms, rooms.c.room_nid == _m.room_nid)
 OF_USER = statement(
     select(*_ROOM_OF_USER).select_from(_JOINED_TABLES).where(_m.user_id == bindparam("user_id"))
 )
+KNOWN = statement(select(_m.room_nid).where(_m.user_id == bindparam("user_id")).limit(1))
 OF_USER_IN_ROOM = statement(
     select(*_ROOM_OF_USER)
     .select_from(_JOINED_TABLES)
@@ -239,6 +240,11 @@ def room_of(tx: ReadTransaction, user_id: UserID, room_id: RoomID) -> RoomOfUser
     """The room as one of the user's rooms; `None` if its state has never named the user, or there is no such room."""
     row = tx.one(OF_USER_IN_ROOM, user_id=user_id, room_id=room_id)
     return None if row is None else RoomOfUser(*row)
+
+
+def is_known(tx: ReadTransaction, user_id: UserID) -> bool:
+    """Whether the state of any room names the user."""
+    return tx.one(KNOWN, user_id=user_id) is not None
 
 
 def of_user_in(tx: ReadTransaction, user_id: UserID, room_ids: Collection[str]) -> dict[RoomID, str]:
