@@ -7,6 +7,7 @@ from homeserver.api.admin.metrics import Metrics
 from homeserver.api.admin.register import Register
 from homeserver.api.client.account_data import AccountData
 from homeserver.api.client.account_deactivation import AccountDeactivation
+from homeserver.api.client.admin import Admin
 from homeserver.api.client.banning import Banning
 from homeserver.api.client.capabilities import Capabilities
 from homeserver.api.client.create_room import CreateRoom
@@ -25,6 +26,7 @@ from homeserver.api.client.login import Login
 from homeserver.api.client.login_token import LoginToken
 from homeserver.api.client.logout import Logout
 from homeserver.api.client.message_pagination import MessagePagination
+from homeserver.api.client.mutual_rooms import MutualRooms
 from homeserver.api.client.notifications import Notifications
 from homeserver.api.client.old_sync import OldSync
 from homeserver.api.client.openid import Openid
@@ -104,7 +106,9 @@ def _client(config: Config, services: Services) -> list[object]:
     return [
         AccountData(services.account_data),
         AccountDeactivation(services.accounts, services.uia),
+        Admin(services.moderation),
         Banning(services.memberships),
+        MutualRooms(services.mutual_rooms),
         CreateRoom(services.room_creation),
         DeviceManagement(services.devices, services.uia),
         Login(services.logins, services.sessions, config.server_name, config.public_base_url),
@@ -135,7 +139,7 @@ def _client(config: Config, services: Services) -> list[object]:
             change_password=True,
             threepid_changes=False,
             get_login_token=True,
-            moderation=False,
+            moderation=True,
         ),
         Directory(services.aliases),
         EventContext(services.event_contexts),

@@ -42,6 +42,8 @@ from homeserver.services.logins import Logins
 from homeserver.services.member_profiles import MemberProfiles
 from homeserver.services.memberships import Memberships
 from homeserver.services.messages import Messages
+from homeserver.services.moderation import Moderation
+from homeserver.services.mutual_rooms import MutualRooms
 from homeserver.services.notifications import Notifications
 from homeserver.services.openid_tokens import OpenIdTokens
 from homeserver.services.passwords import Passwords
@@ -112,6 +114,8 @@ class Services:
     memberships: Memberships
     messages: Messages
     member_profiles: MemberProfiles
+    moderation: Moderation
+    mutual_rooms: MutualRooms
     notifications: Notifications
     outbox: Outbox
     policy_servers: PolicyServers
@@ -244,6 +248,8 @@ def make_services(
         memberships=memberships,
         messages=Messages(database, clock, signer, presence),
         notifications=Notifications(database, clock),
+        moderation=Moderation(database, config.server_name),
+        mutual_rooms=MutualRooms(database),
         openid_tokens=OpenIdTokens(database, clock),
         outbox=outbox,
         policy_servers=policy_servers,

@@ -19,6 +19,7 @@ class Device:
     display_name: str | None
     last_seen_ts: int | None
     last_seen_ip: str | None
+    last_seen_user_agent: str | None
 
 
 _d = devices.c

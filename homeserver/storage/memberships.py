@@ -102,6 +102,22 @@ OF_USER_IN_ROOMS = statement(
     .select_from(_JOINED_TABLES)
     .where(_m.user_id == bindparam("user_id"), in_list(rooms.c.room_id, "room_ids"))
 )
+_other = memberships.alias("other")
+_BOTH = (
+    _m.user_id == bindparam("user_id"),
+    _m.membership == "join",
+    _other.c.user_id == bindparam("other_id"),
+    _other.c.membership == "join",
+)
+_SHARED = memberships.join(_other, _other.c.room_nid == _m.room_nid)
+SHARED = statement(
+    select(_m.room_nid, rooms.c.room_id)
+    .select_from(_SHARED.join(rooms, rooms.c.room_nid == _m.room_nid))
+    .where(*_BOTH, _m.room_nid > bindparam("after"))
+    .order_by(_m.room_nid)
+    .limit(bindparam("most"))
+)
+COUNT_SHARED = statement(select(func.count()).select_from(_SHARED).where(*_BOTH))
 JOINED_ROOM_IDS = statement(
     select(rooms.c.room_id)
     .select_from(_JOINED_TABLES)
@@ -251,6 +267,20 @@ def of_user_in(tx: ReadTransaction, user_id: UserID, room_ids: Collection[str]) 
     """The user's membership in those of the rooms whose state names the user."""
     rows = tx.all(OF_USER_IN_ROOMS, user_id=user_id, room_ids=sorted(room_ids))
     return {row[0]: row[1] for row in rows}
+
+
+def shared(
+    tx: ReadTransaction, user_id: UserID, other_id: UserID, *, after: int, most: int
+) -> list[tuple[int, RoomID]]:
+    """Up to `most` rooms with greater numbers than `after` that both users are joined to, by their numbers."""
+    rows = tx.all(SHARED, user_id=user_id, other_id=other_id, after=after, most=most)
+    return [(row[0], row[1]) for row in rows]
+
+
+def count_shared(tx: ReadTransaction, user_id: UserID, other_id: UserID) -> int:
+    """How many rooms both users are joined to."""
+    count: int = tx.value(COUNT_SHARED, user_id=user_id, other_id=other_id)
+    return count
 
 
 def joined_room_ids(tx: ReadTransaction, user_id: UserID) -> list[RoomID]:

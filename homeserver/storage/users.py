@@ -74,6 +74,14 @@ UPGRADE_GUEST = statement(
 SET_ADMIN = statement(
     update(users).where(_u.user_id == bindparam("the_user"), _ACTIVE).values(is_admin=bindparam("is_admin"))
 )
+SET_LOCKED = statement(
+    update(users).where(_u.user_id == bindparam("the_user"), _ACTIVE).values(is_locked=bindparam("is_locked"))
+)
+SET_SUSPENDED = statement(
+    update(users)
+    .where(_u.user_id == bindparam("the_user"), _ACTIVE)
+    .values(is_suspended=bindparam("is_suspended"))
+)
 DEACTIVATE = statement(
     update(users)
     .where(_u.user_id == bindparam("the_user"), _ACTIVE)
@@ -170,6 +178,16 @@ def upgrade_guest(tx: WriteTransaction, user_id: UserID, new_hash: PasswordHash)
 def set_admin(tx: WriteTransaction, user_id: UserID, *, is_admin: bool) -> bool:
     """Give or take the rights of an administrator; False if there is no such active account."""
     return tx.execute(SET_ADMIN, the_user=user_id, is_admin=int(is_admin)) == 1
+
+
+def set_locked(tx: WriteTransaction, user_id: UserID, *, is_locked: bool) -> None:
+    """Lock an active account, or unlock it."""
+    tx.execute(SET_LOCKED, the_user=user_id, is_locked=int(is_locked))
+
+
+def set_suspended(tx: WriteTransaction, user_id: UserID, *, is_suspended: bool) -> None:
+    """Suspend an active account, or end that."""
+    tx.execute(SET_SUSPENDED, the_user=user_id, is_suspended=int(is_suspended))
 
 
 def deactivate(tx: WriteTransaction, user_id: UserID) -> bool:

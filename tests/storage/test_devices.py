@@ -9,7 +9,14 @@ A, B = DeviceID("A"), DeviceID("B")
 
 
 def device(device_id: DeviceID, name: str | None, ts: int | None = None, ip: str | None = None) -> Device:
-    return Device(device_id=device_id, display_name=name, last_seen_ts=ts, last_seen_ip=ip)
+    agent = None if ip is None else "test"
+    return Device(
+        device_id=device_id,
+        display_name=name,
+        last_seen_ts=ts,
+        last_seen_ip=ip,
+        last_seen_user_agent=agent,
+    )
 
 
 def test_devices_are_added_named_and_removed(store: Store) -> None:
