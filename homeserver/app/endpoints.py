@@ -50,6 +50,7 @@ from homeserver.api.client.room_state import RoomState
 from homeserver.api.client.room_summary import RoomSummary
 from homeserver.api.client.room_upgrades import RoomUpgrades
 from homeserver.api.client.rooms import Rooms
+from homeserver.api.client.search import Search
 from homeserver.api.client.space_hierarchy import SpaceHierarchy as ClientSpaceHierarchy
 from homeserver.api.client.support import Support
 from homeserver.api.client.sync import Sync
@@ -158,6 +159,7 @@ def _client(config: Config, services: Services) -> list[object]:
         RoomSummary(services.room_summaries),
         ClientSpaceHierarchy(services.space_hierarchies),
         RoomUpgrades(services.room_upgrades),
+        Search(services.search),
         Support(config.support),
         Sync(services.sync, services.sync_filters, services.presence),
         Tags(services.tags),

@@ -67,6 +67,8 @@ from homeserver.services.room_snapshots import RoomSnapshots
 from homeserver.services.room_state import RoomState
 from homeserver.services.room_summary import RoomSummaries
 from homeserver.services.room_upgrades import RoomUpgrades
+from homeserver.services.search import Search
+from homeserver.services.search_index import SearchIndex
 from homeserver.services.sessions import Sessions
 from homeserver.services.shared_secret_registration import SharedSecretRegistrations
 from homeserver.services.space_hierarchy import SpaceHierarchies
@@ -137,6 +139,8 @@ class Services:
     room_state: RoomState
     room_summaries: RoomSummaries
     room_upgrades: RoomUpgrades
+    search: Search
+    search_index: SearchIndex
     sessions: Sessions
     shared_secret_registrations: SharedSecretRegistrations
     space_hierarchies: SpaceHierarchies
@@ -272,6 +276,8 @@ def make_services(
         room_state=RoomState(database, clock, signer, guest_access, memberships),
         room_summaries=RoomSummaries(database, config.server_name, aliases, remote_spaces),
         room_upgrades=RoomUpgrades(database, clock, signer),
+        search=Search(database, clock),
+        search_index=SearchIndex(database),
         sessions=sessions,
         shared_secret_registrations=SharedSecretRegistrations(
             database, clock, config.registration.shared_secret, names, passwords, sessions

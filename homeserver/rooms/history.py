@@ -12,6 +12,7 @@ from homeserver.core.event import Event
 from homeserver.core.identifiers import EventID, RoomID
 from homeserver.core.json import decode_object
 from homeserver.core.relations import Relation, relation_of
+from homeserver.core.search_terms import KEYS
 from homeserver.core.threads import thread_of
 from homeserver.database.transactions import WriteTransaction
 from homeserver.rooms import redactions, relations, state_at
@@ -28,6 +29,7 @@ from homeserver.storage import (
     history_gaps,
     pending_redactions,
     rooms,
+    search_texts,
     state,
 )
 from homeserver.storage.auth_edges import Place
@@ -44,6 +46,8 @@ PLACED = (
     "replaces_nid",
 )
 """The columns that an outlier gets with its place."""
+
+SEARCHED = frozenset(KEYS.values())
 
 
 def prepend(
@@ -72,6 +76,12 @@ class _Made:
     event: Event
     row: dict[str, object]
     is_stored: bool
+
+    @property
+    def searched(self) -> int | None:
+        """Its number, if there may be something in it to search for."""
+        nid = self.row["event_nid"]
+        return nid if self.event.type in SEARCHED and isinstance(nid, int) else None
 
 
 class _History:
@@ -142,6 +152,7 @@ class _History:
         if new:
             tx.execute_many(events.INSERT, new)
         relations.write(tx, children, self._room_nid)
+        search_texts.queue(tx, [nid for each in self._made.values() if (nid := each.searched) is not None])
         return len(self._made)
 
     def _cite(self, event: Event, event_nid: int, row: dict[str, object]) -> int:

@@ -18,6 +18,7 @@ from homeserver.database.tables.rooms import (
     rooms,
     stripped_states,
 )
+from homeserver.database.tables.search import search_texts
 from homeserver.database.tables.state import room_states, state_nodes
 from homeserver.database.transactions import WriteTransaction
 
@@ -101,6 +102,7 @@ PARTS = (
     _some(relations, "parent_id", "rel_type", "position"),
     _some(threads, "root_id"),
     _some(events, "event_nid"),
+    _some(search_texts, "event_nid"),
     _some(state_nodes, "node_nid"),
 )
 

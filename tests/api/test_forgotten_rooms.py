@@ -86,6 +86,7 @@ async def test_nothing_is_left_of_the_room_and_others_are_untouched(
 ) -> None:
     gone, kept = await live(alice, bob, "gone"), await live(alice, bob, "kept")
     nids = {room: await nid_of(server, room) for room in (gone, kept)}
+    await server.server.services.search_index.work()
     before = await snapshot(server, nids)
     touched = set(before[gone])
     assert touched == set(before[kept])
@@ -98,6 +99,7 @@ async def test_nothing_is_left_of_the_room_and_others_are_untouched(
         "receipts",
         "room_states",
         "rooms",
+        "search_texts",
         "state_nodes",
         "typing",
     }
@@ -195,6 +197,7 @@ async def test_a_room_of_many_rows_goes_in_small_steps(
 ) -> None:
     room = await live(alice, bob, "room")
     nid = await nid_of(server, room)
+    await server.server.services.search_index.work()
     await forget(alice, room)
     await forget(bob, room)
     clock.advance(PURGE_DELAY_MS)

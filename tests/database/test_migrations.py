@@ -41,10 +41,24 @@ def differences(location: Location) -> list[object]:
     engine = sqlalchemy.create_engine(engine_url(location))
     try:
         with engine.connect() as connection:
-            context = MigrationContext.configure(connection, opts={"compare_type": True})
+            context = MigrationContext.configure(
+                connection, opts={"compare_type": True, "include_name": is_ours, "include_object": is_table}
+            )
             return list(compare_metadata(context, metadata))
     finally:
         engine.dispose()
+
+
+def is_ours(name: str | None, kind: str, parents: object) -> bool:
+    """Whether it is for the tables to say that there is such a thing: SQLite's tables for search are not."""
+    del parents
+    return kind != "table" or not str(name).startswith("search_index")
+
+
+def is_table(thing: object, name: str | None, kind: str, reflected: bool, other: object) -> bool:
+    """As `is_ours`, of what alembic cannot describe: PostgreSQL's index for search."""
+    del thing, kind, reflected, other
+    return name != "ix_search_texts_terms"
 
 
 SQLITE_SCHEMA = (
@@ -79,7 +93,8 @@ def schema(location: Location) -> list[list[str]]:
 def tables(location: Location) -> set[str]:
     engine = sqlalchemy.create_engine(engine_url(location))
     try:
-        return set(sqlalchemy.inspect(engine).get_table_names())
+        names = sqlalchemy.inspect(engine).get_table_names()
+        return {name for name in names if is_ours(name, "table", None)}
     finally:
         engine.dispose()
 

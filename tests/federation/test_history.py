@@ -80,6 +80,17 @@ def room_with_messages(peer: Peer, count: int, version: str = "11") -> PeerRoom:
     return room
 
 
+async def test_fetched_history_is_found_by_search(peer: Peer, one: FederatedServer, alice: Client) -> None:
+    room = room_with_messages(peer, 5)
+    await join_by(alice, room.room_id, peer.server_name)
+    assert len(said(await whole_history(alice, room.room_id))) == 5
+    await one.running.server.services.search_index.work()
+    body = {"search_categories": {"room_events": {"search_term": "number", "order_by": "recent"}}}
+    answer = (await alice.post("/_matrix/client/v3/search", body)).ok()
+    results = [each["result"] for each in answer["search_categories"]["room_events"]["results"]]
+    assert said(results) == [*map(message, range(5))][::-1]
+
+
 @pytest.mark.parametrize("version", ["1", "6", "11", "12"])
 async def test_a_reader_gets_to_the_beginning_of_a_room_of_others(
     peer: Peer, alice: Client, version: str

@@ -10,6 +10,7 @@ from homeserver.database.tables import (
     relations,
     reports,
     rooms,
+    search,
     state,
     stream,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "relations",
     "reports",
     "rooms",
+    "search",
     "state",
     "stream",
 ]

@@ -1,0 +1,56 @@
+"""Filling the index of full-text search, beside the sending of events: what is sent is found about a second later."""
+
+from typing import Final
+
+import attrs
+
+from homeserver.core.identifiers import EventID
+from homeserver.core.search_terms import terms_of, text_of
+from homeserver.database.database import Database
+from homeserver.database.transactions import ReadTransaction
+from homeserver.storage import search_texts
+from homeserver.storage.search_texts import REDACTION, Batch, Source, Text
+
+AT_ONCE: Final = 200
+"""Events that are looked at in one transaction."""
+
+
+@attrs.frozen(slots=True)
+class _Work:
+    """What a batch comes to."""
+
+    batch: Batch
+    texts: list[Text]
+    redacted: list[EventID]
+
+
+@attrs.frozen
+class SearchIndex:
+    """Indexes what the stream brings, and what was there before this server could search."""
+
+    database: Database
+
+    async def work(self) -> None:
+        """Index everything that is new; to be called about once a second.
+
+        Each process does this; what one has done the others leave alone.
+        """
+        while (work := await self.database.read(read_work)) is not None:
+            if not await self.database.write_soon(search_texts.add, work.batch, work.texts, work.redacted):
+                return
+
+
+def read_work(tx: ReadTransaction) -> _Work | None:
+    """The next batch with its terms; `None` if there is nothing to do."""
+    batch = search_texts.batch(tx, most=AT_ONCE)
+    if batch is None:
+        return None
+    texts = [text for source in batch.sources if (text := _text(source)) is not None]
+    targets = (source.redacts for source in batch.sources if source.type == REDACTION)
+    return _Work(batch, texts, [target for target in targets if target is not None])
+
+
+def _text(source: Source) -> Text | None:
+    text = text_of(source.type, source.content)
+    terms = terms_of(text) if text else []
+    return Text(source.event_nid, source.room_nid, source.position, " ".join(terms)) if terms else None
