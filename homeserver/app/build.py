@@ -115,6 +115,7 @@ class Server:
         await self.bus.start()
         await self.services.follower.start()
         await self.services.outbox.start()
+        await self.services.receiving.partial_joins.start()
         self._loops.start()
         for listener, server in self._servers:
             certificate = self._certificate if listener.tls else None
@@ -132,6 +133,7 @@ class Server:
             self._loops.stop(),
             self.services.member_profiles.finish(),
             self.services.receiving.incoming_events.finish(),
+            self.services.receiving.partial_joins.finish(),
             self.services.outbox.stop(),
         )
         self.services.trust.transport.close()
@@ -167,7 +169,7 @@ def build(config: Config, key: SigningKey, reactor: Reactor, clock: Clock) -> Se
     measuring.follow(services.outbox)
     bus.subscribe(lambda _, topics: services.follower.hint(topics))
     bus.subscribe(lambda _, topics: services.outbox.hint(topics))
-    database.clear = services.policy_servers.clear
+    database.clear = services.clear
     certificate = None
     if config.tls is not None:
         certificate = RenewableCertificate(config.tls.certificate, config.tls.private_key, clock)

@@ -65,7 +65,7 @@ def make_handshakes(
         remote_aliases=RemoteAliases(client),
         remote_memberships=RemoteMemberships(
             database,
-            RemoteJoins(database, remote, checks, receiver, workers, pending_joins),
+            RemoteJoins(database, remote, checks, receiver, workers, pending_joins, receiving.partial_joins),
             RemoteKnocks(database, remote, states),
             RemoteLeaves(database, remote),
             invites,

@@ -47,6 +47,7 @@ def loops(services: Services, upkeep: Upkeep) -> list[Loop]:
         Loop("incoming-events", 2.0, services.receiving.incoming_events.work),
         Loop("incoming-events-measure", 30.0, services.receiving.inbox.measure),
         Loop("pending-joins", 5.0, services.handshakes.pending_joins.renew),
+        Loop("partial-joins", 1.0, services.receiving.partial_joins.work),
         Loop("outbox", 1.0, services.outbox.tick),
         Loop("outbox-leases", 10.0, services.outbox.renew),
         Loop("outbox-retries", 2.0, services.outbox.retry_due),

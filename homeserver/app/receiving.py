@@ -11,10 +11,12 @@ from homeserver.rooms.missing import MissingEvents
 from homeserver.rooms.pdu_checks import PduChecks
 from homeserver.rooms.receive import Receiver
 from homeserver.runtime.clock import Clock
+from homeserver.services.awaited_members import AwaitedMembers
 from homeserver.services.federation_edus.service import FederationEdus
 from homeserver.services.federation_inbox import FederationInbox
 from homeserver.services.inbox_measures import InboxMetrics
 from homeserver.services.incoming_events import IncomingEvents
+from homeserver.services.partial_joins import PartialJoins
 from homeserver.services.policy_servers import PolicyServers
 from homeserver.services.timely_checks import TimelyChecks
 
@@ -27,6 +29,8 @@ class Receiving:
     missing: MissingEvents
     receiver: Receiver
     incoming_events: IncomingEvents
+    awaited_members: AwaitedMembers
+    partial_joins: PartialJoins
     inbox: FederationInbox
 
 
@@ -45,7 +49,9 @@ def make_receiving(
     missing = MissingEvents(database, FederationEventSource(trust.client), checks)
     receiver = Receiver(database, clock, signer.server_name, missing, policy_servers)
     incoming = IncomingEvents(database, clock, signer, receiver)
+    awaited = AwaitedMembers(database, clock, reactor)
+    partial_joins = PartialJoins(database, clock, signer, missing, awaited, incoming.wake)
     inbox = FederationInbox(
         database, clock, signer.server_name, TimelyChecks(checks, reactor), edus, incoming.wake, metrics
     )
-    return Receiving(checks, missing, receiver, incoming, inbox)
+    return Receiving(checks, missing, receiver, incoming, awaited, partial_joins, inbox)

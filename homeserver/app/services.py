@@ -2,8 +2,11 @@
 
 import random
 import secrets
+from typing import Any
 
 import attrs
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
 from homeserver.app.handshakes import Handshakes, make_handshakes
 from homeserver.app.receiving import Receiving, make_receiving
@@ -11,8 +14,11 @@ from homeserver.app.trust import Trust, make_trust
 from homeserver.clients.history_source import FederationHistorySource
 from homeserver.clients.http_connections import ReactorForClients
 from homeserver.config.sections import Config
-from homeserver.database.database import Database
+from homeserver.database.database import Database, Rerun
+from homeserver.database.errors import Obstacle
 from homeserver.rooms.draft import Signer
+from homeserver.rooms.partial_states import StateWanted
+from homeserver.rooms.policies import SignatureWanted
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.worker_pool import WorkerPool
 from homeserver.services.account_data import AccountData
@@ -155,6 +161,19 @@ class Services:
     uia: UserInteractiveAuth
     waiters: Waiters
 
+    def clear(self, obstacle: Obstacle, again: Rerun) -> Deferred[Any]:
+        """Do what a transaction demands, and run it again; see `Database.clear`."""
+        if not isinstance(obstacle, StateWanted):
+            return self.policy_servers.clear(obstacle, again)
+
+        def overcome(failure: Failure) -> Any:
+            # With the members, it may turn out that a policy server is to be asked.
+            if isinstance(failure.value, SignatureWanted):
+                return self.policy_servers.clear(failure.value, again)
+            return failure
+
+        return self.receiving.awaited_members.clear(obstacle, lambda: again().addErrback(overcome))
+
     def lost_touch(self) -> None:
         """Hints of the bus may have been lost."""
         self.follower.lost_touch()
@@ -225,6 +244,7 @@ def make_services(
         reactor,
         FederationHistorySource(trust.client),
         receiving.missing,
+        receiving.awaited_members,
         config.server_name,
     )
     return Services(
@@ -270,10 +290,10 @@ def make_services(
         reports=Reports(database, clock),
         room_creation=RoomCreation(database, clock, signer, config.default_room_version, memberships),
         room_events=RoomEvents(database, clock, backfill),
-        room_members=RoomMembers(database, clock),
+        room_members=RoomMembers(database, clock, receiving.awaited_members),
         room_purge=RoomPurge(database, clock),
-        room_snapshots=RoomSnapshots(database, clock),
-        room_state=RoomState(database, clock, signer, guest_access, memberships),
+        room_snapshots=RoomSnapshots(database, clock, receiving.awaited_members),
+        room_state=RoomState(database, clock, signer, guest_access, memberships, receiving.awaited_members),
         room_summaries=RoomSummaries(database, config.server_name, aliases, remote_spaces),
         room_upgrades=RoomUpgrades(database, clock, signer),
         search=Search(database, clock),

@@ -24,6 +24,7 @@ from homeserver.core.room_versions import EventIdFormat, RoomVersion
 from homeserver.database.transactions import WriteTransaction
 from homeserver.rooms import policies, relations
 from homeserver.rooms.draft import Draft, Signer
+from homeserver.rooms.partial_states import check_known
 from homeserver.rooms.room_changes import NewEvent, RoomChanges
 from homeserver.rooms.stated_levels import levels_of
 from homeserver.storage import events, rooms
@@ -36,7 +37,7 @@ class Appender:
     """Appends events to one locked room; `publish` when all are there.
 
     Errors of `append`: `Forbidden` with the rule that refuses; `TooLarge`, `BadJson` for what cannot be an event;
-    those of `relations.check`.
+    those of `relations.check`; `StateWanted` if members must be known first.
     """
 
     def __init__(self, tx: WriteTransaction, room: rooms.Room, signer: Signer, *, now_ts: int) -> None:
@@ -116,6 +117,7 @@ class Appender:
             wanted.add(key)
         before = self._before()
         found = self._changes.state_events(wanted, before)
+        check_known(self.room, auth_keys, found)
         replaced = None if key is None else found.get(key)
         if replaced is not None and self._is_same(replaced, draft):
             return replaced

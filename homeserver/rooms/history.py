@@ -94,7 +94,10 @@ class _History:
         self._made: dict[EventID, _Made] = {}
         plain = RoomView.of(tx, room)
         self._version = plain.version
-        self.view = attrs.evolve(plain, graph=EventGraph(tx, room.room_nid, plain.version, self._own))
+        # Nothing of it stands on what the room was when it was entered: those states are whole.
+        self.view = attrs.evolve(
+            plain, graph=EventGraph(tx, room.room_nid, plain.version, self._own), is_partial=False
+        )
 
     def add(self, pdu: CheckedPdu, judgement: Judgement) -> None:
         """One more event, whose parents have been added or are stored, or are among those assumed."""

@@ -31,6 +31,7 @@ from homeserver.storage import (
     incoming_pdus,
     memberships,
     notifications,
+    partial_joins,
     pending_joins,
     room_servers,
     rooms,
@@ -63,6 +64,8 @@ class Given:
     join: CheckedPdu
     state: Sequence[CheckedPdu]
     auth_chain: Sequence[CheckedPdu]
+    servers: tuple[ServerName, ...] | None = None
+    """Those in the room, where the state lacks most members; None where it lacks none."""
 
 
 @attrs.frozen(slots=True)
@@ -74,6 +77,8 @@ class Arrival:
     pdus: list[CheckedPdu]
     rejected: frozenset[EventID]
     state: dict[StateKey, Event]
+    servers: tuple[ServerName, ...] | None = None
+    """As in `Given`."""
 
     @property
     def room_id(self) -> RoomID:
@@ -107,6 +112,11 @@ class Counts:
                 by_server[server_name] = by_server.get(server_name, 0) + 1
         return cls(sum(by_server.values()), invited, by_server)
 
+    def with_servers(self, servers: Collection[ServerName]) -> "Counts":
+        """As far as is known where each of the servers has a member, but not whom."""
+        by_server = {**dict.fromkeys(servers, 1), **self.by_server}
+        return Counts(sum(by_server.values()), self.invited, by_server)
+
 
 def weigh(given: Given) -> Arrival:
     """What can be relied on of what was given. Pure; takes about a second for 20,000 events.
@@ -132,9 +142,27 @@ def weigh(given: Given) -> Arrival:
             raise InvalidParam("the state has two events for one entry")
     if current.get(CREATE) != create:
         raise InvalidParam("the state has no create event")
-    arrival = Arrival(given.join, create, [*chain.judged], frozenset(chain.rejected), current)
+    if given.servers is not None:
+        current = _with_cited_members(given.join.event, current, pdus, allowed)
+    arrival = Arrival(given.join, create, [*chain.judged], frozenset(chain.rejected), current, given.servers)
     _check_join(arrival, pdus)
     return arrival
+
+
+def _with_cited_members(
+    join: Event,
+    current: dict[StateKey, Event],
+    pdus: Mapping[EventID, CheckedPdu],
+    allowed: Collection[EventID],
+) -> dict[StateKey, Event]:
+    """The state with the members that the join cites: they are of the state before it, though left out."""
+    cited = [pdus[event_id].event for event_id in join.auth_events if event_id in pdus]
+    members = {
+        event.key: event
+        for event in cited
+        if event.type == MEMBER and event.is_state and event.event_id in allowed
+    }
+    return members | current
 
 
 def _check_join(arrival: Arrival, pdus: Mapping[EventID, CheckedPdu]) -> None:
@@ -229,9 +257,13 @@ def enter(
     root: int,
     numbers: Mapping[EventID, int],
     server_name: ServerName,
+    *,
+    position: int,
+    now_ts: int,
 ) -> bool:
     """Make the room this server's, with the join as its newest event.
 
+    Where most members are lacking, fetching them is begun; their memberships will count from `position` on.
     False, and nothing is done, if this server, `server_name`, has come into the room in another way meanwhile, or if
     the room has been removed.
     """
@@ -247,6 +279,8 @@ def enter(
     _take_what_waits(tx, arrival)
     members = arrival.members()
     counts = Counts.of(members)
+    if arrival.servers is not None:
+        counts = counts.with_servers(arrival.servers)
     room_servers.replace(tx, room_nid, counts.by_server)
     stripped_states.remove_all(tx, room_nid)
     cited = auth_edges.places(tx, join.auth_events)
@@ -259,7 +293,8 @@ def enter(
         "generation": auth_edges.generation_above([*cited.values()]),
     }
     local = _changed_local_members(tx, room_nid, members, server_name)
-    vanished = memberships.local_outsiders(tx, room_nid, besides=members)
+    is_whole = arrival.servers is None
+    vanished = memberships.local_outsiders(tx, room_nid, besides=members) if is_whole else []
     numbers = {**numbers, join.event_id: event_nid}
     also: list[tuple[Statement, dict[str, object]]] = [
         (rooms.ARRIVE, _room_row(arrival, room_nid, root_after, counts, server_name)),
@@ -272,6 +307,7 @@ def enter(
     )
     # Who was told of an invitation that the room knows nothing of is not invited.
     also += ((memberships.SET, _left(room_nid, each)) for each in vanished)
+    _note_partial(tx, arrival, room_nid, event_nid, position=position, now_ts=now_ts)
     told = [*local, *(each.user_id for each in vanished)]
     topics = [room_topic(arrival.room_id), *(user_topic(user_id) for user_id in told)]
     if len(told) > 1:
@@ -300,6 +336,20 @@ def _take_what_waits(tx: WriteTransaction, arrival: Arrival) -> None:
         if acl is not None and not acl.allows(origin):
             incoming_pdus.drop_of(tx, arrival.room_id, origin)
     incoming_pdus.hasten_all(tx, arrival.room_id, due_ts=0)
+
+
+def _note_partial(
+    tx: WriteTransaction, arrival: Arrival, room_nid: int, join_nid: int, *, position: int, now_ts: int
+) -> None:
+    """Have the rest of the state fetched, if there is any."""
+    partial_joins.end(tx, room_nid, position)
+    if arrival.servers is None:
+        return
+    join = arrival.join.event
+    begun = partial_joins.PartialJoin(
+        room_nid, arrival.room_id, join_nid, join.event_id, position, arrival.servers, now_ts, 0
+    )
+    partial_joins.begin(tx, begun, due_ts=now_ts)
 
 
 def _note_gap(tx: WriteTransaction, room_nid: int, event_nid: int, join: Event) -> None:
@@ -349,6 +399,7 @@ def _room_row(
         "joined_members": counts.joined,
         "invited_members": counts.invited,
         "remote_members": counts.joined - counts.by_server.get(server_name, 0),
+        "is_partial": int(arrival.servers is not None),
     }
 
 

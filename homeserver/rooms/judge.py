@@ -18,6 +18,7 @@ from homeserver.database.transactions import ReadTransaction
 from homeserver.rooms import policies, state_at
 from homeserver.rooms.event_graph import EventGraph
 from homeserver.rooms.extremities import superseded_by
+from homeserver.rooms.partial_states import completed
 from homeserver.rooms.pdu_checks import CheckedPdu
 from homeserver.rooms.room_changes import Arrived, RoomChanges
 from homeserver.rooms.state_at import State
@@ -66,14 +67,15 @@ class Judgement:
 
 
 class NotAtOnce(Exception):  # noqa: N818 - a signal between a transaction function and what it calls
-    """States have to be resolved, and there is no time for it here."""
+    """States have to be resolved, and there is no time for it here; or more of the room's state must be known first."""
 
 
 @attrs.frozen(slots=True)
 class RoomView:
     """A room as a transaction sees it: its row, or what changes about it have made of it.
 
-    Without `may_resolve`, states whose resolution is not known yet are not resolved.
+    Without `may_resolve`, states whose resolution is not known yet are not resolved. With `is_partial` the room's
+    state lacks members: what an event cites of them counts, and only what can be accepted is judged at all.
     """
 
     tx: ReadTransaction
@@ -83,24 +85,40 @@ class RoomView:
     graph: EventGraph
     version: RoomVersion
     may_resolve: bool = True
+    is_partial: bool = False
 
     @classmethod
     def of(cls, tx: ReadTransaction, room: rooms.Room) -> "RoomView":
         """The room as its row stands."""
         version = get_room_version(room.version)
         return cls(
-            tx, room, room.state_root, room.extremities, EventGraph(tx, room.room_nid, version), version
+            tx,
+            room,
+            room.state_root,
+            room.extremities,
+            EventGraph(tx, room.room_nid, version),
+            version,
+            is_partial=room.is_partial,
         )
 
     @classmethod
     def within(cls, changes: RoomChanges) -> "RoomView":
         """The room with what is being changed about it."""
         return cls(
-            changes.tx, changes.room, changes.root, changes.extremities, changes.graph, changes.version
+            changes.tx,
+            changes.room,
+            changes.root,
+            changes.extremities,
+            changes.graph,
+            changes.version,
+            is_partial=changes.room.is_partial,
         )
 
     def merge(self, roots: Collection[int]) -> State:
         """The state that these come down to. Errors: NotAtOnce."""
+        if self.is_partial and len(set(roots)) > 1:
+            # What states that lack members come down to is not what the whole ones do.
+            raise NotAtOnce
         if self.may_resolve:
             return state_at.merge(self.graph, roots)
         found = state_at.remembered(self.tx, roots)
@@ -143,9 +161,23 @@ def judge(
     view.graph.learn(placed.values())
     cited = _cited(view, event)
     refusal = _refusal_by_citations(view, pdu, cited)
+    if view.is_partial and (refusal is not None or event.redacts is not None):
+        # It is stored when it can be given its final place: until then all that is stored is shown.
+        raise NotAtOnce
     if not lacking.prev_events:
         return _placed(view, pdu, placed, assumed or {}, cited, refusal)
     return lacking if refusal is None else Judgement(Verdict(events.REJECTED, refusal))
+
+
+def judge_again(view: RoomView, pdu: CheckedPdu) -> Judgement:
+    """Judge an event that is stored, whose parents `view.graph.own` may say more of than the database does.
+
+    Its auth events have allowed it. Errors: KeyError if the room's events are not complete.
+    """
+    event, own = pdu.event, view.graph.own
+    placed = events.placed(view.tx, {*event.prev_events, *event.auth_events} - own.keys())
+    view.graph.learn(placed.values())
+    return _placed(view, pdu, placed, {}, _cited(view, event), None)
 
 
 def _known(view: RoomView, event: Event, placed: Mapping[EventID, Placed]) -> Verdict | None:
@@ -215,7 +247,7 @@ def _placed(
     before = view.merge(roots)
     keys = select_auth_event_keys(event.type, event.sender, event.state_key, event.content, view.version)
     needed = {CREATE, POWER_LEVELS, *keys}
-    state_before = view.events_in(before, needed)
+    state_before = _known_of(view, before, needed, cited)
     levels = None
     if CREATE in state_before:
         levels = levels_of(view.tx, state_before.get(POWER_LEVELS), state_before[CREATE])
@@ -230,9 +262,11 @@ def _placed(
         # Across a gap, what this server takes for the current state may be old; what is told of the state after the
         # gap may be forged. Both together are to allow the event.
         now = view.merge({view.root, *roots}) if assumed else State(view.root)
-        current = view.events_in(now, needed)
+        current = _known_of(view, now, needed, cited)
         if (rule := _refusal(event, current, None)) is not None:
             verdict = Verdict(events.SOFT_FAILED, rule)
+    if view.is_partial and verdict is not None:
+        raise NotAtOnce
     known = placed.get(event.event_id)
     superseded = frozenset[EventID]()
     if verdict is None:
@@ -249,6 +283,14 @@ def _placed(
         ),
         None if known is None else known.event_nid,
     )
+
+
+def _known_of(
+    view: RoomView, found: State, keys: Collection[StateKey], cited: Mapping[EventID, Event]
+) -> dict[StateKey, Event]:
+    """The events that a state has for those of `keys` that it holds, as far as is known."""
+    there = view.events_in(found, keys)
+    return completed(there, keys, cited.values()) if view.is_partial else there
 
 
 def _refusal(event: Event, found: Mapping[StateKey, Event], levels: PowerLevels | None) -> str | None:

@@ -21,6 +21,7 @@ from homeserver.rooms.append import Appender
 from homeserver.rooms.current_state import RoomState, current_content
 from homeserver.rooms.draft import Draft, Signer
 from homeserver.rooms.members import member_content
+from homeserver.rooms.partial_states import check_known
 from homeserver.rooms.restricted_joins import authoriser_for
 from homeserver.storage import users
 
@@ -51,8 +52,10 @@ class MembershipChanges:
         return cls(tx, signer, requester, Appender.lock(tx, room_id, signer, now_ts=now_ts))
 
     def current(self, user_id: UserID) -> str | None:
-        """The user's membership, `None` if the room's state has never named the user."""
+        """The user's membership, `None` if the room's state has never named the user. Errors: StateWanted."""
         member = self.appender.state_event(member_of(user_id))
+        if member is None:
+            check_known(self.appender.room, [member_of(user_id)], ())
         return None if member is None else str(member.content.get("membership"))
 
     def set(self, user_id: UserID, membership: str, extra: JsonObject) -> Event:

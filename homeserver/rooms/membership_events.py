@@ -17,6 +17,7 @@ from homeserver.database.transactions import ReadTransaction
 from homeserver.rooms import policies
 from homeserver.rooms.current_state import CurrentState
 from homeserver.rooms.draft import Signer
+from homeserver.rooms.partial_states import check_known
 from homeserver.storage import events
 
 MEMBER = "m.room.member"
@@ -47,10 +48,11 @@ class Wanted:
 
 
 def place_for(state: CurrentState, wanted: Wanted) -> Place:
-    """Where the event would stand now. Errors: Forbidden if the auth rules refuse it."""
+    """Where the event would stand now. Errors: Forbidden if the auth rules refuse it; StateWanted."""
     version = state.version
     keys = select_auth_event_keys(MEMBER, wanted.sender, wanted.user_id, wanted.content, version)
     found = state.state_events({CREATE, POWER_LEVELS, *keys})
+    check_known(state.room, keys, found)
     extremities = state.room.extremities[-MAX_PREV_EVENTS:]
     prev_events = [event_id for event_id, _ in extremities]
     auth_events = [found[key].event_id for key in keys if key in found]

@@ -57,6 +57,10 @@ class Incomplete(Exception):  # noqa: N818 - a state of affairs: it may be bette
     """What is needed to judge an event cannot be had now; the message says what."""
 
 
+class AwaitsState(Incomplete):
+    """The members of the room must be known first; they are being fetched."""
+
+
 @attrs.frozen(slots=True)
 class Place:
     """Where something is missing: the room, and the servers that may be asked, best first."""
@@ -141,16 +145,30 @@ class MissingEvents:
 
     async def state_after(self, place: Place, event_id: EventID) -> int:
         """The root of the state after an event that this server lacks, by what others say. Errors: Incomplete."""
-        ids = await self._ask(place, lambda server: self.source.state_ids(server, place.room_id, event_id))
-        if ids is None:
-            raise Incomplete(f"nobody tells the state at {event_id}")
-        if len(ids.state) + len(ids.auth_chain) > MOST_EVENTS:
-            raise Incomplete(f"the state at {event_id} is too large")
+        ids = await self._state_ids(place, event_id)
         await self._fetch(place, event_id, ids)
         root = await self.database.write(fetched_states.put, place.room_id, event_id, ids.state)
         if root is None:
             raise Incomplete(f"too much of the state at {event_id} cannot be had")
         return root
+
+    async def state_before(self, place: Place, event_id: EventID) -> tuple[EventID, ...]:
+        """The events of the state before an event, by what others say, stored as far as they can be had.
+
+        Errors: Incomplete.
+        """
+        ids = await self._state_ids(place, event_id)
+        await self._fetch(place, event_id, ids)
+        return ids.state
+
+    async def _state_ids(self, place: Place, event_id: EventID) -> StateIds:
+        """Errors: Incomplete."""
+        ids = await self._ask(place, lambda server: self.source.state_ids(server, place.room_id, event_id))
+        if ids is None:
+            raise Incomplete(f"nobody tells the state at {event_id}")
+        if len(ids.state) + len(ids.auth_chain) > MOST_EVENTS:
+            raise Incomplete(f"the state at {event_id} is too large")
+        return ids
 
     async def _fetch(self, place: Place, event_id: EventID, ids: StateIds) -> None:
         """Store the event, and all of the state that is not stored yet."""

@@ -77,6 +77,15 @@ def _is_simple(view: RoomView, pdu: CheckedPdu, judgement: Judgement) -> bool:
         return True
     if view.policy_server_for(pdu.event) is not None:
         return False
+    return resolves_nothing(view, pdu, judgement)
+
+
+def resolves_nothing(view: RoomView, pdu: CheckedPdu, judgement: Judgement) -> bool:
+    """Whether no states have to be resolved to store an event that is accepted. Errors: NotAtOnce."""
+    if judgement.before is None:
+        return True
+    if view.is_partial and pdu.event.type == DUMMY:
+        return False
     extremities = advanced(view.extremities, pdu.event, judgement.arrived.superseded, is_behind=False)
     if len(extremities) == 1:
         return True

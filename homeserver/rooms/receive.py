@@ -16,10 +16,10 @@ from homeserver.core.policy_servers import PolicyServer
 from homeserver.core.room_versions import get_room_version
 from homeserver.database.database import Database
 from homeserver.database.transactions import ReadTransaction, WriteTransaction
-from homeserver.rooms.judge import Judgement, Lacking, RoomView, Verdict, judge
-from homeserver.rooms.missing import Having, Incomplete, MissingEvents, Place
+from homeserver.rooms.judge import Judgement, Lacking, NotAtOnce, RoomView, Verdict, judge
+from homeserver.rooms.missing import AwaitsState, Having, Incomplete, MissingEvents, Place
 from homeserver.rooms.pdu_checks import CheckedPdu
-from homeserver.rooms.persist import look_ahead, persist
+from homeserver.rooms.persist import look_ahead, persist, resolves_nothing
 from homeserver.rooms.room_changes import RoomChanges
 from homeserver.runtime.clock import Clock
 from homeserver.storage import events, room_servers, rooms
@@ -56,6 +56,7 @@ class _Room:
 
     place: Place
     has: Having
+    is_partial: bool
 
 
 @attrs.define(slots=True)
@@ -75,6 +76,7 @@ class _Prepared:
     state_root: int
     assumed: Mapping[EventID, int]
     policy_server: PolicyServer | None
+    is_partial: bool
     is_refused: bool = False
     """By the room's policy server."""
 
@@ -96,7 +98,7 @@ class Receiver:
 
         `origin` is the server that has sent it, and is asked first. With `is_outbound` this server sends it on, if it
         is accepted. What is known already gets the verdict that it got then.
-        Errors: NotFound if this server is not in the room; Incomplete.
+        Errors: NotFound if this server is not in the room; Incomplete, AwaitsState among it.
         """
         patience = _Patience(self.clock.monotonic_ms() + PATIENCE_MS)
         found = await self._take(room_id, pdu, {}, is_outbound=is_outbound)
@@ -125,7 +127,10 @@ class Receiver:
 
     async def receive_at_once(self, room_id: RoomID, pdu: CheckedPdu) -> Verdict | None:
         """As `receive`, with what this server holds already; None, and nothing is done, if that is not enough."""
-        found = await self._take(room_id, pdu, {}, is_outbound=False)
+        try:
+            found = await self._take(room_id, pdu, {}, is_outbound=False)
+        except AwaitsState:
+            return None
         return found if isinstance(found, Verdict) else None
 
     async def _complete(
@@ -146,6 +151,8 @@ class Receiver:
                 has_asked = True
                 await self.missing.auth_chain(room.place, pdu.event.event_id)
                 continue
+            if room.is_partial:
+                raise AwaitsState("what precedes it is missing, and so are members of the room")
             for event_id in sorted(found.prev_events):
                 patience.states -= 1
                 if patience.states < 0:
@@ -160,7 +167,21 @@ class Receiver:
         *,
         is_outbound: bool,
     ) -> Verdict | Lacking:
-        """Judge an event in a read, and store it if the room is still the same in the write."""
+        """Judge an event in a read, and store it if the room is still the same in the write. Errors: AwaitsState."""
+        try:
+            return await self._judge_and_store(room_id, pdu, assumed, is_outbound=is_outbound)
+        except NotAtOnce:
+            raise AwaitsState("it cannot be judged before all members of the room are known") from None
+
+    async def _judge_and_store(
+        self,
+        room_id: RoomID,
+        pdu: CheckedPdu,
+        assumed: Mapping[EventID, int],
+        *,
+        is_outbound: bool,
+    ) -> Verdict | Lacking:
+        """Errors: NotAtOnce."""
         is_refused: bool | None = None
         for attempt in range(ATTEMPTS + 1):
             prepared = await self.database.read(prepare, room_id, pdu, assumed, self.server_name)
@@ -168,6 +189,8 @@ class Receiver:
                 return prepared
             if prepared.policy_server is not None and is_refused is None:
                 is_refused = not await self.policy_servers.recommends(prepared.policy_server, pdu.event)
+            if is_refused and prepared.is_partial:
+                raise NotAtOnce
             prepared = attrs.evolve(prepared, is_refused=is_refused or False)
             verdict = await self.database.write(
                 store, pdu, prepared, self.server_name, is_outbound=is_outbound, anyway=attempt == ATTEMPTS
@@ -185,7 +208,8 @@ def read_room(tx: ReadTransaction, room_id: RoomID, origin: ServerName, own: Ser
     servers = [origin, *others][:MOST_SERVERS] if origin != own else others[:MOST_SERVERS]
     place = Place(room_id, get_room_version(room.version), servers)
     extremities = tuple(event_id for event_id, _ in room.extremities)
-    return _Room(place, Having(extremities, events.first_depth(tx, room.room_nid)))
+    has = Having(extremities, events.first_depth(tx, room.room_nid))
+    return _Room(place, has, room.is_partial)
 
 
 def prepare(
@@ -195,7 +219,7 @@ def prepare(
     assumed: Mapping[EventID, int],
     server_name: ServerName,
 ) -> _Prepared | Lacking | Verdict:
-    """Judge an event. Errors: NotFound."""
+    """Judge an event. Errors: NotFound, NotAtOnce."""
     room = _held(rooms.of(tx, room_id))
     if not room_servers.joined(tx, room.room_nid, server_name):
         raise NotFound("This server is not in that room")
@@ -206,8 +230,10 @@ def prepare(
     policy_server = None
     if judgement.verdict.is_accepted:
         policy_server = view.policy_server_for(pdu.event)
+        if room.is_partial and not resolves_nothing(view, pdu, judgement):
+            raise NotAtOnce
         look_ahead(view, pdu, judgement)
-    return _Prepared(judgement, room.extremities, room.state_root, assumed, policy_server)
+    return _Prepared(judgement, room.extremities, room.state_root, assumed, policy_server, room.is_partial)
 
 
 def store(
@@ -221,14 +247,21 @@ def store(
 ) -> Verdict | None:
     """Store a judged event; None, and nothing is done, if the room has changed since.
 
-    With `anyway` it is judged once more instead. Errors: NotFound.
+    With `anyway` it is judged once more instead. Errors: NotFound, NotAtOnce.
     """
     room = _held(rooms.lock(tx, pdu.event.room_id))
     judgement: Judgement | Lacking | Verdict = prepared.judgement
     if room.state_root != prepared.state_root or room.extremities != prepared.extremities:
         if not anyway:
             return None
-        judgement = judge(RoomView.of(tx, room), pdu, prepared.assumed)
+        view = RoomView.of(tx, room)
+        judgement = judge(view, pdu, prepared.assumed)
+        if (
+            room.is_partial
+            and isinstance(judgement, Judgement)
+            and not resolves_nothing(view, pdu, judgement)
+        ):
+            raise NotAtOnce
     known = events.placed(tx, [pdu.event.event_id]).get(pdu.event.event_id)
     if known is not None and not known.is_outlier:
         return Verdict(known.status)

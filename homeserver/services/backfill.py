@@ -31,6 +31,7 @@ from homeserver.rooms.pdu_checks import CheckedPdu
 from homeserver.runtime.caches import Cache
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.shared_work import SharedWork
+from homeserver.services.awaited_members import AwaitedMembers
 from homeserver.storage import events, history_gaps, room_servers, rooms
 
 LIMIT: Final = 50
@@ -48,6 +49,9 @@ MOST_EDGES: Final = 10
 MOST_SERVERS: Final = 4
 PATIENCE_S: Final = 5.0
 """How long a reader waits; the work goes on beyond, for the next one."""
+
+MEMBERS_MS: Final = 120_000
+"""How long it waits for the members of a room that was entered without them."""
 
 MOST_ROUNDS: Final = 10
 REACH_MS: Final = 15_000
@@ -107,6 +111,7 @@ class Backfill:
     reactor: IReactorTime
     source: HistorySource
     missing: MissingEvents
+    awaited: AwaitedMembers
     server_name: ServerName
     _running: SharedWork[RoomID, bool] = attrs.field(factory=SharedWork, init=False)
     _refused: Cache[RoomID, int] = attrs.field(factory=lambda: Cache(5_000), init=False)
@@ -148,6 +153,8 @@ class Backfill:
         return None
 
     async def _extend(self, room_id: RoomID) -> bool:
+        # States before the beginning of the history differ little from the room's: with that, little is to be fetched.
+        await self.awaited.wait(room_id, most_ms=MEMBERS_MS)
         gap = await self.database.read(read_gap, room_id, self.server_name)
         if gap is None:
             return False

@@ -28,7 +28,9 @@ def reader_of(tx: ReadTransaction, room: Room, server_name: ServerName) -> Serve
     if not is_allowed(tx, room, server_name):
         raise Forbidden("The access control list of the room refuses your server")
     is_joined = room_servers.joined(tx, room.room_nid, server_name) > 0
-    return ServerReader(server_name, room.room_nid, get_room_version(room.version), is_joined)
+    return ServerReader(
+        server_name, room.room_nid, get_room_version(room.version), is_joined, room.is_partial
+    )
 
 
 def enter(tx: ReadTransaction, server_name: ServerName, room_id: RoomID) -> tuple[Room, ServerReader]:

@@ -17,7 +17,7 @@ from homeserver.runtime.clock import Clock
 from homeserver.services.federation_access import SERVED, enter, reader_of, redacted, shown, transaction_of
 from homeserver.services.room_access import content_at
 from homeserver.services.server_visibility import VISIBILITY, ServerReader, visible
-from homeserver.storage import auth_edges, event_bytes, events, rooms, state
+from homeserver.storage import auth_edges, event_bytes, events, partial_joins, rooms, state
 from homeserver.storage.events import StoredEvent
 from homeserver.storage.rooms import Room
 
@@ -137,6 +137,8 @@ def _state_at(
     event = _event_of(tx, room, event_id)
     if event.status not in SERVED or event.state_root is None:
         raise NotFound("The state at this event is not known")
+    if partial_joins.is_unsure(tx, room.room_nid, event.position):
+        raise NotFound("This server does not know the members of that room yet")
     return reader, event, event.state_root
 
 

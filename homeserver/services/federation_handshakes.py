@@ -8,7 +8,7 @@ from collections.abc import Collection
 
 import attrs
 
-from homeserver.core.errors import Forbidden, IncompatibleRoomVersion, InvalidParam
+from homeserver.core.errors import Forbidden, IncompatibleRoomVersion, InvalidParam, NotFound
 from homeserver.core.event import Event
 from homeserver.core.hashes import has_content_hash
 from homeserver.core.identifiers import EventID, RoomID, ServerName, UserID, server_of
@@ -104,6 +104,8 @@ def enter(tx: ReadTransaction, origin: ServerName, room_id: RoomID, server_name:
     state = CurrentState.of(tx, room_id, server_name)
     if not server_acls.is_allowed(tx, state.room, origin):
         raise Forbidden("Your server is banned from this room")
+    if state.room.is_partial:
+        raise NotFound("This server does not know the members of that room yet")
     return state
 
 

@@ -27,6 +27,9 @@ from homeserver.storage import events, memberships, room_servers, state
 
 MOST_HEROES: Final = 5
 
+FEW_MEMBERS: Final = 100
+"""In so small a room nobody is left out: to fetch them afterwards would cost more than it spares."""
+
 
 @attrs.frozen
 class FederationJoins:
@@ -43,8 +46,8 @@ class FederationJoins:
     async def send(self, submitted: Submitted, *, omit_members: bool) -> bytes:
         """Take the join in, and give the room's state before it as the JSON of the answer.
 
-        With `omit_members` the state has the memberships of those only by whom the room is called. Errors:
-        NotFound, InvalidParam, Forbidden, UnableToAuthoriseJoin, UnableToGrantJoin.
+        With `omit_members` the state of a room with many members has the memberships of those only by whom the room is
+        called. Errors: NotFound, InvalidParam, Forbidden, UnableToAuthoriseJoin, UnableToGrantJoin.
         """
         handshakes = self.handshakes
         checked = await handshakes.check(submitted)
@@ -96,8 +99,9 @@ def join_answer(
     if stored is None or stored.state_root is None:
         raise Forbidden("The join has not become part of the room")
     nids: Collection[int] = state.event_nids(tx, stored.state_root)
+    whole = state.whole(tx, stored.state_root) if omit_members and len(nids) > FEW_MEMBERS else {}
+    omit_members = sum(key[0] == MEMBER for key in whole) > FEW_MEMBERS
     if omit_members:
-        whole = state.whole(tx, stored.state_root)
         nids = _without_members(whole, _heroes(tx, stored.room_nid, whole, join.sender))
     answer = state_answer(
         tx, stored.room_nid, nids, also=[EventID(event_id) for event_id in join.auth_events]

@@ -21,7 +21,7 @@ from homeserver.database.transactions import ReadTransaction, WriteTransaction
 from homeserver.rooms.draft import Signer
 from homeserver.rooms.healing import heal
 from homeserver.rooms.judge import Verdict
-from homeserver.rooms.missing import Incomplete, parents_first
+from homeserver.rooms.missing import AwaitsState, Incomplete, parents_first
 from homeserver.rooms.pdu_checks import CheckedPdu
 from homeserver.rooms.receive import Receiver
 from homeserver.runtime.clock import Clock
@@ -43,6 +43,9 @@ BACKOFF: Final = Backoff(first_ms=5_000, cap_ms=3_600_000, factor=3.0)
 
 COMPLETION_MS: Final = 240_000
 """If a process dies while it completes an event, that is begun anew after this time."""
+
+AWAITING_MS: Final = 15_000
+"""When to look whether the members of a room have come, should that have been overlooked."""
 
 FULL_MS: Final = 10_000
 """When to try again what could not be begun, because so much else of that server is being completed."""
@@ -88,6 +91,8 @@ class _Fate(enum.Enum):
 
     DONE = "done"
     LACKING = "lacking"
+    AWAITING = "awaiting"
+    """The members of the room; whoever has fetched them hastens what waits."""
 
 
 @attrs.define(eq=False)
@@ -221,6 +226,9 @@ class IncomingEvents:
             if isinstance(fate, str):
                 self._fail(pdu, outcome, fate)
                 _, due_ts = outcome.put_off.get(pdu.pdu_nid, (0, 0))
+            elif fate is _Fate.AWAITING:
+                due_ts = self.clock.now_ts() + AWAITING_MS
+                outcome.put_off[pdu.pdu_nid] = pdu.failures, due_ts
             else:
                 outcome.done.append(pdu.pdu_nid)
         except StorageUnavailable as error:
@@ -245,6 +253,8 @@ class IncomingEvents:
         except NotFound:
             # This server has left the room meanwhile.
             return _Fate.DONE
+        except AwaitsState:
+            return _Fate.AWAITING
         except (Incomplete, MatrixError) as error:
             return str(error)
         except Exception as error:  # noqa: BLE001 - logged with its traceback; a bug must not hold the room up

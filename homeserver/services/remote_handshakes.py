@@ -4,7 +4,7 @@ Spec: server-server API, "Joining Rooms", "Knocking upon a room", "Leaving Rooms
 """
 
 import secrets
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Final, TypeVar
 
 import attrs
@@ -115,14 +115,19 @@ class RemoteHandshakes:
         return Made(server_name, event, data)
 
     async def send(
-        self, made: Made, *, most_bytes: int = MOST_BYTES, patience_ms: int = PATIENCE_MS
+        self,
+        made: Made,
+        query: Mapping[str, str] | None = None,
+        *,
+        most_bytes: int = MOST_BYTES,
+        patience_ms: int = PATIENCE_MS,
     ) -> JsonObject:
         """Give the event to the server, which makes it part of the room; gives the answer. Errors: RemoteError."""
         membership = str(made.event.content["membership"])
         version = "v1" if membership == "knock" else "v2"
         path = federation_path(version, f"send_{membership}", made.event.room_id, made.event.event_id)
         return await self.client.put(
-            made.through, path, made.data, patience_ms=patience_ms, most_bytes=most_bytes
+            made.through, path, made.data, query, patience_ms=patience_ms, most_bytes=most_bytes
         )
 
 

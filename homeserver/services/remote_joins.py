@@ -1,15 +1,15 @@
 """Joining rooms that this server is not in. Spec: server-server API, "Joining Rooms"."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
 import attrs
 import structlog
 from twisted.internet.defer import Deferred
 
 from homeserver.clients.errors import RemoteError
-from homeserver.core.errors import MatrixError, Unknown
-from homeserver.core.identifiers import EventID, RoomID, ServerName, server_of
+from homeserver.core.errors import InvalidParam, MatrixError, Unknown
+from homeserver.core.identifiers import EventID, RoomID, ServerName, parse_server_name, server_of
 from homeserver.core.json import JsonObject, JsonValue
 from homeserver.database.database import Database
 from homeserver.rooms.join_remote import (
@@ -43,9 +43,30 @@ EVENTS_AT_ONCE: Final = 250
 
 MEMBERS_AT_ONCE: Final = 1_000
 
+MOST_SERVERS: Final = 10_000
+"""Servers that a room without its members may have."""
+
+WHOLE_MS: Final = 400
+"""For so long the answer to the client waits for the members, should they have been left out: of most rooms they come
+at once, and then nobody has to do without."""
+
+_OMITTING: Final = {"omit_members": "true"}
+
 _VITAL: Final = frozenset({"m.room.create", "m.room.power_levels", "m.room.join_rules", "m.room.server_acl"})
 
 _log = structlog.get_logger(__name__)
+
+
+class Completing(Protocol):
+    """What fetches the members that were left out."""
+
+    def wake(self) -> None:
+        """There is a room without its members."""
+        ...
+
+    async def wait(self, room_id: RoomID, *, most_ms: int) -> bool:
+        """Wait until the room's members are there; whether they are."""
+        ...
 
 
 @attrs.frozen(eq=False)
@@ -58,6 +79,7 @@ class RemoteJoins:
     receiver: Receiver
     workers: WorkerPool
     pending: PendingJoins
+    completion: Completing
 
     async def join(self, room_id: RoomID, wanted: Wanted, servers: Iterable[ServerName]) -> bool:
         """Join by way of one of the servers; goes on if the client loses patience.
@@ -72,16 +94,27 @@ class RemoteJoins:
         return await _undisturbed(outcome)
 
     async def _join(self, room_id: RoomID, wanted: Wanted, servers: Sequence[ServerName]) -> bool:
+        is_partial = False
+
         async def attempt(server_name: ServerName) -> Arrival:
             made = await self.handshakes.make(server_name, room_id, wanted)
             await self.pending.expect(room_id, made.event.room_version)
-            answer = await self.handshakes.send(made, most_bytes=MOST_BYTES, patience_ms=PATIENCE_MS)
+            answer = await self.handshakes.send(
+                made, _OMITTING, most_bytes=MOST_BYTES, patience_ms=PATIENCE_MS
+            )
             return await self._arrival(made, answer)
 
         async def enter_it() -> bool:
-            return await self._store(await self.handshakes.try_each(servers, attempt))
+            nonlocal is_partial
+            arrival = await self.handshakes.try_each(servers, attempt)
+            is_partial = arrival.servers is not None
+            return await self._store(arrival)
 
-        return await self.pending.alone(room_id, enter_it)
+        is_entered = await self.pending.alone(room_id, enter_it)
+        if is_partial:
+            self.completion.wake()
+            await self.completion.wait(room_id, most_ms=WHOLE_MS)
+        return is_entered
 
     async def join_beside(self, room_id: RoomID, wanted: Wanted, servers: Iterable[ServerName]) -> None:
         """Join a room that this server is in, but none of whose users here can vouch for the one who joins.
@@ -91,7 +124,10 @@ class RemoteJoins:
 
         async def attempt(server_name: ServerName) -> tuple[Made, JsonObject]:
             made = await self.handshakes.make(server_name, room_id, wanted)
-            return made, await self.handshakes.send(made, most_bytes=MOST_BYTES, patience_ms=PATIENCE_MS)
+            answer = await self.handshakes.send(
+                made, _OMITTING, most_bytes=MOST_BYTES, patience_ms=PATIENCE_MS
+            )
+            return made, answer
 
         made, answer = await self.handshakes.try_each(servers, attempt)
         join = _signed_join(made, answer.get("event"))
@@ -116,6 +152,7 @@ class RemoteJoins:
             own,
             [pdu for pdu in passed[1 : len(state) + 1] if pdu is not None],
             [pdu for pdu in passed[len(state) + 1 :] if pdu is not None],
+            _servers_without_members(made, answer),
         )
         try:
             return await self.workers.run(weigh, given)
@@ -129,7 +166,7 @@ class RemoteJoins:
         place = await database.write(begin, arrival, own, now_ts=now_ts)
         if place is None:
             return False
-        room_nid, _ = place
+        room_nid, position = place
         numbers: dict[EventID, int] = {}
         for pdus in _parts(arrival.pdus, EVENTS_AT_ONCE):
             numbers |= await database.write(store_part, arrival.room_id, room_nid, pdus, arrival.rejected)
@@ -137,7 +174,7 @@ class RemoteJoins:
         remote = [event for user_id, event in arrival.members().items() if server_of(user_id) != own]
         for members in _parts(remote, MEMBERS_AT_ONCE):
             await database.write(store_members, place, members, numbers, own)
-        return await database.write(enter, arrival, root, numbers, own)
+        return await database.write(enter, arrival, root, numbers, own, position=position, now_ts=now_ts)
 
 
 def _check_vital(made: Made, state: Sequence[JsonObject], passed: Sequence[CheckedPdu | None]) -> None:
@@ -149,6 +186,24 @@ def _check_vital(made: Made, state: Sequence[JsonObject], passed: Sequence[Check
         if checked is None and pdu.get("type") in _VITAL and pdu.get("state_key") == "":
             message = f"the room's {pdu['type']} cannot be verified"
             raise RemoteError(made.through, message, transient=True)
+
+
+def _servers_without_members(made: Made, answer: JsonObject) -> tuple[ServerName, ...] | None:
+    """The servers in the room, first the one that answered; None if it has left out nobody. Errors: RemoteError."""
+    if answer.get("members_omitted") is not True:
+        return None
+    listed = answer.get("servers_in_room")
+    if not isinstance(listed, list) or len(listed) > MOST_SERVERS:
+        message = "a room without its members, and no word of who is in it"
+        raise RemoteError(made.through, message, transient=False)
+    own = server_of(made.event.sender)
+    names: list[ServerName] = [made.through]
+    for name in listed:
+        try:
+            names.append(parse_server_name(str(name)))
+        except InvalidParam:
+            continue
+    return tuple(name for name in dict.fromkeys(names) if name != own)
 
 
 def _pdus(listed: JsonValue) -> list[JsonObject]:

@@ -13,9 +13,10 @@ from homeserver.core.state_trie import EMPTY
 from homeserver.database.database import Database
 from homeserver.database.transactions import ReadTransaction
 from homeserver.runtime.clock import Clock
+from homeserver.services.awaited_members import AwaitedMembers
 from homeserver.services.client_events import View, render
 from homeserver.services.history_access import BEGINNING, NEWEST, Access, Standing, enter, readable_root, seen
-from homeserver.storage import events, memberships, state
+from homeserver.storage import events, memberships, partial_joins, state
 from homeserver.storage.events import StoredEvent
 
 MEMBER: Final = "m.room.member"
@@ -68,12 +69,15 @@ class RoomMembers:
 
     database: Database
     clock: Clock
+    awaited: AwaitedMembers
 
     async def members(self, requester: Requester, request: MembersRequest) -> bytes:
         """The membership events in a JSON array; for a former member, as of the departure.
 
-        Errors: Forbidden if the requester may not read the room, or not at the position asked for.
+        Errors: Forbidden if the requester may not read the room, or not at the position asked for; LimitExceeded if
+        the members are not known for too long.
         """
+        await self.awaited.need(request.room_id)
         return await self.database.read(
             read_members, request, requester.user_id, requester.device_id, now_ts=self.clock.now_ts()
         )
@@ -81,8 +85,9 @@ class RoomMembers:
     async def joined(self, requester: Requester, room_id: RoomID) -> dict[UserID, RoomMember]:
         """Who is joined, with the profiles that they have in the room.
 
-        Errors: Forbidden if the requester is not joined.
+        Errors: Forbidden if the requester is not joined; LimitExceeded, as `members`.
         """
+        await self.awaited.need(room_id)
         return await self.database.read(read_joined, room_id, requester.user_id)
 
 
@@ -120,7 +125,9 @@ def _root_at(tx: ReadTransaction, access: Access, at: int) -> int:
     following = events.page(tx, access.room_nid, after=at, newest=NEWEST, most=1, order="oldest first")
     if not seen(tx, access, [*last, *following]):
         raise Forbidden("You may not see the room as it was then")
-    root = state.root_at(tx, access.room_nid, at)
+    completed = partial_joins.completed_at(tx, access.room_nid)
+    # Before that, many who were there are not in the state.
+    root = state.root_at(tx, access.room_nid, at if completed is None else max(at, completed))
     if root == EMPTY and following and following[0].state_root is not None:
         # History that was fetched later has no current state of its own.
         root = following[0].state_root

@@ -17,6 +17,7 @@ from homeserver.core.splice import array, object_of
 from homeserver.database.database import Database
 from homeserver.database.transactions import ReadTransaction
 from homeserver.runtime.clock import Clock
+from homeserver.services.awaited_members import AwaitedMembers
 from homeserver.services.client_events import View, render, render_one
 from homeserver.services.history_access import BEGINNING, Access, enter
 from homeserver.services.timelines import DEFAULT_LIMIT, EVERYTHING, MAX_LIMIT, Direction, read_page
@@ -43,12 +44,15 @@ class RoomSnapshots:
 
     database: Database
     clock: Clock
+    awaited: AwaitedMembers
 
     async def room(self, requester: Requester, room_id: RoomID) -> bytes:
         """The JSON of one room: state, newest messages, the requester's own data.
 
-        Errors: Forbidden if the requester may not read the room.
+        Errors: Forbidden if the requester may not read the room; LimitExceeded if its members are not known for too
+        long.
         """
+        await self.awaited.need(room_id)
         return await self.database.read(
             read_room, room_id, requester.user_id, requester.device_id, now_ts=self.clock.now_ts()
         )

@@ -14,6 +14,7 @@ from homeserver.rooms.append import Appender
 from homeserver.rooms.draft import Draft, Signer
 from homeserver.rooms.membership_changes import GUEST_ACCESS, check_not_suspended
 from homeserver.runtime.clock import Clock
+from homeserver.services.awaited_members import AwaitedMembers
 from homeserver.services.client_events import View, content_of, render, render_one
 from homeserver.services.guest_access import GuestAccess
 from homeserver.services.history_access import Access, enter, readable_root
@@ -31,6 +32,7 @@ class RoomState:
     signer: Signer
     guest_access: GuestAccess
     memberships: Memberships
+    awaited: AwaitedMembers
 
     async def set(
         self, requester: Requester, room_id: RoomID, type: str, state_key: str, content: JsonObject
@@ -52,15 +54,19 @@ class RoomState:
     async def whole(self, requester: Requester, room_id: RoomID) -> bytes:
         """The state as a JSON array of events: the current one, or that at which the requester left.
 
-        Errors: Forbidden. Spec: client-server API, `GET /rooms/{roomId}/state`.
+        Errors: Forbidden; LimitExceeded if it is not known for too long. Spec: client-server API,
+        `GET /rooms/{roomId}/state`.
         """
+        await self.awaited.need(room_id)
         return await self.database.read(whole_state, requester, room_id, now_ts=self.clock.now_ts())
 
     async def one(self, requester: Requester, room_id: RoomID, key: StateKey, *, as_event: bool) -> bytes:
         """The JSON of one state event's content, or of the event.
 
-        Errors: Forbidden; NotFound if the state has no such event.
+        Errors: Forbidden; NotFound if the state has no such event; LimitExceeded, as `whole`.
         """
+        if key[0] == "m.room.member":
+            await self.awaited.need(room_id)
         return await self.database.read(
             one_state_event, requester, room_id, key, as_event=as_event, now_ts=self.clock.now_ts()
         )

@@ -15,7 +15,7 @@ from homeserver.core.json import JsonObject, decode_object
 from homeserver.core.room_versions import RoomVersion
 from homeserver.database.transactions import ReadTransaction
 from homeserver.services.room_access import content_at
-from homeserver.storage import server_members, state
+from homeserver.storage import partial_joins, server_members, state
 from homeserver.storage.events import StoredEvent
 
 VISIBILITY: StateKey = ("m.room.history_visibility", "")
@@ -27,12 +27,16 @@ _BEGINNING = -(2**62)
 
 @attrs.frozen(slots=True)
 class ServerReader:
-    """Another server as a reader of one room's history; `is_joined`: a user of it is in the room."""
+    """Another server as a reader of one room's history; `is_joined`: a user of it is in the room.
+
+    In a room that `is_partial`, states may lack members: there the server counts as in the room if it does now.
+    """
 
     server_name: ServerName
     room_nid: int
     version: RoomVersion
     is_joined: bool
+    is_partial: bool = False
 
 
 def visible(tx: ReadTransaction, reader: ServerReader, stored: Iterable[StoredEvent]) -> set[int]:
@@ -60,6 +64,10 @@ class _Judge:
         """Whether the server may see the event."""
         if event.state_root is None:
             return False
+        reader = self._reader
+        may_be_unsure = reader.is_partial and reader.is_joined
+        if may_be_unsure and partial_joins.is_unsure(self._tx, reader.room_nid, event.position):
+            return True
         before = after = self._visibility_at(event.state_root)
         if (event.type, event.state_key) == VISIBILITY:
             after = history_visibility_of(_content(event).get("history_visibility"))

@@ -81,6 +81,17 @@ class Placed:
         return self.state_root if self.root_after is None else self.root_after
 
 
+@attrs.frozen(slots=True)
+class SetMembership:
+    """What a membership event makes of its user."""
+
+    event_nid: int
+    event_id: EventID
+    user_id: UserID
+    sender: UserID
+    membership: str
+
+
 _e = events.c
 _COLUMNS = tuple(events.columns)
 INSERT = insert_into(events)
@@ -180,6 +191,27 @@ REDACT = statement(
     .where(_e.event_nid == bindparam("the_event"))
     .values(pdu=bindparam("redacted_pdu"), redacted_by=bindparam("redaction_id"))
 )
+PLACED_AFTER = statement(
+    select(*_COLUMNS)
+    .where(
+        _e.room_nid == bindparam("room_nid"),
+        _e.position > bindparam("after"),
+        _e.state_root.is_not(None),
+    )
+    .order_by(_e.position)
+    .limit(bindparam("most"))
+)
+MEMBERSHIPS_SET = statement(
+    select(_e.event_nid, _e.event_id, _e.state_key, _e.sender, _e.membership).where(
+        in_list(_e.event_nid, "event_nids"), _e.membership.is_not(None)
+    )
+)
+REPLACE = statement(
+    update(events)
+    .where(_e.event_nid == bindparam("the_event"))
+    .values({name: bindparam(name) for name in ("state_root", "root_after", "status", "replaces_nid")})
+)
+"""Gives an event another place among the room's states."""
 PLACE = statement(
     update(events)
     .where(_e.event_nid == bindparam("the_event"))
@@ -338,6 +370,16 @@ def complete(tx: WriteTransaction, event_nid: int, *, generation: int, status: i
 def redact(tx: WriteTransaction, event_nid: int, *, pdu: bytes, redaction_id: EventID) -> None:
     """Keep only the redacted form of the event."""
     tx.execute(REDACT, the_event=event_nid, redacted_pdu=pdu, redaction_id=redaction_id)
+
+
+def placed_after(tx: ReadTransaction, room_nid: int, *, after: int, most: int) -> list[StoredEvent]:
+    """The first events of the room's history with a position above `after`, whatever their status, in order."""
+    return [StoredEvent(*row) for row in tx.all(PLACED_AFTER, room_nid=room_nid, after=after, most=most)]
+
+
+def memberships_set(tx: ReadTransaction, event_nids: Collection[int]) -> list[SetMembership]:
+    """What those of these events set that are membership events."""
+    return [SetMembership(*row) for row in tx.all(MEMBERSHIPS_SET, event_nids=sorted(event_nids))]
 
 
 def joins_of(tx: ReadTransaction, room_nid: int, user_id: UserID) -> tuple[int, int] | None:

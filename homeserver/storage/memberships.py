@@ -216,6 +216,22 @@ SET = statement(
 )
 """Takes `position` when it is published, like the membership event that it follows."""
 
+ADD = statement(
+    insert(memberships)
+    .on_conflict_do_nothing()
+    .values(
+        {
+            column.name: bindparam("position" if column.name == "since_position" else column.name)
+            for column in memberships.columns
+        }
+    )
+)
+DATE_BACK = statement(
+    update(memberships)
+    .where(_m.room_nid == bindparam("the_room"), _m.user_id == bindparam("the_user"))
+    .values(since_position=bindparam("the_position"))
+)
+
 FORGET = statement(
     update(memberships)
     .where(_m.room_nid == bindparam("the_room"), _m.user_id == bindparam("the_user"))
@@ -344,6 +360,16 @@ def left_at(tx: ReadTransaction, room_nid: int, user_id: UserID) -> int | None:
 def put_many(tx: WriteTransaction, rows: Sequence[dict[str, object]]) -> None:
     """Set memberships at positions that have been given out already: parameters of `SET`, and `position`."""
     tx.execute_many(SET, rows)
+
+
+def add_many(tx: WriteTransaction, rows: Sequence[dict[str, object]]) -> None:
+    """As `put_many`, for users whom no row names yet; the others stay as they are."""
+    tx.execute_many(ADD, rows)
+
+
+def date_back(tx: WriteTransaction, room_nid: int, user_id: UserID, position: int) -> None:
+    """The user's membership has been what it is from this position on."""
+    tx.execute(DATE_BACK, the_room=room_nid, the_user=user_id, the_position=position)
 
 
 def remove_remote(tx: WriteTransaction, room_nid: int) -> None:

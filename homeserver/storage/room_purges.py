@@ -13,6 +13,7 @@ from homeserver.database.tables.relations import relations, threads
 from homeserver.database.tables.rooms import (
     aliases,
     memberships,
+    partial_joins,
     room_purges,
     room_servers,
     rooms,
@@ -95,6 +96,7 @@ PARTS = (
     _some(typing, "user_id"),
     _some(room_states, "position"),
     _some(room_servers, "server_name"),
+    _some(partial_joins, "join_nid"),
     _some(stripped_states, "user_id"),
     _some(backward_extremities, "event_id", "child_nid"),
     _some(pending_redactions, "event_id", "redaction_nid"),

@@ -30,6 +30,8 @@ class Room:
     remote_members: int
     state_position: int
     is_public: bool = attrs.field(converter=bool)
+    is_partial: bool = attrs.field(default=False, converter=bool)
+    """The state lacks most members, until what is under way in `storage.partial_joins` is done."""
 
     @property
     def is_held(self) -> bool:
@@ -49,6 +51,7 @@ _COLUMNS = (
     rooms.c.remote_members,
     rooms.c.state_position,
     rooms.c.is_public,
+    rooms.c.is_partial,
 )
 ROOM = statement(select(*_COLUMNS).where(rooms.c.room_id == bindparam("room_id")))
 ROOM_LOCKED = statement(select(*_COLUMNS).where(rooms.c.room_id == bindparam("room_id")).with_for_update())
@@ -112,6 +115,7 @@ ARRIVE = statement(
                 "invited_members",
                 "remote_members",
                 "state_position",
+                "is_partial",
             )
         }
     )
@@ -120,6 +124,26 @@ ARRIVE = statement(
 SET_VERSION = statement(
     update(rooms).where(rooms.c.room_nid == bindparam("the_room")).values(version=bindparam("the_version"))
 )
+COMPLETE = statement(
+    update(rooms)
+    .where(rooms.c.room_nid == bindparam("the_room"))
+    .values(
+        {
+            name: bindparam("position" if name in ("last_position", "state_position") else name)
+            for name in (
+                "state_root",
+                "forward_extremities",
+                "last_position",
+                "joined_members",
+                "invited_members",
+                "remote_members",
+                "state_position",
+            )
+        }
+        | {"is_partial": 0}
+    )
+)
+"""As `ADVANCE_STATE`, for a room whose state has lacked most members until now."""
 SET_EXTREMITIES = statement(
     update(rooms)
     .where(rooms.c.room_nid == bindparam("the_room"))
@@ -218,6 +242,7 @@ def _empty(
         "remote_members": 0,
         "state_position": 0,
         "is_public": 0,
+        "is_partial": 0,
     }
 
 

@@ -23,6 +23,7 @@ from homeserver.core.identifiers import RoomID, UserID
 from homeserver.database.database import Database
 from homeserver.database.drivers import Location
 from homeserver.runtime.clock import SystemClock
+from homeserver.services.awaited_members import AwaitedMembers
 from homeserver.services.event_context import EventContexts
 from homeserver.services.event_stream import EventStream
 from homeserver.services.room_events import RoomEvents
@@ -128,7 +129,9 @@ async def serving_rooms(
     follower = Follower(database, clock, REACTOR, waiters, Remembered())
     database.start()
     await follower.start()
-    single, snapshots = RoomEvents(database, clock, NoOlderHistory()), RoomSnapshots(database, clock)
+    awaited = AwaitedMembers(database, clock, REACTOR)
+    single = RoomEvents(database, clock, NoOlderHistory())
+    snapshots = RoomSnapshots(database, clock, awaited)
     served = [
         EventContext(EventContexts(database, clock, NoOlderHistory())),
         MessagePagination(Timelines(database, clock, NoOlderHistory())),
@@ -136,7 +139,7 @@ async def serving_rooms(
         PeekingEvents(EventStream(database, clock, REACTOR, waiters)),
         RoomEventByTimestamp(single),
         RoomInitialSync(snapshots),
-        Rooms(single, RoomMembers(database, clock)),
+        Rooms(single, RoomMembers(database, clock, awaited)),
     ]
     try:
         async with serving(*served) as server:

@@ -21,6 +21,7 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.internet.ssl import Certificate, trustRootFromCertificates
 from twisted.internet.task import LoopingCall
 from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.python.failure import Failure
 from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, HTTPConnectionPool
 from twisted.web.http import Request as HttpRequest
 from twisted.web.resource import Resource
@@ -272,7 +273,12 @@ class _Root(Resource):
 async def _say(request: HttpRequest, heard: Heard, responder: Responder) -> None:
     said = responder(heard)
     if inspect.isawaitable(said):
+        lost: list[Failure] = []
+        request.notifyFinish().addErrback(lost.append)
         said = await said
+        if lost:
+            # Nobody waits any more.
+            return
     if isinstance(said, Silence):
         return
     if isinstance(said, Broken):

@@ -10,6 +10,7 @@ from homeserver.core.signing import SigningKey
 from homeserver.database.transactions import WriteTransaction
 from homeserver.rooms.append import Appender
 from homeserver.rooms.draft import Draft, Signer
+from homeserver.services import federation_joins
 from tests.api.server import Client, path_of, room_path
 from tests.federation.harness import FederatedServer, Servers
 from tests.federation.meetings import VERSIONS, membership
@@ -73,8 +74,9 @@ async def test_the_answer_has_the_state_before_the_join(
 
 
 async def test_members_are_left_out_where_that_is_wanted(
-    one: FederatedServer, alice: Client, peer: Peer
+    one: FederatedServer, alice: Client, peer: Peer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(federation_joins, "FEW_MEMBERS", 3)
     users = [await one.user(f"user{number}") for number in range(8)]
     for name in (None, "Club"):
         room = await alice.create_room(

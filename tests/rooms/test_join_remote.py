@@ -52,7 +52,10 @@ class Joining:
         await self.database.write(store_members, self.place, remote, self.numbers, US)
 
     async def enter(self) -> bool:
-        return await self.database.write(enter, self.arrival, self.root, self.numbers, US)
+        assert self.place is not None
+        return await self.database.write(
+            enter, self.arrival, self.root, self.numbers, US, position=self.place[1], now_ts=1
+        )
 
 
 async def joining(database: Database, room: SignedRoom, join: Event) -> Joining:

@@ -1,7 +1,9 @@
 """Other servers, none of which can be reached."""
 
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn, cast
+
+from twisted.internet import reactor
 
 from homeserver.core.errors import NotFound
 from homeserver.core.identifiers import RoomAlias, RoomID, UserID
@@ -11,6 +13,7 @@ from homeserver.database.database import Database
 from homeserver.rooms.draft import Signer
 from homeserver.runtime.clock import Clock
 from homeserver.services.aliases import Aliases
+from homeserver.services.awaited_members import AwaitedMembers
 from homeserver.services.guest_access import GuestAccess
 from homeserver.services.memberships import Memberships
 from homeserver.services.room_creation import RoomCreation
@@ -66,7 +69,9 @@ def lonely_memberships(database: Database, clock: Clock, signer: Signer) -> Memb
 def lonely_state(database: Database, clock: Clock, signer: Signer) -> RoomState:
     """Rooms' state on a server that knows no other."""
     guest_access = GuestAccess(database, clock, signer)
-    return RoomState(database, clock, signer, guest_access, lonely_memberships(database, clock, signer))
+    memberships = lonely_memberships(database, clock, signer)
+    awaited = AwaitedMembers(database, clock, cast("Any", reactor))
+    return RoomState(database, clock, signer, guest_access, memberships, awaited)
 
 
 def lonely_creation(database: Database, clock: Clock, signer: Signer) -> RoomCreation:

@@ -2,13 +2,15 @@
 
 import json
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from twisted.internet import reactor
 
 from homeserver.core.errors import Forbidden, MatrixError, NotFound
 from homeserver.core.identifiers import EventID, RoomID, UserID
 from homeserver.database.database import Database
+from homeserver.services.awaited_members import AwaitedMembers
 from homeserver.services.event_context import EventContexts
 from homeserver.services.room_events import RoomEvents
 from homeserver.services.room_members import MembersRequest, RoomMembers
@@ -276,7 +278,8 @@ async def test_the_state_is_that_of_the_departure(
 ) -> None:
     await course(await story.begin(visibility))
     await story.member(UserID("@late:x"), "join")
-    members, snapshots = RoomMembers(database, clock), RoomSnapshots(database, clock)
+    awaited = AwaitedMembers(database, clock, cast("Any", reactor))
+    members, snapshots = RoomMembers(database, clock, awaited), RoomSnapshots(database, clock, awaited)
     listed = await outcome(members.members(ASKING, MembersRequest(story.room_id, None, None, None)))
     snapshot = await outcome(snapshots.room(ASKING, story.room_id))
     if expected == "-":

@@ -26,6 +26,8 @@ rooms = Table(
     Column("state_position", BigInteger, nullable=False),
     # 1: listed in the public room directory.
     Column("is_public", SmallInteger, nullable=False),
+    # 1: the state lacks most members, see `partial_joins`.
+    Column("is_partial", SmallInteger, nullable=False, server_default="0"),
     Index("ix_rooms_is_public", "is_public"),
 )
 
@@ -59,6 +61,29 @@ room_servers = Table(
     Column("joined_members", BigInteger, nullable=False),
     Index("ix_room_servers_server_name", "server_name"),
     sqlite_with_rowid=False,
+)
+
+partial_joins = Table(
+    "partial_joins",
+    metadata,
+    # A room that was entered with a state that lacks most members: by which event, and who may be asked for the rest.
+    Column("room_nid", BigInteger, primary_key=True, autoincrement=False),
+    Column("join_nid", BigInteger, primary_key=True, autoincrement=False),
+    Column("room_id", Text, nullable=False),
+    Column("join_id", Text, nullable=False),
+    # A position before that of the join: where the memberships of the others count as set.
+    Column("position", BigInteger, nullable=False),
+    # JSON array of servers in the room, best first.
+    Column("servers", LargeBinary, nullable=False),
+    Column("begun_ts", BigInteger, nullable=False),
+    # When to try (again); while a process is at it, no other one takes over before. NULL: that is over.
+    Column("due_ts", BigInteger),
+    Column("failures", BigInteger, nullable=False),
+    # Where the state became complete; NULL: it never was.
+    Column("completed_position", BigInteger),
+    # Where the room was entered anew without its having been complete.
+    Column("ended_position", BigInteger),
+    Index("ix_partial_joins_due_ts", "due_ts"),
 )
 
 stripped_states = Table(

@@ -12,6 +12,7 @@ from homeserver.services.aggregations import aggregations
 from homeserver.services.client_events import render
 from homeserver.services.history_access import BEGINNING, NEWEST, Access, Standing
 from homeserver.services.sync.context import SyncContext
+from homeserver.services.sync.partial_rooms import cited_members, without_filled_in
 from homeserver.services.sync.room_state import MEMBER, Roots, members_in, roots_of, state_nids
 from homeserver.services.sync.timeline import Timeline, read_timeline, related, wanted
 from homeserver.services.sync.unread import UnreadCounts
@@ -204,6 +205,11 @@ def _state(
         known_members=known,
     )
     if lazy:
+        nids = without_filled_in(context.tx, room, nids, roots, since=context.request.since, needed=needed)
+        senders = {event.sender for event, _ in timeline.events}
+        absent = {each for each in senders if each not in known and (MEMBER, each) not in nids}
+        if absent:
+            nids |= cited_members(context.tx, room, (event for event, _ in timeline.events), absent)
         shown = (event.state_key for event, _ in timeline.events if event.type == MEMBER and event.state_key)
         context.new_members[room.room_id] = members_in(nids) | frozenset(shown)
     if not nids:

@@ -58,7 +58,14 @@ class Foreign:
                 return 200, self._room.make_join(user_id)
             case "PUT", ["federation", "v2", "send_join", room_id, _] if self._is_mine(room_id):
                 assert self._room is not None
-                return 200, self._room.send_join(heard.body)
+                omit_members = "omit_members=true" in heard.target
+                return 200, self._room.send_join(heard.body, omit_members=omit_members)
+            case "GET", ["federation", "v1", "state_ids", room_id] if self._is_mine(room_id):
+                assert self._room is not None
+                return 200, self._room.state_ids
+            case "GET", ["federation", "v1", "state", room_id] if self._is_mine(room_id):
+                assert self._room is not None
+                return 200, self._room.state
             case "POST", ["federation", "v1", "get_missing_events", _] if self._guest is not None:
                 return 200, self._guest.missing_events(json.loads(heard.body))
             case "GET", ["federation", "v1", "state_ids", _] if self._guest is not None:

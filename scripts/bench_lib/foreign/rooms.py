@@ -93,24 +93,36 @@ class BigRoom:
         )
         self._rules = rules.event_id
         visibility: JsonObject = {"history_visibility": "shared"}
-        _, visibility_data = thread.add(
+        shown, visibility_data = thread.add(
             resident, "creator", "m.room.history_visibility", visibility, cited, ""
         )
         chain = [create_data, first_data, levels_data, rules_data]
-        state = [*chain, visibility_data]
+        chain_ids = [create.event_id, first.event_id, levels.event_id, rules.event_id]
+        state, state_ids = [*chain, visibility_data], [*chain_ids, shown.event_id]
         for number in range(members - 1):
             identity = identities[number % len(identities)]
             localpart = f"member{number}"
             content: JsonObject = {"membership": "join", "displayname": f"Member {number}"}
-            _, data = thread.add(
+            member, data = thread.add(
                 identity, localpart, "m.room.member", content, self._join_auth(), identity.user(localpart)
             )
             state.append(data)
+            state_ids.append(member.event_id)
         names = json.dumps([identity.server_name for identity in identities]).encode()
-        self._answer = (
-            b'{"origin":"%s","members_omitted":false,"servers_in_room":%s,"auth_chain":[%s],"state":[%s],"event":'
-            % (resident.server_name.encode(), names, b",".join(chain), b",".join(state))
-        )
+
+        def answer(omitted: bytes, listed: list[bytes]) -> bytes:
+            return (
+                b'{"origin":"%s","members_omitted":%s,"servers_in_room":%s,"auth_chain":[%s],"state":[%s],"event":'
+                % (resident.server_name.encode(), omitted, names, b",".join(chain), b",".join(listed))
+            )
+
+        self._answers = {
+            False: answer(b"false", state),
+            # Nobody but who made the room: whoever cites that membership needs it.
+            True: answer(b"true", [chain[0], *chain[2:], visibility_data]),
+        }
+        self.state = b'{"pdus":[%s],"auth_chain":[%s]}' % (b",".join(state), b",".join(chain))
+        self.state_ids = json.dumps({"pdu_ids": state_ids, "auth_chain_ids": chain_ids}).encode()
 
     def _join_auth(self) -> list[EventID]:
         return [self._create, self._levels, self._rules]
@@ -130,8 +142,8 @@ class BigRoom:
         }
         return json.dumps({"room_version": self.version, "event": event}).encode()
 
-    def send_join(self, event: bytes) -> bytes:
-        return self._answer + event + b"}"
+    def send_join(self, event: bytes, *, omit_members: bool) -> bytes:
+        return self._answers[omit_members] + event + b"}"
 
 
 @dataclass

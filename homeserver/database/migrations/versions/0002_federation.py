@@ -66,6 +66,23 @@ def _create_room_tables() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index("ix_room_servers_server_name", "room_servers", ["server_name"], unique=False)
+    op.add_column("rooms", sa.Column("is_partial", sa.SmallInteger(), nullable=False, server_default="0"))
+    op.create_table(
+        "partial_joins",
+        sa.Column("room_nid", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("join_nid", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("room_id", sa.Text(), nullable=False),
+        sa.Column("join_id", sa.Text(), nullable=False),
+        sa.Column("position", sa.BigInteger(), nullable=False),
+        sa.Column("servers", sa.LargeBinary(), nullable=False),
+        sa.Column("begun_ts", sa.BigInteger(), nullable=False),
+        sa.Column("due_ts", sa.BigInteger(), nullable=True),
+        sa.Column("failures", sa.BigInteger(), nullable=False),
+        sa.Column("completed_position", sa.BigInteger(), nullable=True),
+        sa.Column("ended_position", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("room_nid", "join_nid", name=op.f("pk_partial_joins")),
+    )
+    op.create_index("ix_partial_joins_due_ts", "partial_joins", ["due_ts"], unique=False)
     op.create_table(
         "pending_redactions",
         sa.Column("room_nid", sa.BigInteger(), autoincrement=False, nullable=False),
