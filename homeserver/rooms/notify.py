@@ -51,7 +51,10 @@ def notifications_of(
     singled_out = facts.singled_out()
     members = set(memberships.local_among(tx, room_nid, singled_out)) if singled_out else set()
     if event.type == "m.room.member" and event.content.get("membership") == "invite":
-        members.add(UserID(event.state_key or ""))
+        invited = UserID(event.state_key or "")
+        members.add(invited)
+        if (rules := push_rules.of(tx, invited)) is not None:
+            customised[invited] = _ruleset(tx, rules)
     outcome = evaluate_room(facts, members=members, customised=customised, display_name=display_name)
     base = outcome.base.bits
     return Notifications(

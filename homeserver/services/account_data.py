@@ -11,6 +11,7 @@ from homeserver.core.requester import Requester
 from homeserver.database.database import Database
 from homeserver.database.transactions import ReadTransaction
 from homeserver.services import push_rules
+from homeserver.services.ignored_users import IGNORED_USER_LIST, put_ignored
 from homeserver.storage import account_data
 
 MANAGED: Final = frozenset({"m.fully_read", "m.push_rules"})
@@ -42,6 +43,9 @@ class AccountData:
         encoded = encode(content)
         if len(encoded) > MAX_CONTENT_BYTES:
             raise TooLarge(f"account data have at most {MAX_CONTENT_BYTES} bytes")
+        if type == IGNORED_USER_LIST and room_id is None:
+            await self.database.write(put_ignored, user_id, encoded)
+            return
         place = account_data.GLOBAL if room_id is None else room_id
         await self.database.write(account_data.put, user_id, place, type, encoded)
 

@@ -24,6 +24,7 @@ from homeserver.services.history_access import (
     newest_readable,
     seen,
 )
+from homeserver.services.ignored_users import heard, ignored_by
 from homeserver.services.sync.timeline import passing
 from homeserver.services.timelines import (
     Answer,
@@ -138,7 +139,7 @@ def _find(tx: ReadTransaction, request: ContextRequest, user_id: UserID) -> tupl
         raise Forbidden("You are not in this room")
     event = events.of(tx, request.event_id)
     if event is not None and event.room_nid == access.room_nid and event.position is not None:
-        found = seen(tx, access, [event])
+        found = seen(tx, access, heard([event], ignored_by(tx, user_id)))
         if found:
             return access, *found[0]
     if access.standing is Standing.OUTSIDER:

@@ -19,6 +19,7 @@ from homeserver.database.transactions import ReadTransaction
 from homeserver.runtime.clock import Clock
 from homeserver.services.client_events import View, render
 from homeserver.services.history_access import Access, access_to, enter
+from homeserver.services.ignored_users import ignored_by
 from homeserver.services.sync.service import MAX_TIMEOUT_MS
 from homeserver.services.sync.waiters import Waiters
 from homeserver.services.timelines import EVERYTHING, Direction, Page, position_of, read_page
@@ -140,7 +141,8 @@ def _of_room(
         if access is not None:
             return _page(tx, access, since, upto, limit=limit)
     found: list[tuple[StoredEvent, str]] = []
-    if room.position > since and not room.forgotten:
+    is_ignored = room.membership == "invite" and room.sender in ignored_by(tx, user_id)
+    if room.position > since and not room.forgotten and not is_ignored:
         member = events.of_nids(tx, [room.event_nid]).values()
         found = [(event, room.membership) for event in member if event.position is not None]
     return Page(found, upto, is_exhausted=True)

@@ -24,6 +24,7 @@ from homeserver.services.history_access import (
     newest_readable,
     seen,
 )
+from homeserver.services.ignored_users import heard, ignored_by
 from homeserver.storage import events, rooms
 from homeserver.storage.events import StoredEvent
 
@@ -98,7 +99,7 @@ def read_event(
     access = None if room_id is None else access_to(tx, user_id, room_id)
     if event is None or access is None or event.room_nid != access.room_nid:
         raise NotFound("There is no such event, or you may not see it")
-    found = seen(tx, access, [event])
+    found = seen(tx, access, heard([event], ignored_by(tx, user_id)))
     if not found:
         raise NotFound("There is no such event, or you may not see it")
     view = View(access.room_id, access.version, user_id, device_id, now_ts, with_room_id=True)

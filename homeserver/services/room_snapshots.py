@@ -20,6 +20,7 @@ from homeserver.runtime.clock import Clock
 from homeserver.services.awaited_members import AwaitedMembers
 from homeserver.services.client_events import View, render, render_one
 from homeserver.services.history_access import BEGINNING, Access, enter
+from homeserver.services.ignored_users import ignored_by
 from homeserver.services.timelines import DEFAULT_LIMIT, EVERYTHING, MAX_LIMIT, Direction, read_page
 from homeserver.storage import account_data, events, memberships, presence, push_rules, rooms, state
 from homeserver.storage.account_data import AccountData
@@ -107,12 +108,15 @@ def read_account(tx: ReadTransaction, user_id: UserID, *, archived: bool, now_ts
     ruleset = UNMODIFIED if stored is None else Ruleset.of(Customisation.from_bytes(stored))
     rules = encode({"type": "m.push_rules", "content": {"global": ruleset.to_json(user_id)}})
     own = account_data.of_rooms(tx, user_id, [account_data.GLOBAL], upto=upto)
+    ignored = ignored_by(tx, user_id)
     return _Account(
         upto,
         [
             room.room_id
             for room in memberships.rooms_of(tx, user_id)
-            if room.membership in shown and not room.forgotten
+            if room.membership in shown
+            and not room.forgotten
+            and not (room.membership == "invite" and room.sender in ignored)
         ],
         [
             encode(presence_event(row.user_id, row.presence, row.profile, now_ts))

@@ -16,6 +16,7 @@ from homeserver.services.aggregations import render_aggregated
 from homeserver.services.backfill import Progress, first_position, has_gap
 from homeserver.services.client_events import View, render
 from homeserver.services.history_access import BEGINNING, NEWEST, Access, enter, newest_readable, seen
+from homeserver.services.ignored_users import heard, ignored_by
 from homeserver.services.sync.timeline import passing
 from homeserver.storage import events, state
 from homeserver.storage.events import StoredEvent
@@ -207,6 +208,7 @@ def read_page(
         return nothing
     if limit == 0:
         return attrs.evolve(nothing, is_exhausted=False)
+    ignored = ignored_by(tx, access.reader.user_id)
     found: list[tuple[StoredEvent, str]] = []
     scanned = 0
     # One more than wanted tells whether there is more.
@@ -220,7 +222,8 @@ def read_page(
             most=most,
             order="newest first" if backwards else "oldest first",
         )
-        found += seen(tx, access, passing(tx, matcher, rows, newest=readable))
+        wanted_here = passing(tx, matcher, rows, newest=readable)
+        found += seen(tx, access, heard(wanted_here, ignored) if ignored else wanted_here)
         is_exhausted = len(rows) < most
         if rows:
             newest, after = _beyond(rows[-1], newest, after, backwards=backwards)

@@ -57,12 +57,14 @@ class DefaultChange(msgspec.Struct, frozen=True, omit_defaults=True):
 class Customisation(msgspec.Struct, frozen=True, omit_defaults=True):
     """All that a user has changed.
 
-    `own` has each kind's rules, the most important first; `defaults` goes by rule ID. It is a value: what
+    `own` has each kind's rules, the most important first; `defaults` goes by rule ID. `ignored` are users of whose
+    events there is no notice at all, in order; they are no part of the rules that clients see. It is a value: what
     changes it returns another.
     """
 
     own: dict[RuleKind, tuple[OwnRule, ...]] = {}
     defaults: dict[str, DefaultChange] = {}
+    ignored: tuple[str, ...] = ()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
@@ -138,6 +140,10 @@ class Customisation(msgspec.Struct, frozen=True, omit_defaults=True):
             changed = self._with_own(kind, rules)
         _check_size(changed)
         return changed
+
+    def without_notice_of(self, ignored: Sequence[str]) -> Self:
+        """Give no notice of the events of these users, and of none but these."""
+        return msgspec.structs.replace(self, ignored=tuple(ignored))
 
     def _having(self, kind: RuleKind, rule_id: str) -> tuple[OwnRule, ...]:
         """The user's rules of a kind, of which one must have that ID."""

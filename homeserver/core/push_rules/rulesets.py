@@ -73,12 +73,14 @@ class Ruleset:
     It does not know whose it is: users who have customised the same may share one, and are then evaluated
     together.
 
-    `own` has each kind's rules, the most important first; `defaults` has all predefined rules by ID.
+    `own` has each kind's rules, the most important first; `defaults` has all predefined rules by ID. Of what the
+    `ignored` users send there is no notice.
     """
 
     own: Mapping[RuleKind, tuple[Rule, ...]]
     defaults: Mapping[str, Rule]
     uses_display_name: bool
+    ignored: frozenset[str]
     _override: _Ranked
     _content: _Ranked
     _rooms: Mapping[str, Rule]
@@ -107,6 +109,7 @@ class Ruleset:
                 for rule in rules
                 for check in rule.checks
             ),
+            ignored=frozenset(customisation.ignored),
             override=_Ranked.of(own[RuleKind.OVERRIDE]),
             content=_Ranked.of(own[RuleKind.CONTENT]),
             rooms={rule.rule_id: rule for rule in own[RuleKind.ROOM] if rule.enabled},
@@ -140,7 +143,7 @@ class Ruleset:
     def outcome(self, defaults: "MatchingDefaults", event: EventFacts, user: UserFacts) -> Outcome:
         """The actions of the first rule that matches. `defaults` are those that match for this user."""
         # "Homeservers MUST NOT notify the Push Gateway for events that the user has sent themselves."
-        if user.user_id == event.sender:
+        if user.user_id == event.sender or event.sender in self.ignored:
             return SILENT
         if self.defaults[MASTER].enabled:
             return self.defaults[MASTER].outcome

@@ -16,12 +16,14 @@ from homeserver.storage.memberships import RoomOfUser
 class SyncContext:
     """One snapshot of the database, read for one request; `upto` is its position.
 
-    `new_members` collects whose membership the answer brings, `unread` the counts that it tells, by room.
+    `ignored` are those whom the user ignores; `new_members` collects whose membership the answer brings, `unread` the
+    counts that it tells, by room.
     """
 
     tx: ReadTransaction
     request: SyncRequest
     stream: StreamRow
+    ignored: frozenset[str] = frozenset()
     new_members: dict[RoomID, frozenset[str]] = attrs.field(factory=dict)
     unread: dict[RoomID, UnreadCounts] = attrs.field(factory=dict)
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Collection
 
+import attrs
+
 from homeserver.core.identifiers import RoomID
 from homeserver.core.json import encode
 from homeserver.core.presence import presence_event
@@ -10,6 +12,7 @@ from homeserver.core.receipts import receipt_events
 from homeserver.core.splice import array, keyed, object_of
 from homeserver.database.kinds import Kind
 from homeserver.database.transactions import ReadTransaction
+from homeserver.services.ignored_users import ignored_by
 from homeserver.services.sync.context import SyncContext
 from homeserver.services.sync.request import SyncAnswer, SyncRequest
 from homeserver.services.sync.rooms import RoomExtras, joined_room, left_room
@@ -27,6 +30,7 @@ def read_sync(tx: ReadTransaction, request: SyncRequest) -> SyncAnswer:
     since = request.since
     if since is not None and since >= context.upto and not request.full_state:
         return SyncAnswer(_empty(context.upto), context.upto, is_empty=True)
+    context = attrs.evolve(context, ignored=ignored_by(tx, request.user_id))
     rooms = [
         room
         for room in memberships.rooms_of(tx, request.user_id)
@@ -64,6 +68,9 @@ def _rooms(context: SyncContext, rooms: Collection[RoomOfUser]) -> dict[str, dic
                 sections.setdefault("join", {})[room.room_id] = found
             continue
         if since is not None and room.position <= since and not _is_new_to_full_state(context, room):
+            continue
+        if room.membership == "invite" and room.sender in context.ignored:
+            # "Servers must not send room invites from ignored users to clients."
             continue
         if room.membership in ("invite", "knock"):
             sections.setdefault(room.membership, {})[room.room_id] = stripped_room(

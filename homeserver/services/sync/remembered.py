@@ -11,10 +11,11 @@ from homeserver.services.sync.unread import UnreadCounts
 
 @attrs.frozen(slots=True)
 class UserRooms:
-    """What a user listens to: the own topic and those of the joined rooms, as of `position`."""
+    """What a user listens to: the own topic and those of the joined rooms, as of `position`; and to whom not."""
 
     position: int
     topics: frozenset[str]
+    ignored: frozenset[str]
 
 
 class Remembered:

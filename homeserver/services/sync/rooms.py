@@ -138,7 +138,14 @@ def _timeline(context: SyncContext, room: RoomOfUser, since: int | None, *, newe
     after = BEGINNING if since is None else since
     if not matcher.rooms.matches(room.room_id):
         return Timeline([], limited=False, prev_batch=newest)
-    return read_timeline(context.tx, _reader(context, room), matcher, after=after, newest=newest)
+    return read_timeline(
+        context.tx,
+        _reader(context, room),
+        matcher,
+        after=after,
+        newest=newest,
+        ignored=context.ignored,
+    )
 
 
 def _timeline_json(

@@ -13,6 +13,7 @@ from homeserver.core.topics import room_topic, user_topic
 from homeserver.database.database import Database
 from homeserver.database.transactions import ReadTransaction
 from homeserver.runtime.clock import Clock
+from homeserver.services.ignored_users import ignored_by
 from homeserver.services.sync.follower import Follower
 from homeserver.services.sync.from_tail import Asking, FromTail, can_be_served
 from homeserver.services.sync.lazy_members import LazyMembers
@@ -117,7 +118,8 @@ class Sync:
             return None
         if not entries:
             return b""
-        if poll.use_state_after or not can_be_served(poll.filter):
+        is_usual = can_be_served(poll.filter) and not poll.use_state_after
+        if not is_usual or (rooms.ignored and any(entry.is_of(rooms.ignored) for entry in entries)):
             return None
         asking = Asking(
             poll.user_id,
@@ -170,9 +172,9 @@ class Sync:
         remembered = self.from_tail.remembered
         rooms = remembered.rooms(user_id)
         if rooms is None:
-            position, room_ids = await self.database.read(joined_rooms, user_id)
+            position, room_ids, ignored = await self.database.read(joined_rooms, user_id)
             topics = frozenset([user_topic(user_id), *(room_topic(room_id) for room_id in room_ids)])
-            rooms = UserRooms(position, topics)
+            rooms = UserRooms(position, topics, ignored)
             tail = self.follower.tail
             changed = tail.after(position, (user_topic(user_id),), most=500) if tail.holds(position) else None
             if position >= tail.position or changed == []:
@@ -211,9 +213,10 @@ class _Poll:
             _fire(self.waiting)
 
 
-def joined_rooms(tx: ReadTransaction, user_id: UserID) -> tuple[int, Collection[RoomID]]:
-    """The position of the snapshot, and the user's joined rooms in it."""
-    return tx.stream_row().position, memberships.joined_room_ids(tx, user_id)
+def joined_rooms(tx: ReadTransaction, user_id: UserID) -> tuple[int, Collection[RoomID], frozenset[str]]:
+    """The position of the snapshot, and in it the user's joined rooms, and the users who are ignored."""
+    room_ids = memberships.joined_room_ids(tx, user_id)
+    return tx.stream_row().position, room_ids, ignored_by(tx, user_id)
 
 
 def _position(tx: ReadTransaction) -> int:

@@ -6,7 +6,7 @@ its topic as it is, or it only says that a client which it concerns must ask the
 """
 
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping
 
 import attrs
 
@@ -59,6 +59,10 @@ class Entry:
     def is_plain(self) -> bool:
         """Whether the entry can be shown to every client that waits for its topic."""
         return self.event is not None or bool(self.ephemeral)
+
+    def is_of(self, senders: Container[str]) -> bool:
+        """Whether the entry is an event of one of these users."""
+        return self.event is not None and self.event.sender in senders
 
 
 @attrs.frozen(slots=True)

@@ -1,12 +1,13 @@
 """The window of a room's timeline that a sync shows."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import attrs
 import msgspec
 
 from homeserver.core.filters import RoomEventMatcher
 from homeserver.database.transactions import ReadTransaction
+from homeserver.services.ignored_users import heard
 from homeserver.services.visibility import Reader, visible
 from homeserver.storage import events, relations
 from homeserver.storage.events import StoredEvent
@@ -76,9 +77,18 @@ def related(
 
 
 def read_timeline(
-    tx: ReadTransaction, reader: Reader, matcher: RoomEventMatcher, *, after: int, newest: int
+    tx: ReadTransaction,
+    reader: Reader,
+    matcher: RoomEventMatcher,
+    *,
+    after: int,
+    newest: int,
+    ignored: Collection[str] = (),
 ) -> Timeline:
-    """The newest events with `after < position <= newest` that the reader may see and the filter lets pass."""
+    """The newest events with `after < position <= newest` that the reader may see and the filter lets pass.
+
+    What the `ignored` users have sent is left out, but for state.
+    """
     limit = DEFAULT_LIMIT if matcher.events.limit is None else min(matcher.events.limit, MAX_LIMIT)
     found: list[tuple[StoredEvent, str]] = []
     most = limit + 1
@@ -86,7 +96,8 @@ def read_timeline(
     exhausted = False
     for _ in range(_PAGES):
         page = events.page(tx, reader.room_nid, after=after, newest=upto, most=most, order="newest first")
-        found += visible(tx, reader, passing(tx, matcher, page, newest=newest))
+        wanted_here = passing(tx, matcher, page, newest=newest)
+        found += visible(tx, reader, heard(wanted_here, ignored) if ignored else wanted_here)
         exhausted = len(page) < most
         if exhausted or len(found) > limit:
             break
