@@ -5,6 +5,7 @@ them single characters and pairs are terms.
 """
 
 import math
+import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import Final
@@ -21,6 +22,8 @@ MAX_TERM_LENGTH: Final = 64
 
 MAX_QUERY_TERMS: Final = 30
 """What is asked for; what comes after is ignored."""
+
+_ASCII_WORD: Final = re.compile("[a-z0-9]+")
 
 _UNSPACED: Final = (
     (0x0E00, 0x0EFF),  # Thai, Lao
@@ -117,6 +120,10 @@ def _string(value: JsonValue) -> str | None:
 
 def _words(text: str) -> Iterator[str]:
     """Letters, digits and marks that stand together, without their case."""
+    if text.isascii():
+        # The same, at a tenth of the cost.
+        yield from _ASCII_WORD.findall(text.lower())
+        return
     folded = unicodedata.normalize("NFKC", text).casefold()
     word: list[str] = []
     for character in folded:
@@ -131,6 +138,9 @@ def _words(text: str) -> Iterator[str]:
 
 def _runs(word: str) -> Iterator[str]:
     """A word, divided where a script without spaces begins and ends."""
+    if word.isascii():
+        yield word[:MAX_TERM_LENGTH]
+        return
     start = 0
     for at in range(1, len(word) + 1):
         if at == len(word) or _is_unspaced(word[at]) != _is_unspaced(word[start]):

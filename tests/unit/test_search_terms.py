@@ -34,6 +34,11 @@ def test_terms(text: str, terms: list[str]) -> None:
     assert terms_of(text) == terms
 
 
+def test_plain_words_are_the_same_beside_other_letters() -> None:
+    text = "Hello, World_2: a.b-C\n\0x9 " + "y" * 70
+    assert terms_of(f"{text} é") == [*terms_of(text), "é"]
+
+
 def test_texts_and_questions_have_an_end() -> None:
     assert len(terms_of("a " * MAX_CHARACTERS)) == MAX_CHARACTERS // 2
     query = parse_query(" ".join(str(number) for number in range(100)))
