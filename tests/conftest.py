@@ -126,6 +126,31 @@ def specification(request: pytest.FixtureRequest) -> Specification | None:
     return checked
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A process that runs a part of the tests tells what it has exercised."""
+    output = getattr(session.config, "workeroutput", None)
+    checked = session.config.stash.get(SPECIFICATION, None)
+    if output is not None and checked is not None:
+        output["exercised"] = [
+            (each.api, each.method, each.path, sorted(statuses))
+            for each, statuses in checked.exercised.items()
+        ]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """Put together what the processes have exercised."""
+    del error
+    root = spec_dir()
+    exercised = getattr(node, "workeroutput", {}).get("exercised")
+    if root is None or exercised is None:
+        return
+    whole = node.config.stash.setdefault(SPECIFICATION, Specification(root))
+    operations = {(each.api, each.method, each.path): each for each in whole.operations}
+    for api, method, path, statuses in exercised:
+        whole.exercised.setdefault(operations[api, method, path], set()).update(statuses)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Say how many of the specification's endpoints were exercised."""
     checked = config.stash.get(SPECIFICATION, None)
