@@ -86,16 +86,18 @@ async def test_what_is_refused(
 
 async def test_a_flood_of_logins_holds_nobody_else_up(server: TestServer, alice: Client) -> None:
     flood = [Deferred.fromCoroutine(server.anonymous().post(LOGIN, by_password())) for _ in range(150)]
-    longest_s = 0.0
+    longest_s, flood_began = 0.0, time.monotonic()
     while not all(each.called for each in flood):
         began = time.monotonic()
         (await alice.get("/_matrix/client/v3/account/whoami")).ok()
         longest_s = max(longest_s, time.monotonic() - began)
+    flood_s = time.monotonic() - flood_began
     answers = [(await each).status for each in flood]
     # What is too much is refused at once; the others are let in, each after some 25 ms of computing.
     assert set(answers) <= {200, 429}
     assert answers.count(200) >= 10
-    assert longest_s < 1
+    # On a machine that has other things to do, all of it takes longer; who waited behind the flood would wait for most of it.
+    assert longest_s < max(1, flood_s / 4)
 
 
 async def test_where_clients_had_better_go(database_url: str, tmp_path: Path) -> None:
