@@ -96,7 +96,7 @@ async def test_a_flood_of_logins_holds_nobody_else_up(server: TestServer, alice:
     # What is too much is refused at once; the others are let in, each after some 25 ms of computing.
     assert set(answers) <= {200, 429}
     assert answers.count(200) >= 10
-    # On a machine that has other things to do, all of it takes longer; who waited behind the flood would wait for most of it.
+    # A busy machine takes longer for all of it; who stood behind the flood would wait for most of it.
     assert longest_s < max(1, flood_s / 4)
 
 
