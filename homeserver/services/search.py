@@ -14,6 +14,7 @@ from homeserver.database.database import Database
 from homeserver.database.transactions import ReadTransaction
 from homeserver.runtime.clock import Clock
 from homeserver.services.history_access import Access, Standing, access_to, readable_root, seen
+from homeserver.services.ignored_users import heard, ignored_by
 from homeserver.services.search_results import ContextLimits, Found, render_results
 from homeserver.services.sync.timeline import wanted
 from homeserver.storage import events, memberships, search_texts, state
@@ -121,6 +122,7 @@ class _Matches:
             for room in memberships.rooms_of(tx, user_id)
             if _has_been_in(room) and criteria.matcher.rooms.matches(room.room_id)
         }
+        self._ignored = ignored_by(tx, user_id)
         self._accesses: dict[RoomID, Access | None] = {}
         texts = search_texts.find(
             tx, criteria.query.terms, self._rooms.keys(), upto=cursor.upto, most=MOST_MATCHES
@@ -152,7 +154,7 @@ class _Matches:
         for room_nid, listed in by_room.items():
             access = self._access(self._rooms[room_nid])
             if access is not None:
-                for event, membership in seen(self._tx, access, listed):
+                for event, membership in seen(self._tx, access, heard(listed, self._ignored)):
                     shown[event.event_nid] = Found(access, event, membership, 0.0)
         return shown
 

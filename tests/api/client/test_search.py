@@ -196,6 +196,18 @@ async def test_nobody_finds_what_they_may_not_see(server: TestServer, alice: Cli
     assert (await search(server, carol, "word"))["results"] == []
 
 
+async def test_ignored_users_are_not_found(server: TestServer, alice: Client, bob: Client) -> None:
+    """Client-server API, "Ignoring users"."""
+    room = await room_of_two(alice, bob)
+    await alice.send(room, "cake of mine")
+    await bob.send(room, "cake of another")
+    assert len(texts(await search(server, alice, "cake"))) == 2
+    ignored = path_of("user", alice.user_id, "account_data", "m.ignored_user_list")
+    (await alice.put(ignored, {"ignored_users": {bob.user_id: {}}})).ok()
+    assert texts(await search(server, alice, "cake")) == ["cake of mine"]
+    assert len(texts(await search(server, bob, "cake"))) == 2
+
+
 async def test_encrypted_rooms_are_left_out(server: TestServer, alice: Client) -> None:
     room = await alice.create_room()
     await alice.send(room, "word")
