@@ -84,6 +84,7 @@ partial_joins = Table(
     # Where the room was entered anew without its having been complete.
     Column("ended_position", BigInteger),
     Index("ix_partial_joins_due_ts", "due_ts"),
+    Index("ix_partial_joins_join_nid", "join_nid"),
 )
 
 stripped_states = Table(

@@ -83,6 +83,7 @@ def _create_room_tables() -> None:
         sa.PrimaryKeyConstraint("room_nid", "join_nid", name=op.f("pk_partial_joins")),
     )
     op.create_index("ix_partial_joins_due_ts", "partial_joins", ["due_ts"], unique=False)
+    op.create_index("ix_partial_joins_join_nid", "partial_joins", ["join_nid"], unique=False)
     op.create_table(
         "pending_redactions",
         sa.Column("room_nid", sa.BigInteger(), autoincrement=False, nullable=False),
