@@ -50,7 +50,7 @@ def init(config_path: Path, server_name: str, data_dir: Path | None, database: s
     signing_key_path = f"{data}/signing.key"
     for key, path in (("--config", config_path), ("signing_key_path", folder / signing_key_path)):
         if path.exists():
-            raise ConfigError(key, str(path), "is there already and is not overwritten: move it away first")
+            raise ConfigError(key, path, "is there already and is not overwritten: move it away first")
     text = TEMPLATE.format(
         server_name=_quoted(server_name),
         data_dir=_quoted(data),
@@ -84,4 +84,4 @@ def _write(path: Path, text: str) -> None:
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(text)
     except OSError as error:
-        raise ConfigError("--config", str(path), f"cannot be written: {error.strerror}") from error
+        raise ConfigError("--config", path, f"cannot be written: {error.strerror}") from error

@@ -89,7 +89,7 @@ def _check_authorities(key: str, path: Path) -> None:
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
     except (ssl.SSLError, OSError) as error:
-        raise ConfigError(key, str(path), "must hold certificates in PEM form") from error
+        raise ConfigError(key, path, "must hold certificates in PEM form") from error
 
 
 def _check_readable(key: str, path: Path) -> None:
@@ -98,7 +98,7 @@ def _check_readable(key: str, path: Path) -> None:
             pass
     except OSError as error:
         raise ConfigError(
-            key, str(path), f"cannot be read ({error.strerror}): correct the path or its permissions"
+            key, path, f"cannot be read ({error.strerror}): correct the path or its permissions"
         ) from error
 
 
@@ -110,5 +110,5 @@ def _check_folder(key: str, path: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise ConfigError(
-            key, str(path), f"cannot be written ({error.strerror}): correct the path or its permissions"
+            key, path, f"cannot be written ({error.strerror}): correct the path or its permissions"
         ) from error

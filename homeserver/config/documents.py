@@ -54,21 +54,21 @@ def read(path: Path, key: str) -> dict[str, object]:
         document = yaml.load(path.read_text("utf-8"), _Loader)  # noqa: S506 - a subclass of SafeLoader
     except OSError as error:
         raise ConfigError(
-            key, str(path), f"cannot be read ({error.strerror}): correct the path or its permissions"
+            key, path, f"cannot be read ({error.strerror}): correct the path or its permissions"
         ) from error
     except UnicodeDecodeError as error:
-        raise ConfigError(key, str(path), "is not UTF-8 text: save it as UTF-8") from error
+        raise ConfigError(key, path, "is not UTF-8 text: save it as UTF-8") from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         problem = " ".join((error.problem or "is not YAML").split())
-        raise ConfigError(key, str(path), f"{place}{problem}; correct the YAML there") from error
+        raise ConfigError(key, path, f"{place}{problem}; correct the YAML there") from error
     except yaml.YAMLError as error:
-        raise ConfigError(key, str(path), f"is not YAML: {' '.join(str(error).split())}") from error
+        raise ConfigError(key, path, f"is not YAML: {' '.join(str(error).split())}") from error
     if document is None:
         return {}
     if not isinstance(document, dict):
-        raise ConfigError(key, str(path), "must hold `key: value` lines")
+        raise ConfigError(key, path, "must hold `key: value` lines")
     return {key: _without_absent(item) for key, item in document.items() if item is not None}
 
 

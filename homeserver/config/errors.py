@@ -1,5 +1,7 @@
 """What is wrong with the configuration, in one line that says what to do about it."""
 
+from pathlib import Path
+
 import attrs
 
 LONGEST_VALUE = 80
@@ -25,8 +27,12 @@ class ConfigError(Exception):
 
 
 def shown(value: object) -> str:
-    """`value` on one line, shortened, with what would break a line or a terminal escaped."""
+    """`value` on one line, shortened if it is no path, with what would break a line or a terminal escaped."""
     if isinstance(value, bool):
         return "true" if value else "false"  # as YAML writes it
-    text = value if isinstance(value, str) and value and value.isprintable() else ascii(value)
-    return text if len(text) <= LONGEST_VALUE else text[: LONGEST_VALUE - 1] + "…"
+    given = str(value) if isinstance(value, Path) else value
+    text = given if isinstance(given, str) and given and given.isprintable() else ascii(given)
+    if isinstance(value, Path) or len(text) <= LONGEST_VALUE:
+        # Of a path all is needed to find the file.
+        return text
+    return text[: LONGEST_VALUE - 1] + "…"

@@ -32,7 +32,7 @@ def load(path: Path) -> Config:
     path = path.absolute()
     if not path.exists():
         remedy = "is not there: correct the path, or make it with homeserver init --server-name NAME"
-        raise ConfigError("--config", str(path), remedy)
+        raise ConfigError("--config", path, remedy)
     document = documents.read(path, "--config")
     data_dir = document.setdefault("data_dir", "data")
     document.setdefault("database", f"sqlite:///{data_dir}/homeserver.db")

@@ -17,10 +17,10 @@ def read(path: Path) -> SigningKey:
         lines = [line for line in path.read_text("ascii").splitlines() if line.strip()]
     except FileNotFoundError as error:
         remedy = "is not there: bring it back from a backup (a new key: homeserver init in an empty folder)"
-        raise ConfigError("signing_key_path", str(path), remedy) from error
+        raise ConfigError("signing_key_path", path, remedy) from error
     except OSError as error:
         raise ConfigError(
-            "signing_key_path", str(path), f"cannot be read ({error.strerror}): correct its permissions"
+            "signing_key_path", path, f"cannot be read ({error.strerror}): correct its permissions"
         ) from error
     except UnicodeDecodeError as error:
         raise _malformed(path) from error
@@ -46,16 +46,14 @@ def create(path: Path) -> SigningKey:
             os.fsync(file.fileno())
     except FileExistsError as error:
         raise ConfigError(
-            "signing_key_path", str(path), "is there already and is not overwritten: move it away first"
+            "signing_key_path", path, "is there already and is not overwritten: move it away first"
         ) from error
     except OSError as error:
         raise ConfigError(
-            "signing_key_path", str(path), f"cannot be written ({error.strerror}): correct the path"
+            "signing_key_path", path, f"cannot be written ({error.strerror}): correct the path"
         ) from error
     return key
 
 
 def _malformed(path: Path) -> ConfigError:
-    return ConfigError(
-        "signing_key_path", str(path), "must hold one line: ed25519 <version> <seed in Base64>"
-    )
+    return ConfigError("signing_key_path", path, "must hold one line: ed25519 <version> <seed in Base64>")

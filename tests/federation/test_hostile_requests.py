@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.web.client import ResponseNeverReceived
 
 from homeserver.core.signing import sign_json
 from tests.api.server import Answer
@@ -140,7 +141,7 @@ async def test_a_silent_peer_holds_up_only_itself(server: FederatedServer, peer:
     room_id = await alice.create_room()
     await alice.send(room_id, "hello")
     assert not attempted.called
-    attempted.addErrback(lambda failure: failure.trap(CancelledError))
+    attempted.addErrback(lambda failure: failure.trap(CancelledError, ResponseNeverReceived))
     attempted.cancel()
 
 
