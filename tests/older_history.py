@@ -7,9 +7,9 @@ from homeserver.services.backfill import Progress
 class NoOlderHistory:
     """Nobody can be asked."""
 
-    async def extend(self, room_id: RoomID) -> Progress:
+    async def extend(self, room_id: RoomID, gap: int) -> Progress:
         """Nothing has been fetched."""
-        del room_id
+        del room_id, gap
         return Progress.NONE
 
     async def reach(self, room_id: RoomID, ts: int, *, forwards: bool) -> bool:

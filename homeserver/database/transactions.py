@@ -137,16 +137,25 @@ class ReadTransaction:
 
 
 class Published:
-    """Rows that wait for their position: statements that share one, its kind and its topics."""
+    """Rows that wait for their position: statements that share one, its kind and its topics.
 
-    __slots__ = ("kind", "statements", "topics")
+    `room_before` positions below it are left free. `position` is 0 until it has been taken.
+    """
+
+    __slots__ = ("kind", "position", "room_before", "statements", "topics")
 
     def __init__(
-        self, kind: Kind, topics: Sequence[str], statements: list[tuple[Statement, dict[str, Any]]]
+        self,
+        kind: Kind,
+        topics: Sequence[str],
+        statements: list[tuple[Statement, dict[str, Any]]],
+        room_before: int,
     ) -> None:
         self.kind = kind
         self.topics = topics
         self.statements = statements
+        self.room_before = room_before
+        self.position = 0
 
 
 class WriteTransaction(ReadTransaction):
@@ -200,21 +209,26 @@ class WriteTransaction(ReadTransaction):
         kind: Kind,
         to: Sequence[str],
         also: Sequence[tuple[Statement, dict[str, Any]]] = (),
+        room_before: int = 0,
         **params: Any,
     ) -> None:
         """Queue a row that takes the next position of the stream, told to the topics `to`.
+
+        With `room_before` so many positions are left free before it, for rows that belong there and may come later:
+        those are stored with their positions, and announced to nobody. Only where the commit waits for the disk.
 
         The statement gets the parameter `position`, and so do those of `also`, which share it. All run when
         the transaction function has returned, so they cannot be read back in it. They come after the
         stream's row is locked, so rows that others write without publishing must be locked before.
         """
-        self.published.append(Published(kind, to, [(query, params), *also]))
+        self.published.append(Published(kind, to, [(query, params), *also], room_before))
 
     def flush(self, position: int) -> int:
         """Run what was to be run later, then what was published, from `position` on; gives the last position used."""
         statements = [*self._later]
         for row in self.published:
-            position += 1
+            position += row.room_before + 1
+            row.position = position
             statements += ((query, {**params, "position": position}) for query, params in row.statements)
         if statements:
             self._before_change()

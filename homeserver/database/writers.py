@@ -55,10 +55,9 @@ class _Batch:
     remembered: Remembered = attrs.field(factory=list)
 
     def add(self, tx: WriteTransaction) -> None:
-        """Count in what a function has published and remembered; it was stored up to the stream's next positions."""
+        """Count in what a function has published and remembered; it has its positions."""
         for row in tx.published:
-            self.position += 1
-            self.kinds[row.kind] = self.position
+            self.position = self.kinds[row.kind] = row.position
             self.topics.update(row.topics)
         self.remembered += tx.remembered
 
@@ -197,7 +196,7 @@ class WriterThread(threading.Thread):
         job.error = None
         try:
             job.result = job.function(tx, *job.args, **job.kwargs)
-            _check(connection, job)
+            _check(connection, job, tx)
             tx.flush(batch.position)
         except self._again:
             raise
@@ -243,10 +242,13 @@ class WriterThread(threading.Thread):
         return WriteTransaction(connection.cursor, self._backend, self._caches, self._numbers)
 
 
-def _check(connection: Connection, job: Job) -> None:
-    """Errors: TransactionEnded if the function has hidden that a statement failed."""
+def _check(connection: Connection, job: Job, tx: WriteTransaction) -> None:
+    """Errors: TransactionEnded if the function has hidden that a statement failed; ValueError as `publish` says."""
     if not connection.in_transaction:
         raise TransactionEnded(f"{job.function} went on after a failed statement")
+    if not job.durable and any(row.room_before for row in tx.published):
+        # More than `leaps` makes up for would be given out twice.
+        raise ValueError(f"{job.function} leaves positions free, and does not wait for the disk")
 
 
 def set_positions(kinds: Collection[Kind]) -> Statement:

@@ -1,10 +1,10 @@
-"""History that was fetched from other servers: stored before all that this server has of a room.
+"""History that was fetched from other servers: stored before what this server has of a room, or in a gap of that.
 
 Its events are judged as any others, but for the room's current state, which has no say in what was once; they are
 never announced. Spec: server-server API, "Backfilling and retrieving missing events".
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import attrs
 
@@ -34,6 +34,8 @@ from homeserver.storage import (
 )
 from homeserver.storage.auth_edges import Place
 
+CREATE = "m.room.create"
+
 PLACED = (
     "position",
     "state_root",
@@ -50,23 +52,34 @@ PLACED = (
 SEARCHED = frozenset(KEYS.values())
 
 
-def prepend(
-    tx: WriteTransaction, room_id: RoomID, pdus: Sequence[CheckedPdu], assumed: Mapping[EventID, int]
-) -> int:
-    """Store events before all others of the room; gives how many.
+def fill(
+    tx: WriteTransaction,
+    room_id: RoomID,
+    gap: int,
+    pdus: Sequence[CheckedPdu],
+    assumed: Mapping[EventID, int],
+) -> bool:
+    """Store events at the end of the gap that lies right before the position `gap`; whether it has changed.
 
     They stand parents first. `assumed` has the roots of the states after those parents that remain missing. What
-    cannot be judged for lack of the events that it cites is left out, and so is what is there already.
+    cannot be judged for lack of the events that it cites is left out, and so is what is there already. Nothing is
+    stored if there is no room for it. The gap is also said to have changed if somebody else has been at it.
     """
     room = rooms.lock(tx, room_id)
     if room is None or not room.is_held:
-        return 0
+        return False
+    places = history_gaps.places(tx, room.room_nid, gap)
+    if places is None:
+        return True
+    is_first = history_gaps.below(tx, room.room_nid, gap) is None
+    if not is_first and places < len(pdus):
+        return False
     history = _History(tx, room)
     for pdu in pdus:
         judgement = judge(history.view, pdu, assumed)
         if isinstance(judgement, Judgement) and judgement.before is not None:
             history.add(pdu, judgement)
-    return history.write()
+    return history.write(gap, None if is_first else places)
 
 
 @attrs.define(slots=True)
@@ -92,6 +105,7 @@ class _History:
         self._room_nid = room.room_nid
         self._own: dict[EventID, OwnEvent] = {}
         self._made: dict[EventID, _Made] = {}
+        self._missing: dict[int, Collection[EventID]] = {}
         plain = RoomView.of(tx, room)
         self._version = plain.version
         # Nothing of it stands on what the room was when it was entered: those states are whole.
@@ -128,14 +142,33 @@ class _History:
         if not is_rejected:
             row["thread_id"] = thread_of(event.content, self._relation_of)
             self._redact(event, row, before)
-        backward_extremities.remove(tx, self._room_nid, event.event_id)
-        backward_extremities.add(tx, self._room_nid, event_nid, judgement.arrived.missing)
+        self._missing[event_nid] = judgement.arrived.missing
 
-    def write(self) -> int:
-        """Store what was added, in its order before everything else; gives how much that is."""
+    def write(self, gap: int, places: int | None) -> bool:
+        """Store what was added, in its order right before the position `gap`; whether there was anything to store.
+
+        What is still missing is missing before all of that. `places` are free; `None` if nothing of the room stands
+        before the gap.
+        """
+        if not self._made:
+            return False
+        tx, room_nid = self._tx, self._room_nid
+        is_first = places is None
+        start = (min(gap, 0) if is_first else gap) - len(self._made)
+        left = 0 if places is None else places - len(self._made)
+        for event_id in self._made:
+            backward_extremities.remove(tx, room_nid, event_id)
+        for child_nid, missing in self._missing.items():
+            backward_extremities.add(tx, room_nid, child_nid, missing, position=gap, places=left)
+        is_whole = is_first and any(made.event.type == CREATE for made in self._made.values())
+        # Before the room's beginning there is no place for anything.
+        backward_extremities.move(tx, room_nid, gap, None if is_whole else start, places=left)
+        self._place(start)
+        return True
+
+    def _place(self, position: int) -> None:
+        """Write the rows, from this position on."""
         tx = self._tx
-        first = history_gaps.first_position(tx, self._room_nid)
-        position = min(0 if first is None else first, 0) - len(self._made)
         new: list[dict[str, object]] = []
         aggregates = relations.aggregates_of(tx, self._room_nid, self._made)
         children: dict[int, Event] = {}
@@ -156,7 +189,6 @@ class _History:
             tx.execute_many(events.INSERT, new)
         relations.write(tx, children, self._room_nid)
         search_texts.queue(tx, [nid for each in self._made.values() if (nid := each.searched) is not None])
-        return len(self._made)
 
     def _cite(self, event: Event, event_nid: int, row: dict[str, object]) -> int:
         """Put a state event into the graph of auth events; gives its generation."""

@@ -18,16 +18,18 @@ from homeserver.core.server_acl import ServerAcl
 from homeserver.core.topics import room_topic, user_topic
 from homeserver.database.kinds import Kind
 from homeserver.database.statements import Statement
-from homeserver.database.transactions import WriteTransaction
+from homeserver.database.transactions import ReadTransaction, WriteTransaction
 from homeserver.rooms import outliers, predecessors
 from homeserver.rooms.auth_chains import check_auth_chain
 from homeserver.rooms.event_rows import row_of
+from homeserver.rooms.gaps import ROOM
 from homeserver.rooms.membership_events import MEMBER
 from homeserver.rooms.pdu_checks import CheckedPdu
 from homeserver.storage import (
     auth_edges,
     backward_extremities,
     events,
+    history_gaps,
     incoming_pdus,
     memberships,
     notifications,
@@ -285,7 +287,6 @@ def enter(
     stripped_states.remove_all(tx, room_nid)
     cited = auth_edges.places(tx, join.auth_events)
     auth_edges.add(tx, room_nid, event_nid, cited.values())
-    _note_gap(tx, room_nid, event_nid, join)
     root_after = state.put(tx, room_nid, root, {join.key: event_nid})
     row = _join_row(arrival, room_nid, event_nid, numbers) | {
         "state_root": root,
@@ -295,6 +296,9 @@ def enter(
     local = _changed_local_members(tx, room_nid, members, server_name)
     is_whole = arrival.servers is None
     vanished = memberships.local_outsiders(tx, room_nid, besides=members) if is_whole else []
+    missing = _missing_before(tx, join)
+    # What happened before is history; if the server was in the room once, that lies between the two times.
+    room_before = ROOM if missing and history_gaps.first_position(tx, room_nid) is not None else 0
     numbers = {**numbers, join.event_id: event_nid}
     also: list[tuple[Statement, dict[str, object]]] = [
         (rooms.ARRIVE, _room_row(arrival, room_nid, root_after, counts, server_name)),
@@ -308,6 +312,8 @@ def enter(
     # Who was told of an invitation that the room knows nothing of is not invited.
     also += ((memberships.SET, _left(room_nid, each)) for each in vanished)
     _note_partial(tx, arrival, room_nid, event_nid, position=position, now_ts=now_ts)
+    rows = backward_extremities.rows(room_nid, event_nid, missing, places=room_before)
+    also += ((backward_extremities.INSERT, each) for each in rows)
     told = [*local, *(each.user_id for each in vanished)]
     topics = [room_topic(arrival.room_id), *(user_topic(user_id) for user_id in told)]
     if len(told) > 1:
@@ -316,7 +322,7 @@ def enter(
     statement = events.INSERT
     if known is not None:
         statement, row = events.PLACE, {name: row[name] for name in _PLACING} | {"the_event": event_nid}
-    tx.publish(statement, kind=Kind.EVENTS, to=topics, also=also, **row)
+    tx.publish(statement, kind=Kind.EVENTS, to=topics, also=also, room_before=room_before, **row)
     for user_id, event in local.items():
         if event.content.get("membership") == "join":
             predecessors.follow(tx, user_id, arrival.room_id, arrival.state[CREATE])
@@ -352,13 +358,10 @@ def _note_partial(
     partial_joins.begin(tx, begun, due_ts=now_ts)
 
 
-def _note_gap(tx: WriteTransaction, room_nid: int, event_nid: int, join: Event) -> None:
-    """Remember which events before the join this server lacks: there history can be fetched."""
-    known = events.of_ids(tx, join.prev_events)
-    missing = [
-        event_id for event_id in join.prev_events if event_id not in known or known[event_id].position is None
-    ]
-    backward_extremities.add(tx, room_nid, event_nid, missing)
+def _missing_before(tx: ReadTransaction, join: Event) -> set[EventID]:
+    """The events before the join that this server lacks: there history can be fetched."""
+    found = events.placed(tx, join.prev_events)
+    return set(join.prev_events) - {event_id for event_id, each in found.items() if not each.is_outlier}
 
 
 def _changed_local_members(

@@ -65,13 +65,13 @@ def record(tx: WriteTransaction, news: OutOfBand, server_name: ServerName, *, no
     noted = (memberships.SET, _membership_row(room_nid, event_nid, news, server_name))
     topics = [user_topic(news.user_id)]
     if known is not None:
-        tx.publish(memberships.SET, kind=Kind.EVENTS, to=topics, also=[], **noted[1])
+        tx.publish(memberships.SET, kind=Kind.EVENTS, to=topics, also=[], room_before=0, **noted[1])
         return True
     notify = _notifications(tx, event, room_nid)
     also: list[tuple[Statement, dict[str, object]]] = [noted]
     also += notifications.exceptions_rows(room_nid, notify.exceptions)
     row = _event_row(room_nid, event_nid, news, notify)
-    tx.publish(events.INSERT, kind=Kind.EVENTS, to=topics, also=also, **row)
+    tx.publish(events.INSERT, kind=Kind.EVENTS, to=topics, also=also, room_before=0, **row)
     return True
 
 

@@ -25,12 +25,14 @@ from homeserver.rooms import predecessors, redactions, relations, state_at
 from homeserver.rooms.event_graph import EventGraph, OwnEvent
 from homeserver.rooms.event_rows import row_of
 from homeserver.rooms.extremities import UNSEEN, advanced
+from homeserver.rooms.gaps import ROOM, known_gap
 from homeserver.rooms.member_counts import MEMBER, Difference, MemberCounts
 from homeserver.rooms.notify import notifications_of
 from homeserver.storage import (
     auth_edges,
     backward_extremities,
     events,
+    history_gaps,
     notifications,
     pending_redactions,
     rooms,
@@ -98,6 +100,7 @@ class _Publication:
     params: dict[str, object]
     also: list[tuple[Statement, dict[str, object]]]
     topics: list[str]
+    room_before: int = 0
 
 
 class RoomChanges:
@@ -160,7 +163,7 @@ class RoomChanges:
             publication.topics.append(OUTBOX)
         if event.redacts is not None and not new.is_unseen:
             self._redact(new, event.redacts, row)
-        shown = self._settle(new, new.arrived, children, row) if new.arrived is not None else []
+        shown = self._settle(new, children, row) if new.arrived is not None else []
         if row["status"] == events.ACCEPTED:
             row["thread_id"] = thread_of(event.content, self._relation_of)
             self._notify(new, publication)
@@ -190,8 +193,14 @@ class RoomChanges:
         state_changed = self.root != self.room.state_root
         last.also.append((rooms.ADVANCE_STATE if state_changed else rooms.ADVANCE, update))
         for event_id, each in self._publications.items():
-            also = [*each.also, *self._related.get(event_id, ())]
-            self.tx.publish(each.statement, kind=Kind.EVENTS, to=each.topics, also=also, **each.params)
+            self.tx.publish(
+                each.statement,
+                kind=Kind.EVENTS,
+                to=each.topics,
+                also=[*each.also, *self._related.get(event_id, ())],
+                room_before=each.room_before,
+                **each.params,
+            )
 
     def _events(self, event_nids: Collection[int]) -> dict[int, Event]:
         own = self._own_by_nid
@@ -303,14 +312,12 @@ class RoomChanges:
             redactions.apply(tx, target, stored.event_nid, self.room.room_nid, new.event.event_id)
 
     def _settle(
-        self, new: NewEvent, arrived: Arrived, children: Collection[int], row: dict[str, object]
+        self, new: NewEvent, children: Collection[int], row: dict[str, object]
     ) -> list[tuple[EventID, _Publication]]:
         """Let what waited for the event take effect; gives the redactions that are shown now."""
         room_nid, event = self.room.room_nid, new.event
         if children:
             backward_extremities.remove(self.tx, room_nid, event.event_id)
-        if arrived.missing:
-            backward_extremities.add(self.tx, room_nid, new.event_nid, arrived.missing)
         row["aggregates"] = relations.aggregates_of(self.tx, room_nid, [event.event_id]).get(
             event.event_id, 0
         )
@@ -330,6 +337,20 @@ class RoomChanges:
             )
             for nid, redaction in waiting
         ]
+
+    def _note_missing(self, new: NewEvent, missing: Collection[EventID], publication: _Publication) -> None:
+        """Remember the parents that this server lacks: in a gap that there is already, or in one before the event."""
+        room_nid = self.room.room_nid
+        gap = known_gap(self.tx, room_nid, new.event, missing)
+        if gap is not None:
+            places = history_gaps.places(self.tx, room_nid, gap) or 0
+            backward_extremities.add(self.tx, room_nid, new.event_nid, missing, position=gap, places=places)
+            return
+        rows = backward_extremities.rows(room_nid, new.event_nid, missing, places=ROOM)
+        publication.also += ((backward_extremities.INSERT, row) for row in rows)
+        publication.room_before = ROOM
+        row = publication.params
+        row["notify"] = _integer(row["notify"]) | events.FOLLOWS_GAP
 
     def _is_outbound(self, event: Event, remote_before: int) -> bool:
         """Whether other servers are to be sent the event: those in the room, and the one whose user it is about."""
@@ -365,6 +386,8 @@ class RoomChanges:
 
     def _insert(self, new: NewEvent, publication: _Publication, *, has_news: bool) -> None:
         """Write the row: with a position, if there is anything to tell of it."""
+        if new.arrived is not None and new.arrived.missing:
+            self._note_missing(new, new.arrived.missing, publication)
         row = publication.params
         is_stored = new.arrived is not None and new.arrived.is_stored
         if is_stored:
@@ -374,7 +397,7 @@ class RoomChanges:
             relations.mark(self.tx, self.room.room_nid, new.event.event_id, _integer(row["aggregates"]))
             publication.statement = events.PLACE
             publication.params = {name: row[name] for name in _PLACING} | {"the_event": new.event_nid}
-        if row["status"] == events.ACCEPTED or row["is_outbound"] or has_news:
+        if row["status"] == events.ACCEPTED or row["is_outbound"] or has_news or publication.room_before:
             self._publications[new.event.event_id] = publication
         else:
             self.tx.execute(publication.statement, **publication.params)

@@ -1,4 +1,4 @@
-"""Fetching the history of rooms from before this server was in them, when somebody wants to read it.
+"""Fetching history of rooms that is missing here, when somebody wants to read it: before a join, or in a gap.
 
 Spec: server-server API, "Backfilling and retrieving missing events".
 """
@@ -17,7 +17,7 @@ from homeserver.core.json import JsonObject
 from homeserver.core.room_versions import RoomVersion, get_room_version
 from homeserver.database.database import Database
 from homeserver.database.transactions import ReadTransaction
-from homeserver.rooms.history import prepend
+from homeserver.rooms.history import fill
 from homeserver.rooms.missing import (
     Incomplete,
     MissingEvents,
@@ -32,16 +32,13 @@ from homeserver.runtime.caches import Cache
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.shared_work import SharedWork
 from homeserver.services.awaited_members import AwaitedMembers
-from homeserver.storage import events, history_gaps, room_servers, rooms
+from homeserver.storage import history_gaps, room_servers, rooms
 
 LIMIT: Final = 50
 """Events that are fetched, and stored, in one go."""
 
 MOST_STARTS: Final = 20
 """Missing events that one request asks for."""
-
-NEARBY: Final = 20
-"""Children of missing events are at the beginning of the history, if they are not deeper than its first by more."""
 
 MOST_EDGES: Final = 10
 """Missing parents of what was fetched, after each of which the state has to be asked for."""
@@ -53,12 +50,15 @@ PATIENCE_S: Final = 5.0
 MEMBERS_MS: Final = 120_000
 """How long it waits for the members of a room that was entered without them."""
 
+MOST_GAPS: Final = 50
+"""Gaps of a room that are looked at to find one that a time lies in; the last ones."""
+
 MOST_ROUNDS: Final = 10
 REACH_MS: Final = 15_000
 """How often, and how long, history is fetched to get to a certain event."""
 
 RETRY_MS: Final = 30_000
-"""How long nobody is asked again about a room after all have failed."""
+"""How long nobody is asked again about a gap after all have failed."""
 
 _log = structlog.get_logger(__name__)
 
@@ -94,9 +94,10 @@ class HistorySource(Protocol):
 
 @attrs.frozen(slots=True)
 class Gap:
-    """What precedes the history that this server has of a room, and who may be asked for it, best first."""
+    """The last events that are missing before a position of a room, and who may be asked for them, best first."""
 
     room_id: RoomID
+    position: int
     version: RoomVersion
     event_ids: tuple[EventID, ...]
     servers: tuple[ServerName, ...]
@@ -104,7 +105,7 @@ class Gap:
 
 @attrs.frozen
 class Backfill:
-    """Fetches history; several who want it of the same room share the work."""
+    """Fetches history; several who want the same share the work. A gap is named by its position."""
 
     database: Database
     clock: Clock
@@ -113,15 +114,15 @@ class Backfill:
     missing: MissingEvents
     awaited: AwaitedMembers
     server_name: ServerName
-    _running: SharedWork[RoomID, bool] = attrs.field(factory=SharedWork, init=False)
-    _refused: Cache[RoomID, int] = attrs.field(factory=lambda: Cache(5_000), init=False)
+    _running: SharedWork[tuple[RoomID, int], bool] = attrs.field(factory=SharedWork, init=False)
+    _refused: Cache[tuple[RoomID, int], int] = attrs.field(factory=lambda: Cache(5_000), init=False)
 
-    async def extend(self, room_id: RoomID) -> Progress:
-        """Fetch some of the history before that which is here. Waits some seconds at most."""
-        refused_until_ms = self._refused.get(room_id)
+    async def extend(self, room_id: RoomID, gap: int) -> Progress:
+        """Fetch some of the history in a gap, that before its end. Waits some seconds at most."""
+        refused_until_ms = self._refused.get((room_id, gap))
         if refused_until_ms is not None and self.clock.monotonic_ms() < refused_until_ms:
             return Progress.NONE
-        waiting = self._running.get(room_id, lambda: self._extend(room_id))
+        waiting = self._running.get((room_id, gap), lambda: self._extend(room_id, gap))
         try:
             return Progress.MORE if await waiting.addTimeout(PATIENCE_S, self.reactor) else Progress.NONE
         except OutOfPatience:
@@ -130,32 +131,41 @@ class Backfill:
     async def reach(self, room_id: RoomID, ts: int, *, forwards: bool) -> bool:
         """Fetch history down to the event that others know at `ts`, or nearest to it in that direction.
 
-        Whether it has been reached; some seconds are all there is for it.
+        Whether there is more of it now; some seconds are all there is for it.
         """
         until_ms = self.clock.monotonic_ms() + REACH_MS
-        event_id = await self._find(room_id, ts, forwards=forwards)
-        if event_id is None:
-            return False
+        event_id: EventID | None = None
+        has_more = False
         for _ in range(MOST_ROUNDS):
-            if self.clock.monotonic_ms() > until_ms or await self.extend(room_id) is not Progress.MORE:
+            position = await self.database.read(gap_around, room_id, ts)
+            if position is None:
                 break
+            event_id = event_id or await self._find(room_id, position, ts, forwards=forwards)
+            if event_id is None or self.clock.monotonic_ms() > until_ms:
+                break
+            if await self.extend(room_id, position) is not Progress.MORE:
+                break
+            has_more = True
             if await self.database.read(placed_among, [event_id]):
-                return True
-        return False
+                break
+        return has_more
 
-    async def _find(self, room_id: RoomID, ts: int, *, forwards: bool) -> EventID | None:
+    async def _find(self, room_id: RoomID, position: int, ts: int, *, forwards: bool) -> EventID | None:
         """The event that one of the other servers knows near a time."""
-        gap = await self.database.read(read_gap, room_id, self.server_name)
+        gap = await self.database.read(read_gap, room_id, position, self.server_name)
         for server_name in gap.servers if gap is not None else ():
             found = await self.source.nearest(server_name, room_id, ts, forwards=forwards)
             if found is not None and (found[1] >= ts if forwards else found[1] <= ts):
                 return found[0]
         return None
 
-    async def _extend(self, room_id: RoomID) -> bool:
+    async def _extend(self, room_id: RoomID, position: int) -> bool:
         # States before the beginning of the history differ little from the room's: with that, little is to be fetched.
         await self.awaited.wait(room_id, most_ms=MEMBERS_MS)
-        gap = await self.database.read(read_gap, room_id, self.server_name)
+        gap = await self.database.read(read_gap, room_id, position, self.server_name)
+        if gap is not None and not gap.event_ids:
+            # Somebody has filled it meanwhile.
+            return True
         if gap is None:
             return False
         for server_name in gap.servers:
@@ -169,30 +179,33 @@ class Backfill:
             except KeyError:
                 # Of what this server has of the room something is missing, which no fetched event may trip over.
                 _log.exception("a room's events are not complete", room=room_id)
-        self._refused.put(room_id, self.clock.monotonic_ms() + RETRY_MS)
+        self._refused.put((room_id, position), self.clock.monotonic_ms() + RETRY_MS)
         return False
 
-    async def _fetch(self, gap: Gap, place: Place) -> int:
-        """Fetch from the first of the servers, and store; how many events. Errors: Incomplete."""
+    async def _fetch(self, gap: Gap, place: Place) -> bool:
+        """Fetch from the first of the servers, and store; whether there is more now. Errors: Incomplete."""
         given = await self.source.backfill(place.servers[0], gap.room_id, gap.event_ids, LIMIT)
         if not given:
-            return 0
+            return False
         checked = await self.missing.checks.check(given[:LIMIT], gap.version)
         bag = {
             each.event.event_id: each
             for each in checked
             if isinstance(each, CheckedPdu) and each.event.room_id == gap.room_id
         }
+        # What this server has ends the gap: what is missing before that is missing elsewhere.
+        for event_id in await self.database.read(placed_among, bag.keys()):
+            del bag[event_id]
         wanted: dict[EventID, CheckedPdu] = {}
         for event_id in gap.event_ids:
             if event_id in bag and event_id not in wanted:
                 wanted |= connected(bag, event_id)
         pdus = parents_first(wanted)
         if not pdus:
-            return 0
+            return False
         assumed = await self._states_at_the_edge(place, pdus)
         await self._fetch_cited(place, pdus)
-        return await self.database.write(prepend, gap.room_id, pdus, assumed)
+        return await self.database.write(fill, gap.room_id, gap.position, pdus, assumed)
 
     async def _states_at_the_edge(self, place: Place, pdus: Sequence[CheckedPdu]) -> dict[EventID, int]:
         """The roots of the states after those parents that remain missing. Errors: Incomplete."""
@@ -217,45 +230,42 @@ class Backfill:
                 lacking -= await self.database.read(known_among, lacking)
 
 
-def read_gap(tx: ReadTransaction, room_id: RoomID, server_name: ServerName) -> Gap | None:
-    """What precedes the history of a room; `None` if that is all there is, or nobody can be asked.
+def read_gap(tx: ReadTransaction, room_id: RoomID, position: int, server_name: ServerName) -> Gap | None:
+    """What is missing in a gap, without events if it is none any more; `None` if it cannot be filled.
 
     `server_name` is this server's own.
     """
     room = rooms.of(tx, room_id)
     if room is None or not room.is_held:
         return None
-    found = history_gaps.missing_parents(tx, room.room_nid)
-    servers = room_servers.of_room(tx, room.room_nid) if found else {}
+    room_nid, version = room.room_nid, get_room_version(room.version)
+    starts = history_gaps.missing(tx, room_nid, position, most=MOST_STARTS)
+    if not starts:
+        return Gap(room_id, position, version, (), ())
+    servers = room_servers.of_room(tx, room_nid)
     if server_name not in servers or len(servers) == 1:
         return None
-    depth = found[0].child_depth + NEARBY
-    starts = dict.fromkeys(each.event_id for each in found if each.child_depth <= depth)
+    is_first = history_gaps.below(tx, room_nid, position) is None
+    if not is_first and (history_gaps.places(tx, room_nid, position) or 0) < LIMIT:
+        return None
     # The servers with the most members are the likeliest to have been there for long; the room's own more so.
     home = server_of(room_id)
     best = sorted(
         (each for each in servers if each != server_name),
         key=lambda each: (each != home, -servers[each], each),
     )
-    return Gap(
-        room_id, get_room_version(room.version), tuple(starts)[:MOST_STARTS], tuple(best[:MOST_SERVERS])
-    )
+    return Gap(room_id, position, version, tuple(starts), tuple(best[:MOST_SERVERS]))
 
 
-def has_gap(tx: ReadTransaction, room_nid: int) -> bool:
-    """Whether something precedes the history that this server has of the room."""
-    return bool(history_gaps.missing_parents(tx, room_nid))
-
-
-def precedes_history(tx: ReadTransaction, room_nid: int, ts: int) -> bool:
-    """Whether a time lies before the history that this server has of the room, and there is more of it."""
-    first = first_position(tx, room_nid) if has_gap(tx, room_nid) else None
-    if first is None:
-        return False
-    earliest = events.page(tx, room_nid, after=first - 1, newest=2**62, most=1, order="oldest first")
-    return not earliest or ts < earliest[0].origin_server_ts
-
-
-def first_position(tx: ReadTransaction, room_nid: int) -> int | None:
-    """The position at which the history that this server has of the room begins; `None` if there is none."""
-    return history_gaps.first_position(tx, room_nid)
+def gap_around(tx: ReadTransaction, room_id: RoomID, ts: int) -> int | None:
+    """The gap in which a time (milliseconds) lies, by what is here before and after it."""
+    room_nid = rooms.nid_of(tx, room_id)
+    if room_nid is None:
+        return None
+    for position in history_gaps.listed(tx, room_nid, after=-(2**62), upto=2**62, most=MOST_GAPS):
+        end_ts = history_gaps.sent_at(tx, room_nid, position)
+        below = history_gaps.below(tx, room_nid, position)
+        begin_ts = None if below is None else history_gaps.sent_at(tx, room_nid, below)
+        if end_ts is not None and ts < end_ts and (begin_ts is None or begin_ts < ts):
+            return position
+    return None

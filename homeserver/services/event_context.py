@@ -29,13 +29,12 @@ from homeserver.services.sync.timeline import passing
 from homeserver.services.timelines import (
     Answer,
     Direction,
-    OlderHistory,
+    MissingHistory,
     Page,
-    is_cut_short,
     limit_of,
     matcher_of,
     position_of,
-    read_page,
+    read_up_to_gap,
 )
 from homeserver.storage import events, state
 from homeserver.storage.events import StoredEvent
@@ -59,7 +58,7 @@ class EventContexts:
 
     database: Database
     clock: Clock
-    older: OlderHistory
+    older: MissingHistory
 
     async def around(
         self,
@@ -79,7 +78,7 @@ class EventContexts:
         matcher = matcher_of(filter)
         request = ContextRequest(room_id, event_id, limit_of(limit, matcher), matcher)
         answer = await self._read(requester, request)
-        if answer.ends_early and await self.older.extend(room_id) is Progress.MORE:
+        if answer.gap is not None and await self.older.extend(room_id, answer.gap) is Progress.MORE:
             answer = await self._read(requester, request)
         return answer.body
 
@@ -95,7 +94,7 @@ def read_context(
     """As `EventContexts.around`, of what is here."""
     access, event, membership = _find(tx, request, user_id)
     matcher, position = request.matcher, position_of(event)
-    before = read_page(
+    before = read_up_to_gap(
         tx,
         access,
         matcher,
@@ -104,7 +103,7 @@ def read_context(
         newest=position - 1,
         limit=request.limit // 2,
     )
-    after = read_page(
+    after = read_up_to_gap(
         tx,
         access,
         matcher,
@@ -129,7 +128,7 @@ def read_context(
             "state": array(_state(tx, view, matcher, last, senders, newest=newest_readable(tx, access))),
         }
     )
-    return Answer(body, is_cut_short(tx, access, before, request.limit // 2))
+    return Answer(body, has_events=True, gap=before.gap)
 
 
 def _find(tx: ReadTransaction, request: ContextRequest, user_id: UserID) -> tuple[Access, StoredEvent, str]:

@@ -12,7 +12,7 @@ from homeserver.database.database import Database
 from homeserver.database.transactions import ReadTransaction
 from homeserver.runtime.clock import Clock
 from homeserver.services.aggregations import render_aggregated
-from homeserver.services.backfill import precedes_history
+from homeserver.services.backfill import gap_around
 from homeserver.services.client_events import View
 from homeserver.services.history_access import (
     BEGINNING,
@@ -34,10 +34,10 @@ _MOST = 1_000
 
 
 class HistoryByTime(Protocol):
-    """Fetches what precedes the history that is here."""
+    """Fetches what is missing of the history."""
 
     async def reach(self, room_id: RoomID, ts: int, *, forwards: bool) -> bool:
-        """Fetch it down to the event that others know at `ts` or near it; whether it is here now."""
+        """Fetch it down to the event that others know at `ts` or near it; whether there is more of it now."""
         ...
 
 
@@ -112,7 +112,7 @@ def read_nearest(
     """As `RoomEvents.nearest`, of what is here. Errors: Forbidden."""
     access = enter(tx, user_id, room_id)
     event = _nearest(tx, access, ts, forwards=forwards)
-    return Nearest(event, precedes_history(tx, access.room_nid, ts))
+    return Nearest(event, gap_around(tx, room_id, ts) is not None)
 
 
 def _nearest(tx: ReadTransaction, access: Access, ts: int, *, forwards: bool) -> StoredEvent | None:

@@ -13,19 +13,17 @@ from homeserver.database.database import Database
 from homeserver.database.transactions import ReadTransaction
 from homeserver.runtime.clock import Clock
 from homeserver.services.aggregations import render_aggregated
-from homeserver.services.backfill import Progress, first_position, has_gap
+from homeserver.services.backfill import Progress
 from homeserver.services.client_events import View, render
 from homeserver.services.history_access import BEGINNING, NEWEST, Access, enter, newest_readable, seen
 from homeserver.services.ignored_users import heard, ignored_by
 from homeserver.services.sync.timeline import passing
-from homeserver.storage import events, state
+from homeserver.storage import events, history_gaps, state
 from homeserver.storage.events import StoredEvent
 
 DEFAULT_LIMIT = 10
 MAX_LIMIT = 1_000
 
-MOST_BACKFILLS = 3
-"""How often history is fetched for one page."""
 
 MOST_SCANNED = 1_000
 """Events looked through for one page: where a filter or the visibility leaves few of them, a page has few."""
@@ -43,23 +41,28 @@ class Direction(enum.Enum):
     """From the oldest to the newest."""
 
 
+MOST_BACKFILLS = {Direction.BACKWARDS: 3, Direction.FORWARDS: 10}
+"""How often history is fetched for one page. It is fetched backwards: forwards nothing can be shown before the last."""
+
+
 @attrs.frozen(slots=True)
 class Page:
     """Events in the order of the direction, each with the reader's membership at it.
 
-    `reached` is the position to go on from; if `is_exhausted`, nothing further is there now.
+    `reached` is the position to go on from; if `is_exhausted`, nothing further is there now, or nothing before `gap`.
     """
 
     events: list[tuple[StoredEvent, str]]
     reached: int
     is_exhausted: bool
+    gap: int | None = None
 
 
 @attrs.frozen(slots=True)
 class PageRequest:
     """A page that a client asks for; `start` and `stop` are the positions of its tokens.
 
-    `may_grow`: history is being fetched, so the client is to ask again even if nothing is here yet.
+    `passed`: the last gap of the history of which nothing can be had now: what is beyond it is shown.
     """
 
     room_id: RoomID
@@ -68,32 +71,33 @@ class PageRequest:
     stop: int | None
     limit: int
     matcher: RoomEventMatcher
-    may_grow: bool = False
+    passed: int | None = None
 
 
 @attrs.frozen(slots=True)
 class Answer:
-    """The body of a response; `ends_early`: fewer events than were asked for, before which history is missing."""
+    """The body of a response; `gap`: there are fewer events than were asked for, since history is missing there."""
 
     body: bytes
-    ends_early: bool
+    has_events: bool
+    gap: int | None
 
 
-class OlderHistory(Protocol):
-    """Fetches what precedes the history that is here."""
+class MissingHistory(Protocol):
+    """Fetches what is missing of the history that is here."""
 
-    async def extend(self, room_id: RoomID) -> Progress:
-        """Fetch some of it."""
+    async def extend(self, room_id: RoomID, gap: int) -> Progress:
+        """Fetch some of what is missing right before the position `gap`."""
         ...
 
 
 @attrs.frozen
 class Timelines:
-    """Reads the timelines of rooms; what precedes the history that is here is fetched when somebody gets there."""
+    """Reads the timelines of rooms; what is missing of their history is fetched when somebody gets there."""
 
     database: Database
     clock: Clock
-    older: OlderHistory
+    older: MissingHistory
 
     async def page(
         self,
@@ -114,17 +118,20 @@ class Timelines:
         """
         matcher = matcher_of(filter)
         request = PageRequest(room_id, direction, start, stop, limit_of(limit, matcher), matcher)
-        for _ in range(MOST_BACKFILLS):
+        for _ in range(MOST_BACKFILLS[direction]):
             answer = await self._read(requester, request)
-            if not answer.ends_early:
+            if answer.gap is None:
                 return answer.body
-            progress = await self.older.extend(room_id)
-            if progress is Progress.NONE:
-                return answer.body
+            progress = await self.older.extend(room_id, answer.gap)
             if progress is Progress.UNDERWAY:
-                request = attrs.evolve(request, may_grow=True)
                 break
-        return (await self._read(requester, request)).body
+            if progress is Progress.NONE:
+                request = attrs.evolve(request, passed=answer.gap)
+        answer = await self._read(requester, request)
+        if direction is Direction.FORWARDS and answer.gap is not None and not answer.has_events:
+            # It takes too long: who came here would never get further.
+            answer = await self._read(requester, attrs.evolve(request, passed=answer.gap))
+        return answer.body
 
     async def _read(self, requester: Requester, request: PageRequest) -> Answer:
         return await self.database.read(
@@ -153,7 +160,7 @@ def read_messages(
     if start is None:
         start = tx.stream_row().position if backwards else _before_the_first(tx, access)
     after, newest = (request.stop, start) if backwards else (start, request.stop)
-    page = read_page(
+    page = read_up_to_gap(
         tx,
         access,
         request.matcher,
@@ -161,29 +168,77 @@ def read_messages(
         after=BEGINNING if after is None else after,
         newest=NEWEST if newest is None else newest,
         limit=request.limit,
+        passed=request.passed,
     )
-    ends_early = backwards and is_cut_short(tx, access, page, request.limit, request.stop)
     view = View(access.room_id, access.version, user_id, device_id, now_ts, with_room_id=True)
     body = {"start": _token(start), "chunk": array(render_aggregated(tx, view, access, page.events))}
-    if not page.is_exhausted or (ends_early and (page.events or request.may_grow)):
-        # There may be more another time, though not for ever: an empty page that ends early is the last.
+    if not page.is_exhausted or page.gap is not None or (page.events and _is_beginning(tx, access, request)):
+        # There may be more another time, though not for ever: an empty page, where nothing can be had, is the last.
         body["end"] = _token(page.reached)
     elif page.events and request.stop is not None:
         # The client's own end was reached, which is not the end of the room.
         body["end"] = _token(request.stop)
     if request.matcher.lazy_load_members and page.events:
         body["state"] = array(_senders(tx, view, page, backwards=backwards))
-    return Answer(object_of(body), ends_early)
+    return Answer(object_of(body), bool(page.events), page.gap)
 
 
-def is_cut_short(
-    tx: ReadTransaction, access: Access, page: Page, limit: int, stop: int | None = None
-) -> bool:
-    """Whether a page that leads back has fewer events than wanted, since history before them is missing here."""
-    if not page.is_exhausted or len(page.events) >= limit or not has_gap(tx, access.room_nid):
-        return False
-    first = first_position(tx, access.room_nid)
-    return stop is None or first is None or stop < first
+def _is_beginning(tx: ReadTransaction, access: Access, request: PageRequest) -> bool:
+    """Whether the gap that was passed is that before the first event that is here."""
+    return request.passed is not None and history_gaps.below(tx, access.room_nid, request.passed) is None
+
+
+def read_up_to_gap(
+    tx: ReadTransaction,
+    access: Access,
+    matcher: RoomEventMatcher,
+    direction: Direction,
+    *,
+    after: int,
+    newest: int,
+    limit: int,
+    passed: int | None = None,
+) -> Page:
+    """As `read_page`, but it ends at the first gap that it comes to, beyond that which has been `passed`.
+
+    A page that has fewer events than wanted for that reason says so by its `gap`.
+    """
+    newest = min(newest, newest_readable(tx, access))
+    room_nid = access.room_nid
+    if direction is Direction.BACKWARDS:
+        gap = _gap_behind(tx, room_nid, after, newest, passed)
+        after = after if gap is None else max(after, gap - 1)
+    else:
+        gap = _gap_ahead(tx, room_nid, after, newest, passed)
+        newest = newest if gap is None else min(newest, gap - 1)
+    page = read_page(tx, access, matcher, direction, after=after, newest=newest, limit=limit)
+    is_cut = page.is_exhausted and len(page.events) < limit and matcher.rooms.matches(access.room_id)
+    return attrs.evolve(page, gap=gap if is_cut else None)
+
+
+def _gap_behind(
+    tx: ReadTransaction, room_nid: int, after: int, newest: int, passed: int | None
+) -> int | None:
+    """The first gap that a reader comes to who reads back from `newest`."""
+    # One that ends where the reader ends is of no interest.
+    after += 1
+    upto = NEWEST if passed is None else passed - 1
+    gap = history_gaps.newest(tx, room_nid, after=after, upto=upto)
+    if gap is None or gap <= newest or passed is not None:
+        return gap
+    # The reader may begin within a gap.
+    above = history_gaps.above(tx, room_nid, newest)
+    return history_gaps.newest(tx, room_nid, after=after, upto=newest if above is None else above)
+
+
+def _gap_ahead(tx: ReadTransaction, room_nid: int, after: int, newest: int, passed: int | None) -> int | None:
+    """The first gap that a reader comes to who reads from `after` on."""
+    first = history_gaps.first_position(tx, room_nid)
+    if first is None:
+        return None
+    # What precedes all that is here does not lie ahead.
+    begin = max(after, first, after if passed is None else passed)
+    return history_gaps.oldest(tx, room_nid, after=begin, upto=newest + 1)
 
 
 def read_page(

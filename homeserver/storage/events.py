@@ -21,6 +21,9 @@ OUTLIER = 3
 HIDDEN = 4
 """Accepted, and nothing that clients are shown, or not yet: see `rooms.redactions`, `rooms.healing`."""
 
+FOLLOWS_GAP = 16
+"""In `notify`: of the history right before the event something was missing when it was stored."""
+
 
 @attrs.frozen(slots=True)
 class StoredEvent:
@@ -155,7 +158,8 @@ PUBLISHED = statement(
     .where(
         _e.position > bindparam("after"),
         _e.position <= bindparam("upto"),
-        or_(_visible, _e.status == HIDDEN, _e.status == OUTLIER),
+        # The last: whoever is told of what comes after it has to know that it has a gap before it.
+        or_(_visible, _e.status == HIDDEN, _e.status == OUTLIER, _e.notify >= FOLLOWS_GAP),
     )
     .order_by(_e.position)
 )
@@ -351,7 +355,7 @@ def page(
 def published(tx: ReadTransaction, *, after: int, upto: int) -> list[StoredEvent]:
     """All accepted events with `after < position <= upto`, of all rooms, in their order.
 
-    And the memberships of users in rooms that this server is not in, which are outliers.
+    And the memberships of users in rooms that this server is not in, which are outliers; and whatever follows a gap.
     """
     return [StoredEvent(*row) for row in tx.all(PUBLISHED, after=after, upto=upto)]
 

@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 
 import attrs
-from sqlalchemy import bindparam, select, union_all
+from sqlalchemy import bindparam, func, select, union_all
 
 from homeserver.core.identifiers import EventID, RoomID, UserID
 from homeserver.core.receipts import Receipt
 from homeserver.database.statements import in_list, statement
 from homeserver.database.tables.account_data import account_data, push_rules
 from homeserver.database.tables.ephemeral import receipts, typing
+from homeserver.database.tables.events import events
 from homeserver.database.tables.rooms import rooms
 from homeserver.database.transactions import ReadTransaction
 
@@ -47,6 +48,21 @@ ACCOUNT_DATA = statement(
         )
     )
 )
+COUNT = statement(
+    select(func.count()).select_from(
+        union_all(
+            *(
+                select(
+                    select(table.c.position)
+                    .where(table.c.position > bindparam("after"), table.c.position <= bindparam("upto"))
+                    .limit(bindparam("most"))
+                    .subquery(f"rows_of_{table.name}")
+                )
+                for table in (events, receipts, typing, account_data, push_rules)
+            )
+        ).subquery("rows_of_all")
+    )
+)
 ROOMS = statement(
     select(rooms.c.room_nid, rooms.c.room_id, rooms.c.version).where(in_list(rooms.c.room_nid, "room_nids"))
 )
@@ -72,6 +88,12 @@ def typing_between(tx: ReadTransaction, *, after: int, upto: int) -> dict[tuple[
 def account_data_between(tx: ReadTransaction, *, after: int, upto: int) -> list[tuple[int, UserID]]:
     """Whose account data or push rules changed, with the position."""
     return [(row[0], row[1]) for row in tx.all(ACCOUNT_DATA, after=after, upto=upto)]
+
+
+def count(tx: ReadTransaction, *, after: int, upto: int, most: int) -> int:
+    """How many rows of all these kinds there are with `after < position <= upto`: exact up to `most`."""
+    number: int = tx.value(COUNT, after=after, upto=upto, most=most + 1)
+    return number
 
 
 def rooms_of(tx: ReadTransaction, room_nids: set[int]) -> Mapping[int, tuple[RoomID, str]]:

@@ -29,12 +29,20 @@ KEPT_LOCKED = statement(
 )
 
 
-def publish(tx: WriteTransaction, name: str, *, kind: Kind = Kind.ACCOUNT_DATA, new: bool = False) -> None:
+def publish(
+    tx: WriteTransaction,
+    name: str,
+    *,
+    kind: Kind = Kind.ACCOUNT_DATA,
+    new: bool = False,
+    room_before: int = 0,
+) -> None:
     """A note with a position; with `new` it fails at its insertion if there is one of the name."""
     tx.publish(
         PUBLISH_NEW if new else PUBLISH,
         kind=kind,
         to=[TOPIC],
+        room_before=room_before,
         user_id=AUTHOR,
         room_id="",
         type=name,

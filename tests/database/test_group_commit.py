@@ -214,6 +214,26 @@ async def test_positions_are_given_in_the_order_of_commits_without_gaps(
     assert commits.told[-1][0] == after
 
 
+async def test_positions_are_left_free_before_a_row(single: Database) -> None:
+    """Readers go by the positions that were taken; what comes next in the same commit follows on."""
+    start, _ = await single.read(published)
+
+    def leave_room(tx: WriteTransaction) -> None:
+        publish(tx, "before")
+        publish(tx, "after a gap", room_before=1_000)
+
+    await together(single, leave_room, good("next"))
+    expected = [(start + 1, "before"), (start + 1_002, "after a gap"), (start + 1_003, "next")]
+    assert await single.read(published, start) == (start + 1_003, expected)
+
+
+async def test_positions_are_left_free_only_where_the_commit_waits_for_the_disk(single: Database) -> None:
+    before = await single.read(published)
+    with pytest.raises(ValueError, match="does not wait for the disk"):
+        await single.write_soon(publish, "lost with the power", room_before=1_000)
+    assert await single.read(published) == before
+
+
 async def test_a_function_that_publishes_much(single: Database) -> None:
     def much(tx: WriteTransaction) -> None:
         for number in range(500):

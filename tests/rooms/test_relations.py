@@ -15,7 +15,7 @@ from homeserver.core.relations import relation_of
 from homeserver.database.transactions import ReadTransaction, WriteTransaction
 from homeserver.rooms import history, outliers
 from homeserver.rooms.pdu_checks import CheckedPdu
-from homeserver.storage import events, relations, rooms, threads
+from homeserver.storage import backward_extremities, events, history_gaps, relations, rooms, threads
 from tests.rooms.holding import enter, receive
 from tests.rooms.signed_rooms import ALICE, BOB, CAROL, SignedRoom
 from tests.storage.store import Store, sqlite_store
@@ -48,7 +48,13 @@ def converse(room: SignedRoom, draw: random.Random, size: int) -> list[Event]:
 
 
 def prepend(tx: WriteTransaction, pdu: CheckedPdu) -> None:
-    assert history.prepend(tx, pdu.event.room_id, [pdu], {}) == 1
+    room = rooms.of(tx, pdu.event.room_id)
+    assert room is not None
+    first = history_gaps.first_position(tx, room.room_nid)
+    assert first is not None
+    backward_extremities.add(tx, room.room_nid, tx.new_nid(), [pdu.event.event_id], position=first, places=0)
+    assert history.fill(tx, pdu.event.room_id, first, [pdu], {})
+    assert not events.placed(tx, [pdu.event.event_id])[pdu.event.event_id].is_outlier
 
 
 def keep_as_outlier(tx: WriteTransaction, pdu: CheckedPdu) -> None:

@@ -35,8 +35,8 @@ class Scripted:
     progress: list[Progress] = attrs.field(factory=list)
     asked: int = 0
 
-    async def extend(self, room_id: RoomID) -> Progress:
-        del room_id
+    async def extend(self, room_id: RoomID, gap: int) -> Progress:
+        del room_id, gap
         self.asked += 1
         return self.progress.pop(0)
 
@@ -46,7 +46,10 @@ def lose_the_beginning(tx: WriteTransaction, first: EventID) -> None:
     stored = events.of(tx, first)
     assert stored is not None
     tx.execute(FORGET, room_nids=[stored.room_nid])
-    backward_extremities.add(tx, stored.room_nid, stored.event_nid, [EventID("$missing")])
+    assert stored.position is not None
+    backward_extremities.add(
+        tx, stored.room_nid, stored.event_nid, [EventID("$missing")], position=stored.position, places=0
+    )
 
 
 @pytest.fixture
@@ -102,7 +105,7 @@ async def test_history_of_which_nothing_can_be_shown(
 ) -> None:
     older = Scripted([Progress.MORE] * 10)
     await page(Timelines(database, clock, older), story)
-    assert older.asked == MOST_BACKFILLS
+    assert older.asked == MOST_BACKFILLS[Direction.BACKWARDS]
 
 
 async def test_who_does_not_get_there_asks_nobody(

@@ -74,6 +74,11 @@ backward_extremities = Table(
     Column("room_nid", BigInteger, primary_key=True, autoincrement=False),
     Column("event_id", Text, primary_key=True),
     Column("child_nid", BigInteger, primary_key=True, autoincrement=False),
+    # The gap that they belong to lies right before the event at this position. NULL: there is no place for them.
+    Column("position", BigInteger),
+    # How many positions there are free; 0 for the gap before all that is here, which ends nowhere.
+    Column("places", BigInteger, nullable=False),
+    Index("ix_backward_extremities_position", "room_nid", "position"),
     sqlite_with_rowid=False,
 )
 

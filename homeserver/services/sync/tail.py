@@ -79,7 +79,7 @@ class TailRows:
 
 
 MOST_BEHIND = 50_000
-"""Positions. Who is further behind (the process was suspended) does not read all of it into memory."""
+"""Rows. Who is further behind (the process was suspended) does not read all of it into memory."""
 
 _FOLLOWED = (Kind.EVENTS, Kind.RECEIPTS, Kind.TYPING, Kind.ACCOUNT_DATA)
 
@@ -88,7 +88,10 @@ def read_tail(tx: ReadTransaction, *, after: int, now_ts: int) -> TailRows:
     """Everything that was published after a position."""
     stream = tx.stream_row()
     upto = stream.position
-    if upto - after > MOST_BEHIND:
+    if (
+        upto - after > MOST_BEHIND
+        and published.count(tx, after=after, upto=upto, most=MOST_BEHIND) > MOST_BEHIND
+    ):
         return TailRows(upto, [], unsure=True, skipped=True)
     entries: list[Entry] = []
     if stream.changed_since(Kind.EVENTS, after):
@@ -135,11 +138,11 @@ def _is_plain(event: StoredEvent) -> bool:
     """Whether all members see the event, and nothing else has to be looked up for it.
 
     Membership changes what is shown to whom, and the room's summary; what a redaction redacts must be looked up, and so
-    must the state where it has changed in other ways.
+    must the state where it has changed in other ways. A timeline ends at a gap, which may have been filled meanwhile.
     """
     return (
         event.status == events.ACCEPTED
-        and not event.notify & notifications.RESETS_STATE
+        and not event.notify & (notifications.RESETS_STATE | events.FOLLOWS_GAP)
         and event.redacted_by is None
         and event.type not in ("m.room.member", "m.room.redaction")
     )
@@ -148,7 +151,7 @@ def _is_plain(event: StoredEvent) -> bool:
 def _concerned(tx: ReadTransaction, event: StoredEvent, room_id: RoomID) -> Iterator[str]:
     """The topics of those who have to ask the database about what came with the event."""
     resets = bool(event.notify & notifications.RESETS_STATE)
-    if event.status == events.ACCEPTED or resets:
+    if event.status == events.ACCEPTED or resets or event.notify & events.FOLLOWS_GAP:
         yield room_topic(room_id)
     if event.status != events.HIDDEN and event.type == "m.room.member" and event.state_key is not None:
         yield user_topic(UserID(event.state_key))

@@ -9,7 +9,7 @@ from homeserver.core.filters import RoomEventMatcher
 from homeserver.database.transactions import ReadTransaction
 from homeserver.services.ignored_users import heard
 from homeserver.services.visibility import Reader, visible
-from homeserver.storage import events, relations
+from homeserver.storage import events, history_gaps, relations
 from homeserver.storage.events import StoredEvent
 
 DEFAULT_LIMIT = 10
@@ -34,7 +34,7 @@ _content = msgspec.json.Decoder(_Content)
 class Timeline:
     """Events in their order, each with the reader's membership at it.
 
-    `limited`: there are more before them, after the point where the window may begin. `prev_batch`
+    `limited`: there are more before them, after the point where the window may begin, here or elsewhere. `prev_batch`
     is the position that leads to those.
     """
 
@@ -87,8 +87,12 @@ def read_timeline(
 ) -> Timeline:
     """The newest events with `after < position <= newest` that the reader may see and the filter lets pass.
 
-    What the `ignored` users have sent is left out, but for state.
+    It begins after the last gap of the room's history, if there is one. What the `ignored` users have sent is left out,
+    but for state.
     """
+    gap = history_gaps.newest(tx, reader.room_nid, after=after, upto=newest)
+    if gap is not None:
+        after = gap - 1
     limit = DEFAULT_LIMIT if matcher.events.limit is None else min(matcher.events.limit, MAX_LIMIT)
     found: list[tuple[StoredEvent, str]] = []
     most = limit + 1
@@ -105,6 +109,9 @@ def read_timeline(
         most = max(most, 50)
     limited = not exhausted or len(found) > limit
     found = found[:limit]
+    if gap is not None and not limited:
+        # What is missing is fetched for whoever reads on from here.
+        return Timeline(found[::-1], limited=True, prev_batch=after)
     beginning = upto if limited else newest
     prev_batch = _position(found[-1][0]) - 1 if found else beginning
     return Timeline(found[::-1], limited, prev_batch)

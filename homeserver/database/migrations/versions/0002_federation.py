@@ -50,9 +50,12 @@ def _extend_events() -> None:
         sa.Column("room_nid", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("event_id", sa.Text(), nullable=False),
         sa.Column("child_nid", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("position", sa.BigInteger(), nullable=True),
+        sa.Column("places", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("room_nid", "event_id", "child_nid", name=op.f("pk_backward_extremities")),
         sqlite_with_rowid=False,
     )
+    op.create_index("ix_backward_extremities_position", "backward_extremities", ["room_nid", "position"])
 
 
 def _create_room_tables() -> None:
