@@ -1,6 +1,7 @@
 """A database for tests of `storage`: transaction functions run in the test's own thread, one at a time."""
 
 import contextlib
+import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from typing import Concatenate, ParamSpec, TypeVar
@@ -21,7 +22,8 @@ from homeserver.database.transactions import Caches, Cursor, Published, ReadTran
 P = ParamSpec("P")
 T = TypeVar("T")
 
-SCHEMA = "storage_tests"
+SCHEMA = f"storage_tests_{os.getpid()}"
+"""Several processes may run tests on one database at the same time."""
 
 
 class Store:
