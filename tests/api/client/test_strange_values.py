@@ -167,7 +167,9 @@ def strangely(value: Any) -> Iterator[Any]:
 
 async def ask(client: Client, method: str, path: str, **options: Any) -> Answer:
     answer = await client.request(method, path, check=False, **options)
-    assert answer.status < 500, (method, path[:300], str(options)[:500], answer.json)
+    # A server that a strange name leads to cannot be asked: that is no fault of this one.
+    is_elsewhere = answer.status == 502 and "could not be" in answer.json["error"]
+    assert answer.status < 500 or is_elsewhere, (method, path[:300], str(options)[:500], answer.json)
     return answer
 
 
