@@ -135,20 +135,20 @@ class IncomingEvents:
             _log.error("incoming events could not be processed", reason=str(result))
 
     async def _take_rooms(self) -> None:
-        while not self._closing:
-            now_ts = self.clock.now_ts()
-            room_id = await self.database.write(
-                incoming_pdus.claim, now_ts=now_ts, until_ts=now_ts + LEASE_MS
-            )
-            if room_id is None:
-                return
-            # There may be more.
-            self.wake()
-            try:
+        try:
+            while (room_id := await self._claim_room()) is not None:
+                # There may be more.
+                self.wake()
                 await self._process(room_id)
-            except StorageUnavailable as error:
-                _log.warning("incoming events have to wait", room=room_id, reason=str(error))
-                return
+        except StorageUnavailable as error:
+            _log.warning("incoming events have to wait", reason=str(error))
+
+    async def _claim_room(self) -> RoomID | None:
+        """A room with events that are due, now this process's for a while; None to stop looking."""
+        if self._closing:
+            return None
+        now_ts = self.clock.now_ts()
+        return await self.database.write(incoming_pdus.claim, now_ts=now_ts, until_ts=now_ts + LEASE_MS)
 
     async def _process(self, room_id: RoomID) -> None:
         """Process what is due of a room, and let go of it."""
