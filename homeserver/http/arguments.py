@@ -1,4 +1,4 @@
-"""From a request to the arguments of an endpoint, decided once, when the server starts."""
+"""From a request to the arguments of an endpoint, decided once, before the first of them."""
 
 import inspect
 import typing

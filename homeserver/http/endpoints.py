@@ -1,7 +1,8 @@
 """Declaring endpoints: a decorator on the methods of `api`'s classes."""
 
 import enum
-from collections.abc import Awaitable, Callable, Iterable
+import functools
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final, Protocol, TypeVar, cast
 
 import attrs
@@ -130,15 +131,27 @@ def endpoints_of(obj: object) -> Iterable[Endpoint]:
 
     Errors: EndpointError.
     """
-    for name in _names(type(obj)):
-        function = getattr(type(obj), name)
+    cls: type = type(obj)
+    return [Endpoint(spec, getattr(obj, name), arguments) for name, spec, arguments in _declared(cls)]
+
+
+@functools.lru_cache(maxsize=1024)
+def _declared(cls: type) -> Sequence[tuple[str, EndpointSpec, Arguments]]:
+    """What a class declares: the method's name, its specification and its arguments.
+
+    Reading the signatures costs more than anything else of a start, and every listener asks. Errors: EndpointError.
+    """
+    declared = []
+    for name in _names(cls):
+        function = getattr(cls, name)
         for spec in getattr(function, _ATTRIBUTE, ()):
             try:
                 arguments = Arguments.of(function, spec.path)
             except (TypeError, NameError) as error:
-                raise EndpointError(f"{type(obj).__name__}.{name}: {error}") from error
-            _check(spec, arguments, f"{type(obj).__name__}.{name}")
-            yield Endpoint(spec, getattr(obj, name), arguments)
+                raise EndpointError(f"{cls.__name__}.{name}: {error}") from error
+            _check(spec, arguments, f"{cls.__name__}.{name}")
+            declared.append((name, spec, arguments))
+    return declared
 
 
 def _names(cls: type) -> Iterable[str]:
