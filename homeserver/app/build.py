@@ -5,6 +5,7 @@ import secrets
 from collections.abc import Callable, Coroutine
 from typing import Any, cast
 
+import argon2
 import attrs
 import structlog
 from twisted.internet.address import IPv4Address
@@ -47,6 +48,7 @@ from homeserver.services.attempts import DEFAULT_RATES, Attempts, InMemoryAttemp
 from homeserver.services.federation_outbox.measures import NoOutboxMetrics, OutboxMetrics
 from homeserver.services.federation_outbox.outbox import Outbox
 from homeserver.services.inbox_measures import InboxMetrics, NoInboxMetrics
+from homeserver.services.passwords import ARGON2
 from homeserver.services.shared_attempts import SharedAttempts
 
 _log = structlog.get_logger(__name__)
@@ -152,8 +154,15 @@ class Server:
         await gatherResults(waiting)
 
 
-def build(config: Config, key: SigningKey, reactor: Reactor, clock: Clock) -> Server:
-    """Make a server from its configuration; nothing is opened yet.
+def build(
+    config: Config,
+    key: SigningKey,
+    reactor: Reactor,
+    clock: Clock,
+    *,
+    hasher: argon2.PasswordHasher = ARGON2,
+) -> Server:
+    """Make a server from its configuration; nothing is opened yet. `hasher` is what passwords are hashed with.
 
     Errors: DatabaseError, CertificateError, ConfigError.
     """
@@ -164,7 +173,16 @@ def build(config: Config, key: SigningKey, reactor: Reactor, clock: Clock) -> Se
     shared = _shared(config, clock)
     measuring = _measuring(config)
     services = make_services(
-        config, database, clock, reactor, signer, workers, shared.attempts, measuring.outbox, measuring.inbox
+        config,
+        database,
+        clock,
+        reactor,
+        signer,
+        workers,
+        shared.attempts,
+        hasher,
+        measuring.outbox,
+        measuring.inbox,
     )
     measuring.follow(services.outbox)
     bus.subscribe(lambda _, topics: services.follower.hint(topics))

@@ -4,6 +4,7 @@ import random
 import secrets
 from typing import Any
 
+import argon2
 import attrs
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -188,6 +189,7 @@ def make_services(
     signer: Signer,
     workers: WorkerPool,
     attempts: Attempts,
+    hasher: argon2.PasswordHasher,
     outbox_metrics: OutboxMetrics,
     inbox_metrics: InboxMetrics,
 ) -> Services:
@@ -204,7 +206,7 @@ def make_services(
     )
     trust.authentication.heard_of.append(outbox.heard_of)
     names = UserNames(config.server_name)
-    passwords = Passwords(database, names, workers, attempts)
+    passwords = Passwords(database, names, workers, attempts, hasher)
     sessions = Sessions(database, clock)
     uia = UserInteractiveAuth(
         database,

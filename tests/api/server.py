@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 from urllib.parse import quote, urlencode
 
+import argon2
 import attrs
 import psycopg
 import treq
@@ -35,6 +36,9 @@ from tests.openapi import Specification
 SHARED_SECRET = "a secret of the tests"
 PASSWORD = "a password of the tests"
 SERVER_NAME = "test.example"
+
+LIGHT = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+"""Hashes as the server's own does, with next to no work: nearly every test makes users."""
 
 _numbers = itertools.count(1)
 
@@ -249,11 +253,13 @@ async def running_server(
     clock: Clock | None = None,
     key: SigningKey | None = None,
     network: Reactor | None = None,
+    hasher: argon2.PasswordHasher = LIGHT,
     **options: Any,
 ) -> AsyncIterator[TestServer]:
     """A server on a free port. `options` replace sections of the configuration.
 
-    `key` is what it signs with, `network` what it listens and connects by, where those matter.
+    `key` is what it signs with, `network` what it listens and connects by, `hasher` what it hashes passwords
+    with, where those matter.
     """
     sections: dict[str, Any] = {
         "server_name": SERVER_NAME,
@@ -270,7 +276,7 @@ async def running_server(
     )
     clock = clock or SystemClock()
     key = key or SigningKey.generate("test", seed=hashlib.sha256(b"the key of the tests").digest())
-    server = build(config, key, network or cast("Reactor", reactor), clock)
+    server = build(config, key, network or cast("Reactor", reactor), clock, hasher=hasher)
     problems = [] if specification is None else watch(server, specification)
     pool = HTTPConnectionPool(reactor, persistent=True)
     pool.maxPersistentPerHost = 50

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import cast
 
-import argon2
 import attrs
 import pytest
 from twisted.internet import reactor
@@ -36,13 +35,12 @@ from homeserver.services.uia_stages import (
     RegistrationTokenStage,
 )
 from homeserver.services.user_names import UserNames
-from tests.api.server import Databases
+from tests.api.server import LIGHT, Databases
 from tests.services.conftest import Commits, MovableClock
 
 POSTGRES = "HOMESERVER_TEST_POSTGRES"
 """The environment variable with the URL of a PostgreSQL server that tests may make databases on."""
 
-LIGHT = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 SECRET = "the shared secret"
 
 

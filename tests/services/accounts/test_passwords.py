@@ -19,7 +19,8 @@ from homeserver.services.passwords import (
     verify,
 )
 from homeserver.storage import users
-from tests.services.accounts.conftest import LIGHT, Stack
+from tests.api.server import LIGHT
+from tests.services.accounts.conftest import Stack
 
 HERE = "192.0.2.1"
 
