@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import msgspec
-from sqlalchemy import Table, bindparam, types
+from sqlalchemy import Table, bindparam, select, types, update
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.dialects.sqlite.dml import OnConflictClause, OnConflictDoNothing, OnConflictDoUpdate
@@ -214,3 +214,21 @@ def upsert(table: Table, *, key: Sequence[str], keep: Sequence[str] = ()) -> Sta
     else:
         construct = construct.on_conflict_do_nothing(index_elements=list(key))
     return Statement(construct, names)
+
+
+def claim_due(table: Table, key: ColumnElement[Any], *columns: ColumnElement[Any]) -> Statement:
+    """Puts off, to `until_ts`, the row that has been due longest (`due_ts` up to `now_ts`), and gives `columns` of it.
+
+    `key` tells the table's rows apart. A row that another process claims at the moment is passed over.
+    """
+    due_ts = table.c.due_ts
+    first = (
+        select(key)
+        .where(due_ts <= bindparam("now_ts"))
+        .order_by(due_ts)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+        .scalar_subquery()
+    )
+    claimed = update(table).where(key == first).values(due_ts=bindparam("until_ts"))
+    return Statement(claimed.returning(*columns), None)

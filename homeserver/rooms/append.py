@@ -24,8 +24,9 @@ from homeserver.core.room_versions import EventIdFormat, RoomVersion
 from homeserver.database.transactions import WriteTransaction
 from homeserver.rooms import policies, relations
 from homeserver.rooms.draft import Draft, Signer
+from homeserver.rooms.new_events import NewEvent
 from homeserver.rooms.partial_states import check_known
-from homeserver.rooms.room_changes import NewEvent, RoomChanges
+from homeserver.rooms.room_changes import RoomChanges
 from homeserver.rooms.stated_levels import levels_of
 from homeserver.storage import events, rooms
 

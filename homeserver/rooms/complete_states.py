@@ -23,6 +23,7 @@ from homeserver.rooms import state_at
 from homeserver.rooms.event_graph import EventGraph, OwnEvent
 from homeserver.rooms.extremities import UNSEEN, advanced
 from homeserver.rooms.judge import RoomView, judge_again
+from homeserver.rooms.member_rows import left, member_row
 from homeserver.rooms.missing import Incomplete
 from homeserver.rooms.partial_states import MEMBER
 from homeserver.rooms.pdu_checks import CheckedPdu
@@ -136,10 +137,7 @@ def store_members(tx: WriteTransaction, join: PartialJoin, members: Sequence[Set
     """Note the memberships of users of other servers, of whom nothing has been heard yet."""
     memberships.add_many(
         tx,
-        [
-            _membership_row(join.room_nid, each, is_local=False) | {"position": join.position}
-            for each in members
-        ],
+        [member_row(join.room_nid, each, is_local=False) | {"position": join.position} for each in members],
     )
 
 
@@ -274,10 +272,7 @@ class _Completion:
         corrected = {UserID(key[1]) for key in self._whole.corrected if key[0] == MEMBER}
         local = self._put_right(members, heard_of | changed.keys() | corrected | own)
         # Who was told of an invitation that the room knows nothing of is not invited.
-        local += (
-            SetMembership(each.event_nid, each.event_id, each.user_id, each.sender, "leave")
-            for each in memberships.local_outsiders(tx, self._room_nid, besides=members)
-        )
+        local += (left(each) for each in memberships.local_outsiders(tx, self._room_nid, besides=members))
         self._date_back(members, heard_of)
         room_servers.replace(tx, self._room_nid, counts)
         incoming_pdus.hasten_all(tx, join.room_id, due_ts=now_ts)
@@ -285,7 +280,7 @@ class _Completion:
             (rooms.COMPLETE, self._room_row(members, counts)),
             (partial_joins.COMPLETE, {"the_room": self._room_nid, "the_join": join.join_nid}),
         ]
-        also += ((memberships.SET, _membership_row(self._room_nid, each, is_local=True)) for each in local)
+        also += ((memberships.SET, member_row(self._room_nid, each, is_local=True)) for each in local)
         tx.publish(
             state.INSERT_ROOT,
             # Of a kind that is not kept in memory: whoever waits for the room asks the database.
@@ -350,7 +345,7 @@ class _Completion:
             member = members.get(user_id)
             if member is None and row is not None and row.membership != "leave":
                 # Where the state has lost all word of somebody, nobody is there.
-                member = SetMembership(row.event_nid, row.event_id, user_id, row.sender, "leave")
+                member = left(row)
             if member is None or (
                 row is not None and (row.event_nid, row.membership) == (member.event_nid, member.membership)
             ):
@@ -359,7 +354,7 @@ class _Completion:
                 local.append(member)
             else:
                 at = {"position": self._whole.join.position}
-                remote.append(_membership_row(self._room_nid, member, is_local=False) | at)
+                remote.append(member_row(self._room_nid, member, is_local=False) | at)
         if remote:
             memberships.put_many(self._tx, remote)
         return local
@@ -381,17 +376,3 @@ def _members_among(
     difference: Mapping[StateKey, tuple[int | None, int | None]],
 ) -> dict[UserID, int | None]:
     return {UserID(key[1]): pair[1] for key, pair in difference.items() if key[0] == MEMBER}
-
-
-def _membership_row(room_nid: int, member: SetMembership, *, is_local: bool) -> dict[str, object]:
-    return {
-        "room_nid": room_nid,
-        "user_id": member.user_id,
-        "membership": member.membership,
-        "event_nid": member.event_nid,
-        "event_id": member.event_id,
-        "sender": member.sender,
-        "was_joined": int(member.membership == "join"),
-        "forgotten": 0,
-        "is_local": int(is_local),
-    }

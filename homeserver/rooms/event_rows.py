@@ -1,5 +1,7 @@
 """The row of an event in `events`."""
 
+from collections.abc import Mapping
+
 from homeserver.core.event import Event
 from homeserver.storage import events
 
@@ -31,6 +33,11 @@ def row_of(event: Event, event_nid: int, room_nid: int, pdu: bytes) -> dict[str,
         "aggregates": 0,
         "pdu": pdu,
     }
+
+
+def placing(row: Mapping[str, object]) -> dict[str, object]:
+    """The parameters of `events.PLACE`: what the row of a stored outlier, whose place is known now, is to say."""
+    return {name: row[name] for name in events.PLACING} | {"the_event": row["event_nid"]}
 
 
 def membership_of(event: Event) -> str | None:

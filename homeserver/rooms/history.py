@@ -17,7 +17,7 @@ from homeserver.core.threads import thread_of
 from homeserver.database.transactions import WriteTransaction
 from homeserver.rooms import redactions, relations, state_at
 from homeserver.rooms.event_graph import EventGraph, OwnEvent
-from homeserver.rooms.event_rows import row_of
+from homeserver.rooms.event_rows import placing, row_of
 from homeserver.rooms.judge import Judgement, RoomView, judge
 from homeserver.rooms.pdu_checks import CheckedPdu
 from homeserver.rooms.persist import DUMMY
@@ -35,19 +35,6 @@ from homeserver.storage import (
 from homeserver.storage.auth_edges import Place
 
 CREATE = "m.room.create"
-
-PLACED = (
-    "position",
-    "state_root",
-    "root_after",
-    "generation",
-    "is_outbound",
-    "status",
-    "notify",
-    "thread_id",
-    "replaces_nid",
-)
-"""The columns that an outlier gets with its place."""
 
 SEARCHED = frozenset(KEYS.values())
 
@@ -181,7 +168,7 @@ class _History:
                 new.append(made.row)
                 continue
             event_nid, redaction_id = made.row["event_nid"], made.row["redacted_by"]
-            tx.execute(events.PLACE, the_event=event_nid, **{name: made.row[name] for name in PLACED})
+            tx.execute(events.PLACE, **placing(made.row))
             relations.mark(tx, self._room_nid, event_id, aggregates.get(event_id, 0))
             if isinstance(event_nid, int) and isinstance(redaction_id, str):
                 redactions.apply(tx, made.event, event_nid, self._room_nid, EventID(redaction_id))

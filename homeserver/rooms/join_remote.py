@@ -1,4 +1,4 @@
-"""Entering a room that only other servers are in: what one of them gives of it is weighed, and stored.
+"""Entering a room that only other servers are in: what one of them gives of it, once weighed, is stored.
 
 The events are stored in parts, in transactions of their own, and mean nothing until the last one makes the room this
 server's. Spec: server-server API, "Joining Rooms", and `joins-v2.yaml`.
@@ -7,11 +7,7 @@ server's. Spec: server-server API, "Joining Rooms", and `joins-v2.yaml`.
 from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
-import attrs
-
 from homeserver.core.auth_events import CREATE, member_of
-from homeserver.core.auth_rules import NotAllowed, auth_state, check_auth_events, check_state
-from homeserver.core.errors import InvalidParam
 from homeserver.core.event import Event, StateKey
 from homeserver.core.identifiers import EventID, RoomID, ServerName, UserID, server_of
 from homeserver.core.server_acl import ServerAcl
@@ -20,10 +16,10 @@ from homeserver.database.kinds import Kind
 from homeserver.database.statements import Statement
 from homeserver.database.transactions import ReadTransaction, WriteTransaction
 from homeserver.rooms import outliers, predecessors
-from homeserver.rooms.auth_chains import check_auth_chain
-from homeserver.rooms.event_rows import row_of
+from homeserver.rooms.arrivals import Arrival, Counts
+from homeserver.rooms.event_rows import placing, row_of
 from homeserver.rooms.gaps import ROOM
-from homeserver.rooms.membership_events import MEMBER
+from homeserver.rooms.member_rows import left, member_row, set_by
 from homeserver.rooms.pdu_checks import CheckedPdu
 from homeserver.storage import (
     auth_edges,
@@ -40,149 +36,8 @@ from homeserver.storage import (
     state,
     stripped_states,
 )
-from homeserver.storage.memberships import Membership
 
 SERVER_ACL: Final[StateKey] = ("m.room.server_acl", "")
-
-_PLACING = (
-    "position",
-    "state_root",
-    "root_after",
-    "generation",
-    "is_outbound",
-    "status",
-    "notify",
-    "thread_id",
-    "replaces_nid",
-)
-"""What an outlier gets with its place."""
-
-
-@attrs.frozen(slots=True)
-class Given:
-    """What the other server gave, as far as it passed the checks of single PDUs."""
-
-    room_id: RoomID
-    join: CheckedPdu
-    state: Sequence[CheckedPdu]
-    auth_chain: Sequence[CheckedPdu]
-    servers: tuple[ServerName, ...] | None = None
-    """Those in the room, where the state lacks most members; None where it lacks none."""
-
-
-@attrs.frozen(slots=True)
-class Arrival:
-    """A room to be stored: all events, each after those that it cites; and its state before the join."""
-
-    join: CheckedPdu
-    create: Event
-    pdus: list[CheckedPdu]
-    rejected: frozenset[EventID]
-    state: dict[StateKey, Event]
-    servers: tuple[ServerName, ...] | None = None
-    """As in `Given`."""
-
-    @property
-    def room_id(self) -> RoomID:
-        """The room's ID."""
-        return self.join.event.room_id
-
-    def members(self) -> dict[UserID, Event]:
-        """The membership events of the state with the join."""
-        found = {UserID(key[1]): event for key, event in self.state.items() if key[0] == MEMBER}
-        return found | {self.join.event.sender: self.join.event}
-
-
-@attrs.frozen(slots=True)
-class Counts:
-    """How many members a room has: joined, invited, and joined by server."""
-
-    joined: int
-    invited: int
-    by_server: Mapping[ServerName, int]
-
-    @classmethod
-    def of(cls, members: Mapping[UserID, Event]) -> "Counts":
-        """Count members by their membership events."""
-        by_server: dict[ServerName, int] = {}
-        invited = 0
-        for user_id, event in members.items():
-            server_name = server_of(user_id)
-            membership = event.content.get("membership")
-            invited += membership == "invite"
-            if membership == "join" and server_name is not None:
-                by_server[server_name] = by_server.get(server_name, 0) + 1
-        return cls(sum(by_server.values()), invited, by_server)
-
-    def with_servers(self, servers: Collection[ServerName]) -> "Counts":
-        """As far as is known where each of the servers has a member, but not whom."""
-        by_server = {**dict.fromkeys(servers, 1), **self.by_server}
-        return Counts(sum(by_server.values()), self.invited, by_server)
-
-
-def weigh(given: Given) -> Arrival:
-    """What can be relied on of what was given. Pure; takes about a second for 20,000 events.
-
-    Errors: InvalidParam if that is no room, or the join is not allowed in it.
-    """
-    pdus = {pdu.event.event_id: pdu for pdu in (*given.auth_chain, *given.state)}
-    pdus = {event_id: pdu for event_id, pdu in pdus.items() if pdu.event.room_id == given.room_id}
-    pdus.pop(given.join.event.event_id, None)
-    chain = check_auth_chain(given.room_id, pdus.values(), {})
-    create = chain.create
-    if create is None:
-        raise InvalidParam("the room has not one create event")
-    if create.content.get("room_version", "1") != given.join.event.room_version.identifier:
-        raise InvalidParam("the room is of another version than was said")
-    allowed = {pdu.event.event_id for pdu in chain.allowed}
-    current: dict[StateKey, Event] = {}
-    for pdu in given.state:
-        event = pdu.event
-        if event.event_id not in allowed or not event.is_state:
-            continue
-        if current.setdefault(event.key, event) != event:
-            raise InvalidParam("the state has two events for one entry")
-    if current.get(CREATE) != create:
-        raise InvalidParam("the state has no create event")
-    if given.servers is not None:
-        current = _with_cited_members(given.join.event, current, pdus, allowed)
-    arrival = Arrival(given.join, create, [*chain.judged], frozenset(chain.rejected), current, given.servers)
-    _check_join(arrival, pdus)
-    return arrival
-
-
-def _with_cited_members(
-    join: Event,
-    current: dict[StateKey, Event],
-    pdus: Mapping[EventID, CheckedPdu],
-    allowed: Collection[EventID],
-) -> dict[StateKey, Event]:
-    """The state with the members that the join cites: they are of the state before it, though left out."""
-    cited = [pdus[event_id].event for event_id in join.auth_events if event_id in pdus]
-    members = {
-        event.key: event
-        for event in cited
-        if event.type == MEMBER and event.is_state and event.event_id in allowed
-    }
-    return members | current
-
-
-def _check_join(arrival: Arrival, pdus: Mapping[EventID, CheckedPdu]) -> None:
-    """Errors: InvalidParam."""
-    join = arrival.join.event
-    cited = [
-        attrs.evolve(pdus[event_id].event, rejected=event_id in arrival.rejected)
-        for event_id in join.auth_events
-        if event_id in pdus
-    ]
-    if len(cited) != len(set(join.auth_events)):
-        raise InvalidParam("the auth events of the join are missing")
-    try:
-        check_auth_events(join, cited, arrival.create, signed_by=arrival.join.signed_by)
-        check_state(join, auth_state(cited, arrival.create))
-        check_state(join, arrival.state)
-    except NotAllowed as error:
-        raise InvalidParam(f"the join is not allowed in the room: {error}") from error
 
 
 def begin(
@@ -237,7 +92,7 @@ def store_members(
     if room_servers.joined(tx, room_nid, server_name):
         return
     rows = [
-        _membership_row(room_nid, event, numbers[event.event_id], is_local=False) | {"position": position}
+        _row(room_nid, event, numbers, is_local=False) | {"position": position}
         for event in members
         if event.event_id in numbers
     ]
@@ -305,12 +160,12 @@ def enter(
         (state.INSERT_ROOT, {"room_nid": room_nid, "state_root": root_after}),
     ]
     also += (
-        (memberships.SET, _membership_row(room_nid, event, numbers[event.event_id], is_local=True))
+        (memberships.SET, _row(room_nid, event, numbers, is_local=True))
         for event in local.values()
         if event.event_id in numbers
     )
     # Who was told of an invitation that the room knows nothing of is not invited.
-    also += ((memberships.SET, _left(room_nid, each)) for each in vanished)
+    also += ((memberships.SET, member_row(room_nid, left(each), is_local=True)) for each in vanished)
     _note_partial(tx, arrival, room_nid, event_nid, position=position, now_ts=now_ts)
     rows = backward_extremities.rows(room_nid, event_nid, missing, places=room_before)
     also += ((backward_extremities.INSERT, each) for each in rows)
@@ -321,7 +176,7 @@ def enter(
         row["notify"] = notifications.RESETS_STATE
     statement = events.INSERT
     if known is not None:
-        statement, row = events.PLACE, {name: row[name] for name in _PLACING} | {"the_event": event_nid}
+        statement, row = events.PLACE, placing(row)
     tx.publish(statement, kind=Kind.EVENTS, to=topics, also=also, room_before=room_before, **row)
     for user_id, event in local.items():
         if event.content.get("membership") == "join":
@@ -406,31 +261,7 @@ def _room_row(
     }
 
 
-def _membership_row(room_nid: int, event: Event, event_nid: int, *, is_local: bool) -> dict[str, object]:
-    membership = str(event.content.get("membership"))
-    return {
-        "room_nid": room_nid,
-        "user_id": event.state_key,
-        "membership": membership,
-        "event_nid": event_nid,
-        "event_id": event.event_id,
-        "sender": event.sender,
-        "was_joined": int(membership == "join"),
-        "forgotten": 0,
-        "is_local": int(is_local),
-    }
-
-
-def _left(room_nid: int, before: Membership) -> dict[str, object]:
-    """The row of a user of this server whose invitation or knock has come to nothing."""
-    return {
-        "room_nid": room_nid,
-        "user_id": before.user_id,
-        "membership": "leave",
-        "event_nid": before.event_nid,
-        "event_id": before.event_id,
-        "sender": before.sender,
-        "was_joined": 0,
-        "forgotten": 0,
-        "is_local": 1,
-    }
+def _row(room_nid: int, event: Event, numbers: Mapping[EventID, int], *, is_local: bool) -> dict[str, object]:
+    """The row of a member."""
+    member = set_by(event, numbers[event.event_id], UserID(event.state_key or ""))
+    return member_row(room_nid, member, is_local=is_local)

@@ -18,9 +18,10 @@ from homeserver.database.transactions import ReadTransaction
 from homeserver.rooms import policies, state_at
 from homeserver.rooms.event_graph import EventGraph
 from homeserver.rooms.extremities import superseded_by
+from homeserver.rooms.new_events import Arrived
 from homeserver.rooms.partial_states import completed
 from homeserver.rooms.pdu_checks import CheckedPdu
-from homeserver.rooms.room_changes import Arrived, RoomChanges
+from homeserver.rooms.room_changes import RoomChanges
 from homeserver.rooms.state_at import State
 from homeserver.rooms.stated_levels import levels_of
 from homeserver.storage import events, rooms

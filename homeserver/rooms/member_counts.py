@@ -8,7 +8,9 @@ from homeserver.core.event import Event, StateKey
 from homeserver.core.identifiers import ServerName, UserID, server_of
 from homeserver.database.statements import Statement
 from homeserver.database.transactions import WriteTransaction
+from homeserver.rooms.member_rows import member_row
 from homeserver.storage import memberships, room_servers
+from homeserver.storage.events import SetMembership
 
 MEMBER = "m.room.member"
 
@@ -46,23 +48,9 @@ class MemberCounts:
             latest_nid, latest = (old_nid, old) if new is None else (new_nid, new)
             if latest is None or latest_nid is None:
                 continue
-            yield (
-                user_id,
-                (
-                    memberships.SET,
-                    {
-                        "room_nid": room_nid,
-                        "user_id": user_id,
-                        "membership": membership,
-                        "event_nid": latest_nid,
-                        "event_id": latest.event_id,
-                        "sender": latest.sender,
-                        "was_joined": int(membership == "join"),
-                        "forgotten": 0,
-                        "is_local": int(server_of(user_id) == self.server_name),
-                    },
-                ),
-            )
+            noted = SetMembership(latest_nid, latest.event_id, user_id, latest.sender, membership)
+            is_local = server_of(user_id) == self.server_name
+            yield user_id, (memberships.SET, member_row(room_nid, noted, is_local=is_local))
 
     def _count(
         self, tx: WriteTransaction, room_nid: int, user_id: UserID, was: object, membership: str

@@ -14,6 +14,7 @@ from homeserver.database.kinds import Kind
 from homeserver.database.statements import Statement
 from homeserver.database.transactions import ReadTransaction, WriteTransaction
 from homeserver.rooms.event_rows import row_of
+from homeserver.rooms.member_rows import member_row, set_by
 from homeserver.rooms.notify import Notifications, notifications_of
 from homeserver.storage import events, memberships, notifications, room_servers, rooms, stripped_states
 
@@ -62,7 +63,9 @@ def record(tx: WriteTransaction, news: OutOfBand, server_name: ServerName, *, no
         stripped_states.remove(tx, room_nid, news.user_id)
     known = events.of(tx, event.event_id)
     event_nid = tx.new_nid() if known is None else known.event_nid
-    noted = (memberships.SET, _membership_row(room_nid, event_nid, news, server_name))
+    is_local = server_of(news.user_id) == server_name
+    member = set_by(event, event_nid, news.user_id)
+    noted = (memberships.SET, member_row(room_nid, member, is_local=is_local))
     topics = [user_topic(news.user_id)]
     if known is not None:
         tx.publish(memberships.SET, kind=Kind.EVENTS, to=topics, also=[], room_before=0, **noted[1])
@@ -104,22 +107,6 @@ def _notifications(tx: WriteTransaction, event: Event, room_nid: int) -> Notific
     # There is no create event to go by; the inviter stands in for the creator, who may notify as they please.
     levels = PowerLevels.of(None, event)
     return notifications_of(tx, event, room_nid, 0, levels, lambda _: {})
-
-
-def _membership_row(
-    room_nid: int, event_nid: int, news: OutOfBand, server_name: ServerName
-) -> dict[str, object]:
-    return {
-        "room_nid": room_nid,
-        "user_id": news.user_id,
-        "membership": news.membership,
-        "event_nid": event_nid,
-        "event_id": news.event.event_id,
-        "sender": news.event.sender,
-        "was_joined": 0,
-        "forgotten": 0,
-        "is_local": int(server_of(news.user_id) == server_name),
-    }
 
 
 def _event_row(room_nid: int, event_nid: int, news: OutOfBand, notify: Notifications) -> dict[str, object]:

@@ -8,8 +8,9 @@ from homeserver.core.identifiers import EventID
 from homeserver.rooms import outliers, state_at
 from homeserver.rooms.extremities import advanced
 from homeserver.rooms.judge import Judgement, Lacking, NotAtOnce, RoomView, Verdict, judge
+from homeserver.rooms.new_events import NewEvent
 from homeserver.rooms.pdu_checks import CheckedPdu
-from homeserver.rooms.room_changes import NewEvent, RoomChanges
+from homeserver.rooms.room_changes import RoomChanges
 from homeserver.rooms.state_at import State
 from homeserver.rooms.stated_levels import levels_at
 from homeserver.storage import events

@@ -13,7 +13,6 @@ from homeserver.core.auth_events import CREATE
 from homeserver.core.event import Event, StateKey
 from homeserver.core.identifiers import EventID, RoomID, ServerName, UserID, server_of
 from homeserver.core.json import decode_object
-from homeserver.core.power_levels import PowerLevels
 from homeserver.core.relations import Relation, relation_of
 from homeserver.core.room_versions import RoomVersion, get_room_version
 from homeserver.core.threads import thread_of
@@ -23,10 +22,11 @@ from homeserver.database.statements import Statement
 from homeserver.database.transactions import WriteTransaction
 from homeserver.rooms import predecessors, redactions, relations, state_at
 from homeserver.rooms.event_graph import EventGraph, OwnEvent
-from homeserver.rooms.event_rows import row_of
+from homeserver.rooms.event_rows import placing, row_of
 from homeserver.rooms.extremities import UNSEEN, advanced
 from homeserver.rooms.gaps import ROOM, known_gap
 from homeserver.rooms.member_counts import MEMBER, Difference, MemberCounts
+from homeserver.rooms.new_events import NewEvent
 from homeserver.rooms.notify import notifications_of
 from homeserver.storage import (
     auth_edges,
@@ -39,57 +39,6 @@ from homeserver.storage import (
     state,
 )
 from homeserver.storage.auth_edges import Place
-
-_PLACING = (
-    "position",
-    "state_root",
-    "root_after",
-    "generation",
-    "is_outbound",
-    "status",
-    "notify",
-    "thread_id",
-    "replaces_nid",
-)
-
-
-@attrs.frozen(slots=True)
-class Arrived:
-    """What is to be said of an event that another server sent.
-
-    `superseded` are the events that are no extremities after it, if it is accepted; `missing` are those of its parents
-    that this server lacks; with `is_stored` it is known as an outlier, and now gets its place.
-    """
-
-    superseded: frozenset[EventID]
-    missing: Collection[EventID] = ()
-    is_stored: bool = False
-
-
-@attrs.frozen(slots=True)
-class NewEvent:
-    """An event to be stored, with what has been decided of it.
-
-    `before` is the root of the state before it, with the power levels `levels`; `status` one of `storage.events`.
-    `arrived` is None for an event of this server; whether others are sent that is found out here. Of an event of
-    another server, `is_outbound` says whether this server sends it on.
-    """
-
-    event: Event
-    event_nid: int
-    pdu: bytes
-    before: int
-    levels: PowerLevels
-    status: int = events.ACCEPTED
-    is_outbound: bool = False
-    arrived: Arrived | None = None
-    device_id: str | None = None
-    txn_id: str | None = None
-
-    @property
-    def is_unseen(self) -> bool:
-        """Whether it is rejected or soft-failed."""
-        return self.status in UNSEEN
 
 
 @attrs.define(slots=True)
@@ -396,7 +345,7 @@ class RoomChanges:
                 redactions.apply(self.tx, new.event, new.event_nid, self.room.room_nid, redaction_id)
             relations.mark(self.tx, self.room.room_nid, new.event.event_id, _integer(row["aggregates"]))
             publication.statement = events.PLACE
-            publication.params = {name: row[name] for name in _PLACING} | {"the_event": new.event_nid}
+            publication.params = placing(row)
         if row["status"] == events.ACCEPTED or row["is_outbound"] or has_news or publication.room_before:
             self._publications[new.event.event_id] = publication
         else:

@@ -4,15 +4,16 @@ from typing import Final
 
 import attrs
 
-from homeserver.clients.errors import RemoteError
-from homeserver.clients.federation import FederationClient, federation_path
-from homeserver.core.errors import InvalidParam, NotFound, Unknown
+from homeserver.clients.federation import FederationClient
+from homeserver.core.errors import InvalidParam, Unknown
 from homeserver.core.identifiers import RoomAlias, ServerName, parse_room_id, parse_server_name, server_of
 from homeserver.core.json import JsonValue
 from homeserver.services.aliases import ResolvedAlias
+from homeserver.services.remote_queries import query
 
-PATIENCE_MS: Final = 15_000
 MOST_BYTES: Final = 256 * 1024
+"""Of an answer: it names all servers in the room."""
+
 MOST_SERVERS: Final = 100
 """Of the servers that an alias is said to be known by."""
 
@@ -26,21 +27,17 @@ class RemoteAliases:
     async def resolve(self, alias: RoomAlias) -> ResolvedAlias:
         """Find the room of another server's alias.
 
-        Errors: NotFound; Unknown (502) if the server cannot be asked, or answers nonsense.
+        Errors: see `query`; Unknown (502) also if the server answers nonsense.
         """
         server_name = parse_server_name(server_of(alias) or "")
-        try:
-            answer = await self.client.get(
-                server_name,
-                federation_path("v1", "query", "directory"),
-                {"room_alias": alias},
-                patience_ms=PATIENCE_MS,
-                most_bytes=MOST_BYTES,
-            )
-        except RemoteError as error:
-            if error.status == 404:
-                raise NotFound(f"There is no room under the alias {alias}") from error
-            raise Unknown(f"The server of the alias could not be asked: {error}", status=502) from error
+        answer = await query(
+            self.client,
+            server_name,
+            "directory",
+            {"room_alias": alias},
+            most_bytes=MOST_BYTES,
+            absent=f"There is no room under the alias {alias}",
+        )
         room_id = answer.get("room_id")
         try:
             found = parse_room_id(room_id if isinstance(room_id, str) else "")

@@ -12,16 +12,8 @@ from homeserver.core.errors import InvalidParam, MatrixError, Unknown
 from homeserver.core.identifiers import EventID, RoomID, ServerName, parse_server_name, server_of
 from homeserver.core.json import JsonObject, JsonValue
 from homeserver.database.database import Database
-from homeserver.rooms.join_remote import (
-    Arrival,
-    Given,
-    begin,
-    enter,
-    store_members,
-    store_part,
-    store_state,
-    weigh,
-)
+from homeserver.rooms.arrivals import Arrival, Given, weigh
+from homeserver.rooms.join_remote import begin, enter, store_members, store_part, store_state
 from homeserver.rooms.membership_events import Wanted
 from homeserver.rooms.pdu_checks import CheckedPdu, PduChecks
 from homeserver.rooms.receive import Receiver

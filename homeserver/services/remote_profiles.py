@@ -4,17 +4,15 @@ from typing import Final
 
 import attrs
 
-from homeserver.clients.errors import RemoteError
-from homeserver.clients.federation import FederationClient, federation_path
-from homeserver.core.errors import Forbidden, InvalidParam, LimitExceeded, NotFound, Unknown
+from homeserver.clients.federation import FederationClient
+from homeserver.core.errors import InvalidParam, LimitExceeded, NotFound
 from homeserver.core.identifiers import UserID, parse_server_name, server_of
 from homeserver.core.json import JsonObject, encode
 from homeserver.core.profiles import AVATAR_URL, DISPLAY_NAME
 from homeserver.runtime.caches import Cache
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.shared_work import SharedWork
-
-PATIENCE_MS: Final = 10_000
+from homeserver.services.remote_queries import query
 
 MOST_BYTES: Final = 128 * 1024
 """Twice what the specification lets a profile have."""
@@ -43,8 +41,7 @@ class RemoteProfiles:
     async def profile_of(self, user_id: UserID) -> JsonObject:
         """The whole profile, as the user's server gives it.
 
-        Errors: NotFound if it knows no such user; Forbidden if it does not tell; Unknown (502) if it cannot be
-        asked, or answers nonsense; LimitExceeded if too many are asked already.
+        Errors: see `query`; LimitExceeded if too many are asked already.
         """
         known = self._known.get(user_id)
         if known is not None and 0 <= self.clock.now_ts() - known[0] < FRESH_MS:
@@ -60,21 +57,14 @@ class RemoteProfiles:
             server_name = parse_server_name(server_of(user_id) or "")
         except InvalidParam as error:
             raise NotFound("Profile not found") from error
+        about, absent = {"user_id": user_id}, "Profile not found"
         try:
-            answer = await self.client.get(
-                server_name,
-                federation_path("v1", "query", "profile"),
-                {"user_id": user_id},
-                patience_ms=PATIENCE_MS,
-                most_bytes=MOST_BYTES,
+            answer = await query(
+                self.client, server_name, "profile", about, most_bytes=MOST_BYTES, absent=absent
             )
-        except RemoteError as error:
-            if error.status == 404:
-                self._known.put(user_id, (self.clock.now_ts(), None))
-                raise NotFound("Profile not found") from error
-            if error.status == 403:
-                raise Forbidden("The user's server does not tell") from error
-            raise Unknown(f"The user's server could not be asked: {error}", status=502) from error
+        except NotFound:
+            self._known.put(user_id, (self.clock.now_ts(), None))
+            raise
         profile = {key: value for key, value in answer.items() if _is_field(key, value)}
         if len(encode(profile)) <= REMEMBERED_BYTES:
             self._known.put(user_id, (self.clock.now_ts(), profile))

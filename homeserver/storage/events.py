@@ -216,25 +216,21 @@ REPLACE = statement(
     .values({name: bindparam(name) for name in ("state_root", "root_after", "status", "replaces_nid")})
 )
 """Gives an event another place among the room's states."""
+PLACING = (
+    "position",
+    "state_root",
+    "root_after",
+    "generation",
+    "is_outbound",
+    "status",
+    "notify",
+    "thread_id",
+    "replaces_nid",
+)
 PLACE = statement(
     update(events)
     .where(_e.event_nid == bindparam("the_event"))
-    .values(
-        {
-            name: bindparam(name)
-            for name in (
-                "position",
-                "state_root",
-                "root_after",
-                "generation",
-                "is_outbound",
-                "status",
-                "notify",
-                "thread_id",
-                "replaces_nid",
-            )
-        }
-    )
+    .values({name: bindparam(name) for name in PLACING})
 )
 """Gives an outlier its place in the room's history."""
 SHOW = statement(

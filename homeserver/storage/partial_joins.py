@@ -8,7 +8,7 @@ import msgspec
 from sqlalchemy import bindparam, func, or_, select, update
 
 from homeserver.core.identifiers import EventID, RoomID, ServerName
-from homeserver.database.statements import insert_into, statement
+from homeserver.database.statements import claim_due, insert_into, statement
 from homeserver.database.tables.rooms import partial_joins
 from homeserver.database.transactions import ReadTransaction, WriteTransaction
 
@@ -44,28 +44,10 @@ END = statement(
     .where(_p.room_nid == bindparam("the_room"), _p.completed_position.is_(None), _p.ended_position.is_(None))
     .values(due_ts=None, ended_position=bindparam("the_end"))
 )
-CLAIM = statement(
-    update(partial_joins)
-    .where(
-        _p.join_nid
-        == select(_p.join_nid)
-        .where(_p.due_ts <= bindparam("now_ts"))
-        .order_by(_p.due_ts)
-        .limit(1)
-        .with_for_update(skip_locked=True)
-        .scalar_subquery()
-    )
-    .values(due_ts=bindparam("until_ts"))
-    .returning(
-        _p.room_nid,
-        _p.room_id,
-        _p.join_nid,
-        _p.join_id,
-        _p.position,
-        _p.servers,
-        _p.begun_ts,
-        _p.failures,
-    )
+CLAIM = claim_due(
+    partial_joins,
+    _p.join_nid,
+    *(_p.room_nid, _p.room_id, _p.join_nid, _p.join_id, _p.position, _p.servers, _p.begun_ts, _p.failures),
 )
 KEEP = statement(
     update(partial_joins)

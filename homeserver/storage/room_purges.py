@@ -4,7 +4,7 @@ import attrs
 from sqlalchemy import Table, bindparam, delete, select, tuple_, update
 
 from homeserver.core.identifiers import RoomID
-from homeserver.database.statements import Statement, in_list, insert_into, statement
+from homeserver.database.statements import Statement, claim_due, in_list, insert_into, statement
 from homeserver.database.tables.account_data import account_data
 from homeserver.database.tables.ephemeral import awaited_receipts, receipts, typing
 from homeserver.database.tables.events import auth_edges, backward_extremities, events, pending_redactions
@@ -46,20 +46,7 @@ def _some(table: Table, *key: str) -> Statement:
 _p = room_purges.c
 _m = memberships.c
 ADD = insert_into(room_purges, ignore_conflict=True)
-CLAIM = statement(
-    update(room_purges)
-    .where(
-        _p.room_nid
-        == select(_p.room_nid)
-        .where(_p.due_ts <= bindparam("now_ts"))
-        .order_by(_p.due_ts)
-        .limit(1)
-        .with_for_update(skip_locked=True)
-        .scalar_subquery()
-    )
-    .values(due_ts=bindparam("until_ts"))
-    .returning(_p.room_nid, _p.room_id)
-)
+CLAIM = claim_due(room_purges, _p.room_nid, _p.room_nid, _p.room_id)
 KEEP = statement(
     update(room_purges).where(_p.room_nid == bindparam("the_room")).values(due_ts=bindparam("until_ts"))
 )

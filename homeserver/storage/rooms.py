@@ -7,7 +7,7 @@ import msgspec
 from sqlalchemy import bindparam, delete, func, select, update
 
 from homeserver.core.identifiers import EventID, RoomID, UserID
-from homeserver.database.statements import in_list, insert_into, statement
+from homeserver.database.statements import Statement, in_list, insert_into, statement
 from homeserver.database.tables.rooms import rooms
 from homeserver.database.transactions import Question, ReadTransaction, Row, WriteTransaction
 
@@ -64,86 +64,35 @@ VERSION_AND_NID = statement(
 )
 INSERT = insert_into(rooms)
 INSERT_UNLESS_KNOWN = insert_into(rooms, ignore_conflict=True)
-ADVANCE = statement(
-    update(rooms)
-    .where(rooms.c.room_nid == bindparam("the_room"))
-    .values(
-        {
-            name: bindparam("position" if name == "last_position" else name)
-            for name in (
-                "state_root",
-                "forward_extremities",
-                "last_position",
-                "joined_members",
-                "invited_members",
-                "remote_members",
-            )
-        }
+
+
+def _changing(*columns: str, **values: object) -> Statement:
+    """Sets these columns of a room; those that tell of a place in the stream take `position` when it is published."""
+    named: dict[str, object] = {
+        name: bindparam("position" if name.endswith("_position") else name) for name in columns
+    }
+    return statement(
+        update(rooms).where(rooms.c.room_nid == bindparam("the_room")).values({**named, **values})
     )
+
+
+_AFTER_EVENT = (
+    "state_root",
+    "forward_extremities",
+    "last_position",
+    "joined_members",
+    "invited_members",
+    "remote_members",
 )
-ADVANCE_STATE = statement(
-    update(rooms)
-    .where(rooms.c.room_nid == bindparam("the_room"))
-    .values(
-        {
-            name: bindparam("position" if name in ("last_position", "state_position") else name)
-            for name in (
-                "state_root",
-                "forward_extremities",
-                "last_position",
-                "joined_members",
-                "invited_members",
-                "remote_members",
-                "state_position",
-            )
-        }
-    )
-)
-ARRIVE = statement(
-    update(rooms)
-    .where(rooms.c.room_nid == bindparam("the_room"))
-    .values(
-        {
-            name: bindparam("position" if name in ("last_position", "state_position") else name)
-            for name in (
-                "version",
-                "creator",
-                "state_root",
-                "forward_extremities",
-                "last_position",
-                "joined_members",
-                "invited_members",
-                "remote_members",
-                "state_position",
-                "is_partial",
-            )
-        }
-    )
-)
+ADVANCE = _changing(*_AFTER_EVENT)
+ADVANCE_STATE = _changing(*_AFTER_EVENT, "state_position")
+ARRIVE = _changing(*_AFTER_EVENT, "state_position", "version", "creator", "is_partial")
 """As `ADVANCE_STATE`, for a room that this server enters: what it is, is known for certain only now."""
+COMPLETE = _changing(*_AFTER_EVENT, "state_position", is_partial=0)
+"""As `ADVANCE_STATE`, for a room whose state has lacked most members until now."""
 SET_VERSION = statement(
     update(rooms).where(rooms.c.room_nid == bindparam("the_room")).values(version=bindparam("the_version"))
 )
-COMPLETE = statement(
-    update(rooms)
-    .where(rooms.c.room_nid == bindparam("the_room"))
-    .values(
-        {
-            name: bindparam("position" if name in ("last_position", "state_position") else name)
-            for name in (
-                "state_root",
-                "forward_extremities",
-                "last_position",
-                "joined_members",
-                "invited_members",
-                "remote_members",
-                "state_position",
-            )
-        }
-        | {"is_partial": 0}
-    )
-)
-"""As `ADVANCE_STATE`, for a room whose state has lacked most members until now."""
 SET_EXTREMITIES = statement(
     update(rooms)
     .where(rooms.c.room_nid == bindparam("the_room"))

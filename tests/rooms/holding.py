@@ -10,9 +10,10 @@ from homeserver.core.identifiers import EventID, ServerName, server_of
 from homeserver.core.power_levels import PowerLevels
 from homeserver.database.transactions import ReadTransaction, WriteTransaction
 from homeserver.rooms.judge import Judgement, Lacking, RoomView, Verdict, judge
+from homeserver.rooms.new_events import Arrived, NewEvent
 from homeserver.rooms.pdu_checks import CheckedPdu
 from homeserver.rooms.persist import persist, take_at_once
-from homeserver.rooms.room_changes import Arrived, NewEvent, RoomChanges
+from homeserver.rooms.room_changes import RoomChanges
 from homeserver.storage import events, memberships, room_servers, rooms, state
 from tests.rooms.signed_rooms import SignedRoom
 from tests.storage.store import Store

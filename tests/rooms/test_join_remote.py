@@ -5,16 +5,8 @@ import pytest
 from homeserver.core.event import Event
 from homeserver.core.identifiers import EventID, UserID
 from homeserver.database.database import Database
-from homeserver.rooms.join_remote import (
-    Arrival,
-    Given,
-    begin,
-    enter,
-    store_members,
-    store_part,
-    store_state,
-    weigh,
-)
+from homeserver.rooms.arrivals import Arrival, Given, weigh
+from homeserver.rooms.join_remote import begin, enter, store_members, store_part, store_state
 from homeserver.storage import room_purges, rooms
 from homeserver.storage.room_purges import RoomPurge
 from tests.rooms.holding import US, check_rows, held, receive
