@@ -256,7 +256,7 @@ def make_services(
         authentication=Authentication(database, clock),
         devices=Devices(database, clock),
         event_contexts=EventContexts(database, clock, backfill),
-        event_stream=EventStream(database, clock, reactor, waiters),
+        event_stream=EventStream(database, clock, reactor, waiters, backfill),
         federation_edus=federation_edus,
         federation_events=FederationEvents(database, clock, config.server_name),
         federation_history=FederationHistory(database, clock, config.server_name),

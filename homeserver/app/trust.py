@@ -22,6 +22,7 @@ from homeserver.rooms.draft import Signer
 from homeserver.runtime.clock import Clock
 from homeserver.services.federation_authentication import FederationAuthentication
 from homeserver.services.key_notary import KeyNotary
+from homeserver.services.neighbours import Neighbours
 from homeserver.services.own_keys import OwnKeys
 from homeserver.services.server_keys import ServerKeys
 
@@ -62,7 +63,9 @@ def make_trust(
         own_keys,
         server_keys,
         KeyNotary(database, clock, server_keys, own_keys),
-        FederationAuthentication(signer.server_name, server_keys, lists, [client.reached]),
+        FederationAuthentication(
+            signer.server_name, server_keys, lists, Neighbours(database), [client.reached]
+        ),
     )
 
 

@@ -128,7 +128,7 @@ def read_context(
             "state": array(_state(tx, view, matcher, last, senders, newest=newest_readable(tx, access))),
         }
     )
-    return Answer(body, has_events=True, gap=before.gap)
+    return Answer(body, before.gap)
 
 
 def _find(tx: ReadTransaction, request: ContextRequest, user_id: UserID) -> tuple[Access, StoredEvent, str]:

@@ -3,7 +3,7 @@
 Spec: client-server API, "Room previews" and `old_sync`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -17,12 +17,20 @@ from homeserver.core.topics import room_topic, user_topic
 from homeserver.database.database import Database
 from homeserver.database.transactions import ReadTransaction
 from homeserver.runtime.clock import Clock
+from homeserver.services.backfill import Progress
 from homeserver.services.client_events import View, render
 from homeserver.services.history_access import Access, access_to, enter
 from homeserver.services.ignored_users import ignored_by
 from homeserver.services.sync.service import MAX_TIMEOUT_MS
 from homeserver.services.sync.waiters import Waiters
-from homeserver.services.timelines import EVERYTHING, Direction, Page, position_of, read_page
+from homeserver.services.timelines import (
+    EVERYTHING,
+    Direction,
+    MissingHistory,
+    Page,
+    position_of,
+    read_up_to_gap,
+)
 from homeserver.storage import events, memberships
 from homeserver.storage.events import StoredEvent
 from homeserver.storage.memberships import RoomOfUser
@@ -33,26 +41,37 @@ LIMIT = 100
 MOST_READ = 2_000
 """About how many events are read for it, from all rooms of a client that has been away."""
 
+MOST_BACKFILLS = 3
+"""How often history is fetched for one answer. Who listens cannot be told that something is missing."""
+
 
 @attrs.frozen(slots=True)
 class Listening:
-    """Who listens, from which position on (`None`: now), to one room or (`None`) to all of the user's."""
+    """Who listens, from which position on (`None`: now), to one room or (`None`) to all of the user's.
+
+    `passed`: by room the last gap of which nothing was to be had soon; what is beyond it is told.
+    """
 
     user_id: UserID
     device_id: str | None
     since: int | None
     room_id: RoomID | None
+    passed: Mapping[RoomID, int] = attrs.field(factory=dict)
 
 
 @attrs.frozen(slots=True)
 class NewEvents:
-    """Rendered events after `start`, up to `end`; `upto` is the stream's position, `topics` tell of more."""
+    """Rendered events after `start`, up to `end`; `upto` is the stream's position, `topics` tell of more.
+
+    `gap`: the room, and the position there, in which history is missing that comes next.
+    """
 
     start: int
     end: int
     upto: int
     events: list[bytes]
     topics: frozenset[str]
+    gap: tuple[RoomID, int] | None
 
 
 @attrs.frozen
@@ -63,6 +82,7 @@ class EventStream:
     clock: Clock
     reactor: IReactorTime
     waiters: Waiters
+    older: MissingHistory
 
     async def listen(
         self, requester: Requester, *, room_id: RoomID | None, since: int | None, timeout_ms: int
@@ -78,6 +98,7 @@ class EventStream:
         key = f"{requester.user_id} {room_id or 'events'}"
         start = since
         topics: frozenset[str] | None = None
+        backfills = 0
         while True:
             # Who waits before looking misses nothing that is published after the look; what there is to wait
             # for, the first look tells.
@@ -85,6 +106,10 @@ class EventStream:
             try:
                 new = await self.database.read(read_new, listening, now_ts=self.clock.now_ts())
                 start = new.start if start is None else start
+                if new.gap is not None and not new.events:
+                    listening = await self._bridge(listening, *new.gap, is_late=backfills >= MOST_BACKFILLS)
+                    backfills += 1
+                    continue
                 left_ms = deadline_ms - self.clock.monotonic_ms()
                 if new.events or (new.end >= new.upto and (left_ms <= 0 or self.waiters.closing)):
                     return _body(start, new)
@@ -95,6 +120,12 @@ class EventStream:
             finally:
                 if waiter is not None:
                     self.waiters.remove(waiter)
+
+    async def _bridge(self, listening: Listening, room_id: RoomID, gap: int, *, is_late: bool) -> Listening:
+        """Fetch what comes next, or else pass over it: the news must not wait for what is old."""
+        if not is_late and await self.older.extend(room_id, gap) is Progress.MORE:
+            return listening
+        return attrs.evolve(listening, passed={**listening.passed, room_id: gap})
 
     async def _woken(self, woken: Deferred[None], timeout_ms: int) -> None:
         """Until something was published, or the time is up."""
@@ -115,7 +146,7 @@ def read_new(tx: ReadTransaction, listening: Listening, *, now_ts: int) -> NewEv
         access = enter(tx, listening.user_id, listening.room_id)
         topics.add(room_topic(listening.room_id))
         view = _view(listening, access.room_id, access.version.identifier, now_ts)
-        heard = [(view, _page(tx, access, since, upto, limit=LIMIT))]
+        heard = [(view, _page(tx, listening, access, since, upto, limit=LIMIT))]
     else:
         mine = memberships.rooms_of(tx, listening.user_id)
         topics.update(room_topic(room.room_id) for room in mine if room.membership == "join")
@@ -124,22 +155,27 @@ def read_new(tx: ReadTransaction, listening: Listening, *, now_ts: int) -> NewEv
         heard = [
             (
                 _view(listening, room.room_id, room.version, now_ts),
-                _of_room(tx, listening.user_id, room, since, upto, limit=limit),
+                _of_room(tx, listening, room, since, upto, limit=limit),
             )
             for room in news
         ]
     end, chunk = _in_order(tx, heard, max(since, upto))
-    return NewEvents(since, end, upto, chunk, frozenset(topics))
+    gap = next(
+        ((view.room_id, page.gap) for view, page in heard if page.gap is not None and page.reached == end),
+        None,
+    )
+    return NewEvents(since, end, upto, chunk, frozenset(topics), gap)
 
 
 def _of_room(
-    tx: ReadTransaction, user_id: UserID, room: RoomOfUser, since: int, upto: int, *, limit: int
+    tx: ReadTransaction, listening: Listening, room: RoomOfUser, since: int, upto: int, *, limit: int
 ) -> Page:
     """What is new in one of the user's rooms; of one that the user was only invited to, the membership."""
+    user_id = listening.user_id
     if room.membership == "join" or (room.was_joined and room.membership != "invite"):
         access = access_to(tx, user_id, room.room_id)
         if access is not None:
-            return _page(tx, access, since, upto, limit=limit)
+            return _page(tx, listening, access, since, upto, limit=limit)
     found: list[tuple[StoredEvent, str]] = []
     is_ignored = room.membership == "invite" and room.sender in ignored_by(tx, user_id)
     if room.position > since and not room.forgotten and not is_ignored:
@@ -148,14 +184,27 @@ def _of_room(
     return Page(found, upto, is_exhausted=True)
 
 
-def _page(tx: ReadTransaction, access: Access, since: int, upto: int, *, limit: int) -> Page:
-    return read_page(tx, access, EVERYTHING, Direction.FORWARDS, after=since, newest=upto, limit=limit)
+def _page(
+    tx: ReadTransaction, listening: Listening, access: Access, since: int, upto: int, *, limit: int
+) -> Page:
+    return read_up_to_gap(
+        tx,
+        access,
+        EVERYTHING,
+        Direction.FORWARDS,
+        after=since,
+        newest=upto,
+        limit=limit,
+        passed=listening.passed.get(access.room_id),
+    )
 
 
 def _in_order(tx: ReadTransaction, heard: Iterable[tuple[View, Page]], upto: int) -> tuple[int, list[bytes]]:
     """The first events of all rooms together, and the position that they reach."""
     heard = list(heard)
-    end = min((page.reached for _, page in heard if not page.is_exhausted), default=upto)
+    end = min(
+        (page.reached for _, page in heard if not page.is_exhausted or page.gap is not None), default=upto
+    )
     found = sorted(
         (
             (position_of(event), index, event, membership)

@@ -21,6 +21,10 @@ MOST_HEADERS: Final = 4
 MOST_EXAMINED: Final = 100
 """Of one address at the same time. Keys that are known take no time worth mentioning."""
 
+MOST_STRANGERS: Final = 300
+"""So many claims at the same time, of whatever addresses, and only servers that share a room are heard beside them.
+Well below what the process asks of all servers together."""
+
 RETRY_AFTER_MS: Final = 5_000
 
 
@@ -69,17 +73,26 @@ class CurrentKeys(Protocol):
         ...
 
 
+class KnownServers(Protocol):
+    """Knows which servers this one has to do with."""
+
+    async def shares_room(self, server_name: ServerName) -> bool:
+        """Whether the server is in a room that is known here."""
+        ...
+
+
 @attrs.frozen
 class FederationAuthentication:
     """Checks signatures of requests. Each of `heard_of` is called with each server that has shown to be itself.
 
     Who claims to be a server has its keys fetched by that: no address has more than a few such claims examined
-    at once.
+    at once, and made-up names from many addresses take nothing from the servers that share rooms with this one.
     """
 
     server_name: ServerName
     keys: CurrentKeys
     lists: ServerLists
+    known: KnownServers
     heard_of: list[Callable[[ServerName], None]] = attrs.field(factory=list)
     _examined: Counter[str] = attrs.field(factory=Counter)
 
@@ -126,6 +139,8 @@ class FederationAuthentication:
         self, origin: ServerName, header: XMatrix, signed: JsonObject, client_ip: str
     ) -> bool:
         if self._examined[client_ip] >= MOST_EXAMINED:
+            raise LimitExceeded(retry_after_ms=RETRY_AFTER_MS)
+        if self._examined.total() >= MOST_STRANGERS and not await self.known.shares_room(origin):
             raise LimitExceeded(retry_after_ms=RETRY_AFTER_MS)
         self._examined[client_ip] += 1
         try:

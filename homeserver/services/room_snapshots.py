@@ -21,7 +21,7 @@ from homeserver.services.awaited_members import AwaitedMembers
 from homeserver.services.client_events import View, render, render_one
 from homeserver.services.history_access import BEGINNING, Access, enter
 from homeserver.services.ignored_users import ignored_by
-from homeserver.services.timelines import DEFAULT_LIMIT, EVERYTHING, MAX_LIMIT, Direction, read_page
+from homeserver.services.timelines import DEFAULT_LIMIT, EVERYTHING, MAX_LIMIT, Direction, read_up_to_gap
 from homeserver.storage import account_data, events, memberships, presence, push_rules, rooms, state
 from homeserver.storage.account_data import AccountData
 
@@ -153,12 +153,14 @@ def read_room_of(
 
 def _snapshot(tx: ReadTransaction, access: Access, view: View, *, upto: int, limit: int) -> bytes:
     newest = min(upto, access.departure)
-    page = read_page(tx, access, EVERYTHING, Direction.BACKWARDS, after=BEGINNING, newest=newest, limit=limit)
+    page = read_up_to_gap(
+        tx, access, EVERYTHING, Direction.BACKWARDS, after=BEGINNING, newest=newest, limit=limit
+    )
     messages = {
         "end": b'"s%d"' % newest,
         "chunk": array(render(tx, view, page.events[::-1])),
     }
-    if not page.is_exhausted:
+    if not page.is_exhausted or page.gap is not None:
         messages["start"] = b'"s%d"' % page.reached
     stored = events.of_nids(tx, state.event_nids(tx, state.root_at(tx, access.room_nid, newest)))
     room = rooms.of(tx, access.room_id)

@@ -12,7 +12,7 @@ from homeserver.database.transactions import ReadTransaction
 from homeserver.services.aggregations import render_aggregated
 from homeserver.services.client_events import View, render
 from homeserver.services.history_access import BEGINNING, NEWEST, Access, readable_root
-from homeserver.services.timelines import EVERYTHING, Direction, position_of, read_page
+from homeserver.services.timelines import EVERYTHING, Direction, position_of, read_up_to_gap
 from homeserver.storage import events, state
 from homeserver.storage.events import StoredEvent
 
@@ -87,7 +87,8 @@ def _result(tx: ReadTransaction, view: View, found: Found, context: ContextLimit
 
 def _context(tx: ReadTransaction, view: View, found: Found, limits: ContextLimits) -> bytes:
     position = position_of(found.event)
-    before = read_page(
+    # What is missing here is fetched for who goes on from the tokens.
+    before = read_up_to_gap(
         tx,
         found.access,
         EVERYTHING,
@@ -96,7 +97,7 @@ def _context(tx: ReadTransaction, view: View, found: Found, limits: ContextLimit
         newest=position - 1,
         limit=limits.before,
     )
-    after = read_page(
+    after = read_up_to_gap(
         tx, found.access, EVERYTHING, Direction.FORWARDS, after=position, newest=NEWEST, limit=limits.after
     )
     body = {

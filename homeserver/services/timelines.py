@@ -79,7 +79,6 @@ class Answer:
     """The body of a response; `gap`: there are fewer events than were asked for, since history is missing there."""
 
     body: bytes
-    has_events: bool
     gap: int | None
 
 
@@ -127,11 +126,8 @@ class Timelines:
                 break
             if progress is Progress.NONE:
                 request = attrs.evolve(request, passed=answer.gap)
-        answer = await self._read(requester, request)
-        if direction is Direction.FORWARDS and answer.gap is not None and not answer.has_events:
-            # It takes too long: who came here would never get further.
-            answer = await self._read(requester, attrs.evolve(request, passed=answer.gap))
-        return answer.body
+        # Who asks again from here gets more of it: one day the gap is filled, or there is nothing more to be had.
+        return (await self._read(requester, request)).body
 
     async def _read(self, requester: Requester, request: PageRequest) -> Answer:
         return await self.database.read(
@@ -180,7 +176,7 @@ def read_messages(
         body["end"] = _token(request.stop)
     if request.matcher.lazy_load_members and page.events:
         body["state"] = array(_senders(tx, view, page, backwards=backwards))
-    return Answer(object_of(body), bool(page.events), page.gap)
+    return Answer(object_of(body), page.gap)
 
 
 def _is_beginning(tx: ReadTransaction, access: Access, request: PageRequest) -> bool:

@@ -40,6 +40,7 @@ OF_ROOM = statement(
 OF_ROOMS = statement(
     select(_s.room_nid, _s.server_name).where(in_list(_s.room_nid, "room_nids")).order_by(_s.server_name)
 )
+ANY_OF = statement(select(_s.room_nid).where(_s.server_name == bindparam("server_name")).limit(1))
 ROOMS_OF = statement(
     select(rooms.c.room_nid, rooms.c.room_id)
     .select_from(room_servers.join(rooms, rooms.c.room_nid == _s.room_nid))
@@ -72,6 +73,11 @@ def joined(tx: ReadTransaction, room_nid: int, server_name: ServerName) -> int:
     """How many joined members the server has in the room; 0: it is not in the room."""
     members: int | None = tx.value(ONE, room_nid=room_nid, server_name=server_name)
     return members or 0
+
+
+def is_in_some_room(tx: ReadTransaction, server_name: ServerName) -> bool:
+    """Whether the server has joined members in any room."""
+    return tx.value(ANY_OF, server_name=server_name) is not None
 
 
 def of_room(tx: ReadTransaction, room_nid: int) -> dict[ServerName, int]:

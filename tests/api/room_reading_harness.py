@@ -136,7 +136,7 @@ async def serving_rooms(
         EventContext(EventContexts(database, clock, NoOlderHistory())),
         MessagePagination(Timelines(database, clock, NoOlderHistory())),
         OldSync(snapshots, single),
-        PeekingEvents(EventStream(database, clock, REACTOR, waiters)),
+        PeekingEvents(EventStream(database, clock, REACTOR, waiters, NoOlderHistory())),
         RoomEventByTimestamp(single),
         RoomInitialSync(snapshots),
         Rooms(single, RoomMembers(database, clock, awaited)),

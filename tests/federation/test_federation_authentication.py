@@ -15,11 +15,13 @@ from homeserver.core.server_lists import ServerLists
 from homeserver.core.signing import SigningKey, sign_json
 from homeserver.core.x_matrix import XMatrix, sign_request, signed_request
 from homeserver.http.endpoints import Auth, endpoint
+from homeserver.services import federation_authentication
 from homeserver.services.federation_authentication import MOST_EXAMINED, FederationAuthentication
 from tests.api.http_harness import Reply, ServerUnderTest, serving, until
 
 US = ServerName("us.test")
 THEM = ServerName("them.test:8448")
+NEIGHBOUR = ServerName("neighbour.test")
 KEY = SigningKey.generate("now", seed=bytes(32))
 FORMER = SigningKey.generate("former", seed=bytes([1] * 32))
 PATH = "/_matrix/federation/v1/thing/%21a%3Ab"
@@ -38,6 +40,13 @@ class KnownKeys:
         if self.held is not None:
             await self.held
         return self.keys.get((server_name, key_id))
+
+
+class Neighbourhood:
+    """One server shares a room."""
+
+    async def shares_room(self, server_name: ServerName) -> bool:
+        return server_name == NEIGHBOUR
 
 
 class Things:
@@ -78,7 +87,9 @@ class Door:
 async def opened(lists: ServerLists | None = None) -> AsyncIterator[Door]:
     keys = KnownKeys()
     heard: list[ServerName] = []
-    authentication = FederationAuthentication(US, keys, lists or ServerLists.of(), [heard.append])
+    authentication = FederationAuthentication(
+        US, keys, lists or ServerLists.of(), Neighbourhood(), [heard.append]
+    )
     async with serving(Things(), server_authenticator=authentication) as server:
         yield Door(server, keys, heard)
 
@@ -98,6 +109,26 @@ async def test_one_address_has_only_so_many_claims_examined_at_once() -> None:
         door.keys.held.callback(None)
         assert {reply.status for reply in await gatherResults(waiting)} == {200}
         assert (await door.ask([header()])).status == 200
+
+
+async def test_made_up_names_from_many_addresses_leave_room_for_neighbours(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(federation_authentication, "MOST_STRANGERS", 20)
+    async with opened() as door:
+        door.keys.keys[NEIGHBOUR, KEY.key_id] = KEY.verify_key
+        held = door.keys.held = Deferred()
+        waiting = [
+            Deferred.fromCoroutine(door.ask([header(origin=ServerName(f"made{number}.test"))]))
+            for number in range(20)
+        ]
+        await until(lambda: len(door.keys.asked) == 20)
+        refused = await door.ask([header(origin=ServerName("made20.test"))])
+        assert errcode(refused) == (429, "M_LIMIT_EXCEEDED")
+        door.keys.held = None
+        assert (await door.ask([header(origin=NEIGHBOUR)])).status == 200
+        held.callback(None)
+        assert {reply.status for reply in await gatherResults(waiting)} == {401}
 
 
 def header(

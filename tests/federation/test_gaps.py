@@ -10,6 +10,7 @@ from homeserver.rooms import missing as missing_module
 from homeserver.rooms import room_changes
 from homeserver.services.backfill import LIMIT, RETRY_MS
 from homeserver.services.federation_outbox import catch_up
+from homeserver.services.timelines import MOST_BACKFILLS, Direction
 from tests.api.server import Client, room_path
 from tests.federation.clocks import MovableClock
 from tests.federation.harness import FederatedServer, Servers, cut, mend, until
@@ -150,6 +151,78 @@ async def test_contexts_and_forward_pages_lead_through_a_gap(scene: Scene) -> No
     last = part["timeline"]["events"][-1]["event_id"]
     around = (await alice.get(room_path(room_id, "context", last), limit=6)).ok()
     assert said(around["events_before"][::-1]) == missed[-3:]
+
+
+async def test_a_page_forwards_skips_nothing_of_a_gap_that_takes_long(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(MOST_BACKFILLS, Direction.FORWARDS, 1)
+    alice, room_id = scene.alice, scene.room.room_id
+    since = (await alice.sync())["next_batch"]
+    missed = miss(scene, 2 * LIMIT + 5)
+    await open_gap(scene)
+    await news(alice, room_id, since, "last")
+    token, pages = since, []
+    while token is not None:
+        page = await messages(alice, room_id, dir="f", limit=1000, **{"from": token})
+        pages.append(said(page["chunk"]))
+        token = page.get("end")
+    # Nothing can be shown before it is known what comes next.
+    assert pages == [[], [], [*missed, "last"]]
+
+
+async def test_who_listens_gets_what_is_in_a_gap(scene: Scene) -> None:
+    alice, room_id = scene.alice, scene.room.room_id
+    other = await alice.create_room()
+    since = (await alice.sync())["next_batch"]
+    missed = miss(scene, LIMIT + 5)
+    await open_gap(scene)
+    await news(alice, room_id, since, "last")
+    await alice.send(other, "elsewhere")
+    listen = {"from": since, "timeout": 0}
+    heard_all = (await alice.get("/_matrix/client/v3/events", **listen)).ok()
+    assert said(heard_all["chunk"]) == [*missed, "last", "elsewhere"]
+    heard_here = (await alice.get("/_matrix/client/v3/events", room_id=room_id, **listen)).ok()
+    assert said(heard_here["chunk"]) == [*missed, "last"]
+
+
+async def test_who_listens_gets_the_news_where_the_gap_cannot_be_filled(scene: Scene) -> None:
+    alice, room_id = scene.alice, scene.room.room_id
+    other = await alice.create_room()
+    since = (await alice.sync())["next_batch"]
+    miss(scene, 3)
+    await open_gap(scene)
+    await news(alice, room_id, since, "last")
+    await alice.send(other, "elsewhere")
+    scene.peer.answer("GET", BACKFILL, Reply({}, 500))
+    answer = (await alice.get("/_matrix/client/v3/events", timeout=0, **{"from": since})).ok()
+    assert said(answer["chunk"]) == ["last", "elsewhere"]
+    assert len(scene.peer.heard_at("/backfill/")) == 1
+
+
+async def test_snapshots_and_found_events_end_at_a_gap_and_lead_into_it(scene: Scene) -> None:
+    alice, room_id = scene.alice, scene.room.room_id
+    since = (await alice.sync())["next_batch"]
+    missed = miss(scene, 5)
+    await open_gap(scene)
+    await news(alice, room_id, since, "last")
+    snapshot = (await alice.get(room_path(room_id, "initialSync"))).ok()["messages"]
+    assert said(snapshot["chunk"]) == ["last"]
+    await scene.server.running.server.services.search_index.work()
+    around = {term: await context_of(alice, term) for term in ("before", "last")}
+    assert (around["last"]["events_before"], around["before"]["events_after"]) == ([], [])
+    for token in (snapshot["start"], around["last"]["start"]):
+        assert said(await back_from(alice, room_id, token)) == ["before", *missed]
+    page = await messages(alice, room_id, dir="f", limit=100, **{"from": around["before"]["end"]})
+    assert said(page["chunk"]) == [*missed, "last"]
+
+
+async def context_of(client: Client, term: str) -> Any:
+    """What a search for the term says of the surroundings of what it finds."""
+    categories = {"room_events": {"search_term": term, "event_context": {}}}
+    answer = (await client.post("/_matrix/client/v3/search", {"search_categories": categories})).ok()
+    (found,) = answer["search_categories"]["room_events"]["results"]
+    return found["context"]
 
 
 async def test_a_time_in_a_gap_is_found(scene: Scene) -> None:
