@@ -36,7 +36,11 @@ class Reader:
 def visible(
     tx: ReadTransaction, reader: Reader, stored: Sequence[StoredEvent]
 ) -> list[tuple[StoredEvent, str]]:
-    """Those of the events that the reader may see, each with the reader's membership at it."""
+    """Those of the events that the reader may see, each with the reader's membership at it.
+
+    Of those that have not been accepted nobody sees any, though some have a position: such as by the gap before them.
+    """
+    stored = [event for event in stored if event.status == events.ACCEPTED]
     joined = reader.membership == "join"
     doubtful = [
         event
@@ -61,7 +65,7 @@ def _judge(tx: ReadTransaction, reader: Reader, stored: Iterable[StoredEvent]) -
     later = _JoinedLater(tx, reader)
     judged: dict[int, str] = {}
     for event in stored:
-        if event.state_root is None or event.status != events.ACCEPTED:
+        if event.state_root is None:
             continue
         visibility, membership = at_root.of(event.state_root)
         visibility_after, membership_after = visibility, membership

@@ -77,7 +77,7 @@ async def set_scene_with(
     """As `set_scene`, on a server that runs."""
     room_id = await alice.create_room(preset="public_chat", room_version=version, **room_options)
     room = PeerRoom(peer, get_room_version(version), room_id)
-    for pdu in await server.running.server.database.read(_pdus_of, RoomID(room_id)):
+    for pdu in await server.running.server.database.read(pdus_of, RoomID(room_id)):
         room.accept(pdu)
     room.serve()
     mallory = f"@mallory:{peer.server_name}"
@@ -93,7 +93,8 @@ async def set_scene_with(
     return scene
 
 
-def _pdus_of(tx: ReadTransaction, room_id: RoomID) -> list[Pdu]:
+def pdus_of(tx: ReadTransaction, room_id: RoomID) -> list[Pdu]:
+    """The events of a room of ours, oldest first."""
     room_nid = rooms.nid_of(tx, room_id)
     assert room_nid is not None
     found = events.page(tx, room_nid, after=-(2**62), newest=2**62, most=1000, order="oldest first")

@@ -11,7 +11,7 @@ from tests.federation.harness import FederatedServer, Servers
 from tests.federation.meetings import VERSIONS
 from tests.federation.peer import Peer, federation
 from tests.federation.peer_rooms import PeerRoom
-from tests.federation.scene import set_scene
+from tests.federation.scene import set_scene, set_scene_with
 
 
 @pytest.fixture
@@ -174,6 +174,22 @@ async def test_who_cannot_be_invited(one: FederatedServer, alice: Client, peer: 
     (await alice.put(path, {"default_action": "block"})).ok()
     (await send(room, one, invite(room, alice.user_id))).error(403, "M_INVITE_BLOCKED")
     assert await invited_to(alice) == {}
+
+
+async def test_a_server_that_the_room_denies_invites_nobody(servers: Servers, numeric_peer: Peer) -> None:
+    """Server-server API, "Server Access Control Lists (ACLs)": by either version of the endpoint."""
+    newer = await set_scene(servers, numeric_peer)
+    older = await set_scene_with(newer.server, newer.alice, numeric_peer, "2")
+    bob = await newer.server.user("bob")
+    content: dict[str, Any] = {"allow": ["*"], "allow_ip_literals": False}
+    for scene in (newer, older):
+        event = invite(scene.room, bob.user_id, sender=scene.mallory)
+        await scene.alice.set_state(scene.room.room_id, "m.room.server_acl", content)
+        (await send(scene.room, scene.server, event)).error(403, "M_FORBIDDEN")
+        path = federation("v1", "invite", scene.room.room_id, scene.room.id_of(event))
+        refused = await numeric_peer.request("PUT", scene.server.server_name, path, event)
+        assert refused.status == (403 if scene is older else 400), refused
+    assert await invited_to(bob) == {}
 
 
 async def test_an_invitation_after_a_knock(one: FederatedServer, alice: Client, peer: Peer) -> None:
