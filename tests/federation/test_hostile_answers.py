@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 
+from homeserver.clients.event_source import EVENTS_BYTES
 from homeserver.services.completions import MOST_OF_SERVER
 from tests.federation.harness import Servers, until
 from tests.federation.peer import Endless, Heard, Peer, Reply, Silence, federation
@@ -174,7 +175,8 @@ async def test_missing_events_that_nobody_asked_for_are_not_taken(scene: Scene) 
 
 
 async def test_an_answer_without_end_gets_no_memory(scene: Scene) -> None:
-    endless = Endless(b" " * 65_536, first=b'{"events": [')
+    # At a pace that the peer can see the connection end at: without one it fills its own memory meanwhile.
+    endless = Endless(b" " * 65_536, first=b'{"events": [', every_s=0.01)
     to_all(scene, endless)
     (await scene.send([scene.says("bad", prev_events=[UNKNOWN])])).ok()
 
@@ -182,6 +184,7 @@ async def test_an_answer_without_end_gets_no_memory(scene: Scene) -> None:
         return endless.is_over
 
     await until(is_over, what="the end of the connection", patience_s=40)
+    assert endless.sent < 3 * EVENTS_BYTES
     await goes_on(scene)
 
 

@@ -9,7 +9,7 @@ from homeserver.core.identifiers import RoomID
 from homeserver.core.room_versions import get_room_version
 from tests.api.server import room_path
 from tests.federation.harness import Servers, until
-from tests.federation.peer import Peer, Silence
+from tests.federation.peer import Peer, Silence, federation
 from tests.federation.peer_rooms import Pdu, PeerRoom
 from tests.federation.scene import Scene, pdus_of, set_scene, set_scene_with
 from tests.federation.test_hostile_answers import UNKNOWN, to_all
@@ -163,3 +163,23 @@ async def test_redactions_of_each_other(servers: Servers, peer: Peer) -> None:
     assert shown[-1]["content"]["body"] == "after"
     await scene.alice.send(scene.room.room_id, "and on")
     assert await scene.texts() == ["after", "and on"]
+
+
+async def test_a_create_event_that_is_redacted_keeps_the_room_going(servers: Servers, peer: Peer) -> None:
+    """Synapse #5701: until version 11 the room's version is redacted with it, and must not be forgotten."""
+    scene = await set_scene(servers, peer, "10")
+    create = scene.room.state["m.room.create", ""]
+    (await scene.alice.put(room_path(scene.room.room_id, "redact", create, "t"), {})).ok()
+
+    async def has_heard() -> bool:
+        return any(pdu["type"] == "m.room.redaction" for pdu in scene.room.events.values())
+
+    await until(has_heard, what="that the peer knows of the redaction")
+    # Floats are what version 1 would take.
+    odd = scene.room.seal({**scene.says("odd"), "content": {"msgtype": "m.text", "body": "odd", "x": 1.5}})
+    await scene.deliver("after", odd)
+    await scene.alice.send(scene.room.room_id, "and on")
+    assert await scene.texts() == ["after", "and on"]
+    path = federation("v1", "make_join", scene.room.room_id, f"@eve:{peer.server_name}")
+    made = await peer.request("GET", scene.server.server_name, path, query={"ver": ["1", "10"]})
+    assert made.ok()["room_version"] == "10"
