@@ -176,7 +176,9 @@ class Specification:
 
 def _is_about_the_token(response: object) -> bool:
     """Whether it is one of "these error codes can be returned by any API endpoint", also where 401 means more."""
-    return isinstance(response, dict) and response.get("errcode") in {"M_MISSING_TOKEN", "M_UNKNOWN_TOKEN"}
+    return isinstance(response, dict) and response.get("errcode") in {
+        *("M_MISSING_TOKEN", "M_UNKNOWN_TOKEN", "M_USER_LOCKED"),
+    }
 
 
 def _quoted(pointer: str) -> str:

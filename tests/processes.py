@@ -121,8 +121,7 @@ class ServerProcess:
                 except ValueError:
                     record = {"level": "error", "event": line}
                 self.log.append(record)
-                if record["event"] == "listening" and record["url"].startswith("http:"):
-                    # Another one, with TLS, is for other servers.
+                if record["event"] == "listening":
                     self.url = record["url"]
                     listening.set()
         listening.set()  # it has ended before

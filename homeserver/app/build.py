@@ -113,6 +113,8 @@ class Server:
     async def start(self) -> None:
         """Open the database and the ports. Errors: DatabaseError, ListenError, BusError."""
         self._workers.start()
+        if self.services.contact.mailer is not None:
+            self.services.contact.mailer.start()
         self.database.start()
         await self.bus.start()
         await self.services.follower.start()
@@ -144,6 +146,8 @@ class Server:
         await self.bus.stop()
         await self._shared.stop()
         self._workers.stop()
+        if self.services.contact.mailer is not None:
+            self.services.contact.mailer.stop()
 
     async def _patiently(self, *endings: Coroutine[Deferred[Any], Any, None]) -> None:
         """Wait for these, but not for ever: a database that does not answer must not hold up the end."""

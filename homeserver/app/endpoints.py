@@ -8,11 +8,13 @@ from homeserver.api.admin.register import Register
 from homeserver.api.client.account_data import AccountData
 from homeserver.api.client.account_deactivation import AccountDeactivation
 from homeserver.api.client.admin import Admin
+from homeserver.api.client.administrative_contact import AdministrativeContact
 from homeserver.api.client.banning import Banning
 from homeserver.api.client.capabilities import Capabilities
 from homeserver.api.client.create_room import CreateRoom
 from homeserver.api.client.device_management import DeviceManagement
 from homeserver.api.client.directory import Directory
+from homeserver.api.client.email_confirmation import EmailConfirmation
 from homeserver.api.client.event_context import EventContext
 from homeserver.api.client.filter import Filter
 from homeserver.api.client.inviting import Inviting
@@ -23,6 +25,7 @@ from homeserver.api.client.leaving import Leaving
 from homeserver.api.client.list_joined_rooms import ListJoinedRooms
 from homeserver.api.client.list_public_rooms import ListPublicRooms
 from homeserver.api.client.login import Login
+from homeserver.api.client.login_fallback import LoginFallback
 from homeserver.api.client.login_token import LoginToken
 from homeserver.api.client.logout import Logout
 from homeserver.api.client.message_pagination import MessagePagination
@@ -57,6 +60,7 @@ from homeserver.api.client.sync import Sync
 from homeserver.api.client.tags import Tags
 from homeserver.api.client.threads_list import ThreadsList
 from homeserver.api.client.typing import Typing
+from homeserver.api.client.uia_fallback import UiaFallback
 from homeserver.api.client.versions import Versions
 from homeserver.api.client.voip import Voip
 from homeserver.api.client.wellknown import Wellknown
@@ -81,6 +85,7 @@ from homeserver.api.federation.third_party_invite import ThirdPartyInvite
 from homeserver.api.federation.transactions import Transactions
 from homeserver.api.federation.version import Version
 from homeserver.api.federation.wellknown import Wellknown as FederationWellknown
+from homeserver.api.pages import Pages
 from homeserver.app.services import Services
 from homeserver.config.sections import Config, Resource
 from homeserver.http.endpoints import Endpoint, endpoints_of
@@ -105,14 +110,22 @@ def endpoints(
 
 def _client(config: Config, services: Services) -> list[object]:
     return [
+        *_pages(config, services),
         AccountData(services.account_data),
         AccountDeactivation(services.accounts, services.uia),
         Admin(services.moderation),
+        AdministrativeContact(services.contact.contacts, services.contact.validations, services.uia),
         Banning(services.memberships),
         MutualRooms(services.mutual_rooms),
         CreateRoom(services.room_creation),
         DeviceManagement(services.devices, services.uia),
-        Login(services.logins, services.sessions, config.server_name, config.public_base_url),
+        Login(
+            services.logins,
+            services.sessions,
+            services.contact.named,
+            config.server_name,
+            config.public_base_url,
+        ),
         Inviting(services.memberships),
         Joining(services.memberships, services.handshakes.third_party_invites),
         Kicking(services.memberships),
@@ -130,15 +143,15 @@ def _client(config: Config, services: Services) -> list[object]:
         Rooms(services.room_events, services.room_members),
         LoginToken(services.logins, services.uia),
         Logout(services.sessions),
-        PasswordManagement(services.accounts, services.uia),
+        PasswordManagement(services.accounts, services.uia, services.contact.validations),
         Refresh(services.sessions),
-        Registration(services.registrations, config.server_name),
+        Registration(services.registrations, services.contact.validations, config.server_name),
         RegistrationTokens(services.registrations),
         Whoami(),
         Capabilities(
             default_room_version=config.default_room_version,
             change_password=True,
-            threepid_changes=False,
+            threepid_changes=config.email is not None,
             get_login_token=True,
             moderation=True,
         ),
@@ -168,6 +181,16 @@ def _client(config: Config, services: Services) -> list[object]:
         Versions(),
         Voip(services.turn_servers),
         Wellknown(config.public_base_url),
+    ]
+
+
+def _pages(config: Config, services: Services) -> list[object]:
+    """What people see in a browser."""
+    pages = Pages(config.server_name)
+    return [
+        EmailConfirmation(services.contact.validations, pages),
+        LoginFallback(pages),
+        UiaFallback(services.uia_pages, services.contact.validations, pages),
     ]
 
 

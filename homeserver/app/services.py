@@ -9,6 +9,7 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from homeserver.app.contact import Contact, make_contact
 from homeserver.app.handshakes import Handshakes, make_handshakes
 from homeserver.app.receiving import Receiving, make_receiving
 from homeserver.app.trust import Trust, make_trust
@@ -91,8 +92,15 @@ from homeserver.services.threads import Threads
 from homeserver.services.timelines import Timelines
 from homeserver.services.turn_servers import TurnServers
 from homeserver.services.typing import Typing
-from homeserver.services.uia import UserInteractiveAuth
-from homeserver.services.uia_stages import DummyStage, PasswordStage, RegistrationTokenStage
+from homeserver.services.uia import Stage, UserInteractiveAuth
+from homeserver.services.uia_pages import UiaPages
+from homeserver.services.uia_stages import (
+    DummyStage,
+    EmailStage,
+    PasswordStage,
+    RegistrationTokenStage,
+    TermsStage,
+)
 from homeserver.services.user_names import UserNames
 
 
@@ -104,6 +112,7 @@ class Services:
     accounts: Accounts
     aliases: Aliases
     authentication: Authentication
+    contact: Contact
     devices: Devices
     event_contexts: EventContexts
     event_stream: EventStream
@@ -160,6 +169,7 @@ class Services:
     turn_servers: TurnServers
     typing: Typing
     uia: UserInteractiveAuth
+    uia_pages: UiaPages
     waiters: Waiters
 
     def clear(self, obstacle: Obstacle, again: Rerun) -> Deferred[Any]:
@@ -208,15 +218,15 @@ def make_services(
     names = UserNames(config.server_name)
     passwords = Passwords(database, names, workers, attempts, hasher)
     sessions = Sessions(database, clock)
-    uia = UserInteractiveAuth(
-        database,
-        clock,
-        {
-            "m.login.dummy": DummyStage(),
-            "m.login.password": PasswordStage(passwords, names),
-            "m.login.registration_token": RegistrationTokenStage(database, clock),
-        },
-    )
+    contact = make_contact(config, database, clock, reactor, attempts)
+    stages: dict[str, Stage] = {
+        "m.login.dummy": DummyStage(),
+        "m.login.email.identity": EmailStage(contact.validations, contact.named),
+        "m.login.password": PasswordStage(passwords, names, contact.named),
+        "m.login.registration_token": RegistrationTokenStage(database, clock),
+        "m.login.terms": TermsStage(config.registration.policies),
+    }
+    uia = UserInteractiveAuth(database, clock, stages)
     incoming_presence = IncomingPresence(database, clock)
     incoming_receipts = IncomingReceipts(database, clock)
     policy_servers = PolicyServers(database, trust.client, clock)
@@ -254,6 +264,7 @@ def make_services(
         accounts=Accounts(database, clock, names, passwords, memberships),
         aliases=aliases,
         authentication=Authentication(database, clock),
+        contact=contact,
         devices=Devices(database, clock),
         event_contexts=EventContexts(database, clock, backfill),
         event_stream=EventStream(database, clock, reactor, waiters, backfill),
@@ -287,7 +298,16 @@ def make_services(
         push_rules=PushRules(database),
         receipts=Receipts(database, clock, presence),
         receiving=receiving,
-        registrations=Registrations(database, clock, config.registration, names, passwords, sessions, uia),
+        registrations=Registrations(
+            database,
+            clock,
+            config.registration,
+            names,
+            passwords,
+            sessions,
+            uia,
+            with_email=contact.validations.is_possible,
+        ),
         relations=Relations(database, clock),
         reports=Reports(database, clock),
         room_creation=RoomCreation(database, clock, signer, config.default_room_version, memberships),
@@ -322,5 +342,6 @@ def make_services(
         turn_servers=TurnServers(clock, config.turn),
         typing=Typing(database, clock, presence),
         uia=uia,
+        uia_pages=UiaPages(database, clock, stages),
         waiters=waiters,
     )

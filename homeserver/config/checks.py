@@ -19,6 +19,8 @@ def check_files(config: Config) -> None:
         _check_certificate(config.tls)
     if config.federation.trusted_ca_file is not None:
         _check_authorities("federation.trusted_ca_file", config.federation.trusted_ca_file)
+    if config.email is not None and config.email.trusted_ca_file is not None:
+        _check_authorities("email.trusted_ca_file", config.email.trusted_ca_file)
     for index, path in enumerate(config.appservices):
         _check_readable(f"appservices[{index}]", path)
     _check_folder("data_dir", config.data_dir)

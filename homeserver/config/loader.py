@@ -3,13 +3,14 @@
 import ipaddress
 import re
 from pathlib import Path
-from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
 from homeserver.config import documents
+from homeserver.config.contact import check_email, check_identity_servers, check_policies
 from homeserver.config.errors import ConfigError
 from homeserver.config.sections import Config
+from homeserver.config.urls import split, web_url
 from homeserver.core.errors import InvalidParam
 from homeserver.core.hashes import decode_base64
 from homeserver.core.identifiers import parse_server_name, parse_user_id
@@ -44,12 +45,15 @@ def load(path: Path) -> Config:
     _check_support(config)
     _check_turn(config)
     _check_federation(config)
+    check_email(config)
+    check_policies(config)
+    check_identity_servers(config)
     _check_old_keys(config)
     return msgspec.structs.replace(
         config,
         database=_database_url(config.database, path.parent),
         redis=_redis_url(config.redis),
-        public_base_url=_web_url("public_base_url", config.public_base_url),
+        public_base_url=web_url("public_base_url", config.public_base_url),
     )
 
 
@@ -116,7 +120,7 @@ def _check_support(config: Config) -> None:
                 raise ConfigError(
                     f"{key}.matrix_id", contact.matrix_id, f"{error.message}: write @name:example.org"
                 ) from error
-    _web_url("support.page", config.support.page)
+    web_url("support.page", config.support.page)
 
 
 def _check_turn(config: Config) -> None:
@@ -172,7 +176,7 @@ def _check_old_keys(config: Config) -> None:
 
 def _database_url(url: str, folder: Path) -> str:
     """The URL with SQLite's path made absolute."""
-    parts = _split("database", url, DATABASES)
+    parts = split("database", url, DATABASES)
     if parts.scheme == "sqlite" and not parts.netloc and len(parts.path) > 1:
         return f"sqlite:///{folder / url.removeprefix('sqlite:///')}"
     if parts.scheme in {"postgresql", "postgres"} and len(parts.path) > 1:
@@ -182,27 +186,6 @@ def _database_url(url: str, folder: Path) -> str:
 
 def _redis_url(url: str | None) -> str | None:
     wanted = "redis://HOST:PORT/0 (or rediss:// for TLS)"
-    if url is not None and _split("redis", url, wanted).scheme not in {"redis", "rediss", "unix"}:
+    if url is not None and split("redis", url, wanted).scheme not in {"redis", "rediss", "unix"}:
         raise ConfigError("redis", documents.shown_value("redis", url), f"write {wanted}")
     return url
-
-
-def _web_url(key: str, url: str | None) -> str | None:
-    """A URL of ours for others to use, without a slash at its end."""
-    if url is None:
-        return None
-    parts = _split(key, url, "https://HOST")
-    if parts.scheme not in {"https", "http"} or not parts.netloc or parts.query or parts.fragment:
-        raise ConfigError(key, url, "is not a web address: write https://HOST")
-    return url.rstrip("/")
-
-
-def _split(key: str, url: str, wanted: str) -> SplitResult:
-    try:
-        parts = urlsplit(url)
-        _ = parts.port
-    except ValueError as error:
-        # What the error says may hold a part of a password.
-        remedy = f"is not a URL: write {wanted}, special characters as in %40"
-        raise ConfigError(key, documents.shown_value(key, url), remedy) from error
-    return parts

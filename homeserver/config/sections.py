@@ -47,11 +47,29 @@ class Tls(Section, frozen=True):
     private_key: Path
 
 
+class PolicyText(Section, frozen=True):
+    """A policy in one language, and where it can be read."""
+
+    language: NonEmpty
+    name: NonEmpty
+    url: NonEmpty
+
+
+class Policy(Section, frozen=True):
+    """A document that new users have to accept."""
+
+    id: NonEmpty
+    version: NonEmpty
+    texts: Annotated[tuple[PolicyText, ...], msgspec.Meta(min_length=1)]
+
+
 class Registration(Section, frozen=True):
     """Who may make an account."""
 
     enabled: bool = False
     requires_token: bool = False
+    requires_email: bool = False
+    policies: tuple[Policy, ...] = ()
     shared_secret: NonEmpty | None = None
     allow_guests: bool = False
 
@@ -90,6 +108,27 @@ class Federation(Section, frozen=True):
     allow: tuple[NonEmpty, ...] | None = None
     deny: tuple[NonEmpty, ...] = ()
     key_notaries: tuple[ServerName, ...] = ()
+
+
+class Email(Section, frozen=True):
+    """The mail server that takes this server's mail, and who that mail is from."""
+
+    host: NonEmpty
+    sender: NonEmpty
+    port: Annotated[int, msgspec.Meta(ge=1, le=65_535)] | None = None
+    security: Literal["starttls", "tls", "none"] = "starttls"
+    username: NonEmpty | None = None
+    password: NonEmpty | None = None
+    trusted_ca_file: Path | None = None
+    timeout_s: Annotated[int, msgspec.Meta(ge=1, le=300)] = 20
+    link_lifetime_s: Annotated[int, msgspec.Meta(ge=300, le=604_800)] = 3_600
+    allow: tuple[NonEmpty, ...] | None = None
+
+
+class IdentityServers(Section, frozen=True):
+    """Which identity servers this server's users may have it talk to."""
+
+    allow: tuple[NonEmpty, ...] | None = None
 
 
 class OldSigningKey(Section, frozen=True):
@@ -155,6 +194,8 @@ class Config(Section, frozen=True):
     registration: Registration = Registration()
     rate_limits: RateLimits = RateLimits()
     federation: Federation = Federation()
+    email: Email | None = None
+    identity_servers: IdentityServers = IdentityServers()
     default_room_version: NonEmpty = "12"
     appservices: tuple[Path, ...] = ()
     support: Support = Support()

@@ -73,7 +73,7 @@ class Request:
         Errors: InvalidParam if the query is not percent-encoded UTF-8, or holds NUL.
         """
         if self._parameters is None:
-            self._parameters = _parse_query(self.query)
+            self._parameters = _parse_form(self.query, what="the query")
         return self._parameters
 
     def json(self) -> JsonObject:
@@ -111,20 +111,32 @@ def decode_percent(text: str, *, what: str) -> str:
     return decoded
 
 
-def _parse_query(query: str) -> dict[str, list[str]]:
+def form_fields(body: bytes) -> dict[str, list[str]]:
+    """The fields of a form, a body of the kind `application/x-www-form-urlencoded`, as `Request.parameters`.
+
+    Errors: InvalidParam.
+    """
+    try:
+        text = body.decode("ascii")
+    except UnicodeDecodeError:
+        raise InvalidParam("the form is not percent-encoded") from None
+    return _parse_form(text, what="the form")
+
+
+def _parse_form(query: str, *, what: str) -> dict[str, list[str]]:
     """Parse as `application/x-www-form-urlencoded`: `+` is a blank."""
     parameters: dict[str, list[str]] = {}
     if not query:
         return parameters
     pairs = query.split("&", MAX_QUERY_PARAMETERS)
     if len(pairs) > MAX_QUERY_PARAMETERS:
-        raise InvalidParam("the query has too many parameters")
+        raise InvalidParam(f"{what} has too many parameters")
     for pair in pairs:
         if not pair:
             continue
         if "%" in pair or "+" in pair:
             name, _, value = pair.replace("+", " ").partition("=")
-            name, value = (decode_percent(part, what="the query") for part in (name, value))
+            name, value = (decode_percent(part, what=what) for part in (name, value))
         else:
             name, _, value = pair.partition("=")
         parameters.setdefault(name, []).append(value)

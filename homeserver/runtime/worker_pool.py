@@ -85,8 +85,11 @@ class WorkerPool:
         for thread in self._threads:
             thread.start()
 
-    def stop(self) -> None:
-        """Refuse what waits, and wait for what runs; blocks the reactor's thread, where it is called."""
+    def stop(self, *, patience_s: float | None = None) -> None:
+        """Refuse what waits, and wait for what runs; blocks the reactor's thread, where it is called.
+
+        With `patience_s`, a thread is left to itself that takes longer.
+        """
         with self._condition:
             self._closing = True
             refused, self._waiting = self._waiting, deque()
@@ -94,7 +97,7 @@ class WorkerPool:
         for job in refused:
             job.refuse()
         for thread in self._threads:
-            thread.join()
+            thread.join(patience_s)
 
     def run(self, f: Callable[Concatenate[P], T], /, *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
         """Run `f(...)` in a thread; to be called in the reactor's thread.

@@ -6,15 +6,23 @@ import attrs
 import structlog
 from twisted.internet.defer import CancelledError
 
-from homeserver.core.errors import NotFound, UserInUse
+from homeserver.core.errors import Forbidden, NotFound, UserInUse
 from homeserver.core.identifiers import DeviceID, UserID, localpart_of
 from homeserver.database.database import Database
 from homeserver.database.transactions import WriteTransaction
 from homeserver.runtime.clock import Clock
+from homeserver.services.email_validations import Purpose
 from homeserver.services.passwords import Passwords
 from homeserver.services.sessions import end_all_sessions
 from homeserver.services.user_names import UserNames
-from homeserver.storage import login_tokens, uia_sessions, users
+from homeserver.storage import (
+    accepted_policies,
+    login_tokens,
+    threepids,
+    uia_sessions,
+    users,
+    validation_sessions,
+)
 from homeserver.storage.users import User
 
 DEPARTURES_AT_ONCE: Final = 20
@@ -75,6 +83,20 @@ class Accounts:
             set_password, user_id, password_hash, logout_devices=logout_devices, keep=keep
         )
 
+    async def reset_password(self, password: str, validation: bytes, *, logout_devices: bool) -> None:
+        """Change the password of the account that has the address which was confirmed in a validation.
+
+        Errors: WeakPassword; Forbidden if the validation is used up, or the address is no longer the account's.
+        """
+        password_hash = await self.passwords.hash(password)
+        await self.database.write(
+            reset_password,
+            password_hash,
+            validation,
+            logout_devices=logout_devices,
+            now_ts=self.clock.now_ts(),
+        )
+
     async def set_admin(self, user_id: UserID, *, is_admin: bool) -> None:
         """Give or take an administrator's rights. Errors: NotFound if there is no such active account."""
         if not await self.database.write(users.set_admin, user_id, is_admin=is_admin):
@@ -126,8 +148,27 @@ def set_password(
         raise _not_found()
     login_tokens.remove_of_user(tx, user_id)
     uia_sessions.remove_of_user(tx, user_id)
+    validation_sessions.remove_of_user(tx, user_id)
     if logout_devices:
         end_all_sessions(tx, user_id, but=keep)
+
+
+def reset_password(
+    tx: WriteTransaction,
+    password_hash: str,
+    validation: bytes,
+    *,
+    logout_devices: bool,
+    now_ts: int,
+) -> None:
+    """Use the validation up, and change the password of whose address it was and is. Errors: Forbidden."""
+    taken = validation_sessions.take(tx, validation, purpose=Purpose.RESET.value, now_ts=now_ts)
+    if taken is None:
+        raise Forbidden("The e-mail address must be confirmed once more")
+    threepid, user_id, _ = taken
+    if user_id is None or threepids.owner_of(tx, threepid) != user_id:
+        raise Forbidden("The e-mail address is not of that account any more")
+    set_password(tx, user_id, password_hash, logout_devices=logout_devices, keep=None)
 
 
 def deactivate(tx: WriteTransaction, user_id: UserID, *, erase: bool) -> None:
@@ -136,8 +177,11 @@ def deactivate(tx: WriteTransaction, user_id: UserID, *, erase: bool) -> None:
         raise _not_found()
     login_tokens.remove_of_user(tx, user_id)
     uia_sessions.remove_of_user(tx, user_id)
+    validation_sessions.remove_of_user(tx, user_id)
+    threepids.remove_of_user(tx, user_id)
     end_all_sessions(tx, user_id)
     if erase:
+        accepted_policies.remove_of_user(tx, user_id)
         users.erase(tx, user_id)
 
 

@@ -26,12 +26,21 @@ class Guessing(enum.Enum):
     ADDRESS = enum.auto()
     """Passwords of any accounts, from one address."""
 
+    MAIL = enum.auto()
+    """Mails to one address, whoever asks for them: nobody's mailbox is to be filled."""
+
 
 DEFAULT_RATES: Final[Mapping[Guessing, RateLimit]] = {
     Guessing.ACCOUNT: RateLimit.of(per_second=0.1, burst=10),
     Guessing.CONFIRMATION: RateLimit.of(per_second=0.1, burst=10),
     Guessing.ADDRESS: RateLimit.of(per_second=0.5, burst=30),
+    Guessing.MAIL: RateLimit.of(per_second=1 / 600, burst=5),
 }
+
+
+def too_many(kind: Guessing) -> str:
+    """What is told to whom nothing is left of a kind."""
+    return "Too many mails to this address" if kind is Guessing.MAIL else "Too many failed attempts"
 
 
 class Attempts(Protocol):
@@ -67,7 +76,7 @@ class InMemoryAttempts:
         if len(self._cells) > self.max_cells:
             self._cells.popitem(last=False)
         if wait_ms:
-            raise LimitExceeded("Too many failed attempts", retry_after_ms=wait_ms)
+            raise LimitExceeded(too_many(kind), retry_after_ms=wait_ms)
 
     async def give_back(self, kind: Guessing, name: str) -> None:
         """As `Attempts.give_back`."""

@@ -1,24 +1,34 @@
 """Making accounts: by anybody where that is allowed, guests included."""
 
+from collections.abc import Mapping
 from typing import Final
 
 import attrs
 import msgspec
 
 from homeserver.config.sections import Registration
-from homeserver.core.errors import Forbidden, MissingParam, UserInUse
+from homeserver.core.errors import Forbidden, MissingParam, ThreepidInUse, UserInUse
 from homeserver.core.identifiers import UserID, localpart_of
 from homeserver.core.json import JsonObject
 from homeserver.database.database import Database
 from homeserver.database.transactions import ReadTransaction, WriteTransaction
 from homeserver.runtime.clock import Clock
 from homeserver.services.credentials import hash_of, new_localpart
+from homeserver.services.email_validations import Purpose
 from homeserver.services.passwords import Passwords, check_acceptable
 from homeserver.services.sessions import Session, SessionDraft, Sessions, open_session
-from homeserver.services.uia import Challenge, Flows, Operation, UserInteractiveAuth
-from homeserver.services.uia_stages import DUMMY, REGISTRATION_TOKEN
+from homeserver.services.uia import Challenge, Flows, Operation, Proof, UserInteractiveAuth
+from homeserver.services.uia_stages import DUMMY, EMAIL_IDENTITY, REGISTRATION_TOKEN, TERMS, validation_in
 from homeserver.services.user_names import UserNames
-from homeserver.storage import access_tokens, registration_tokens, uia_sessions, users
+from homeserver.storage import (
+    accepted_policies,
+    access_tokens,
+    registration_tokens,
+    threepids,
+    uia_sessions,
+    users,
+    validation_sessions,
+)
 from homeserver.storage.uia_sessions import Remembered
 
 OPERATION: Final = "register"
@@ -58,7 +68,8 @@ class _NewAccount:
     """What the transaction that makes the account needs.
 
     `guest_hash` is of the access token of a guest who becomes a full user, `uia_key` what the session is
-    stored under that this was authorised in.
+    stored under that this was authorised in, `validation` the same of the session in which an e-mail address was
+    confirmed. `policies` are the accepted versions.
     """
 
     user_id: UserID
@@ -69,11 +80,13 @@ class _NewAccount:
     token: str | None = attrs.field(repr=False)
     uia_key: bytes | None
     session: SessionDraft | None
+    validation: bytes | None = attrs.field(default=None, repr=False)
+    policies: Mapping[str, str] = attrs.field(factory=dict)
 
 
 @attrs.frozen
 class Registrations:
-    """Registers users. Spec: client-server API, "POST /register"."""
+    """Registers users; `with_email`: addresses can be confirmed. Spec: client-server API, "POST /register"."""
 
     database: Database
     clock: Clock
@@ -82,23 +95,31 @@ class Registrations:
     passwords: Passwords
     sessions: Sessions
     uia: UserInteractiveAuth
+    with_email: bool = False
 
     @property
     def flows(self) -> Flows:
-        """What one has to go through for an account."""
-        return ((REGISTRATION_TOKEN,),) if self.policy.requires_token else ((DUMMY,),)
+        """What one has to go through for an account; an e-mail address that is not required may be given."""
+        first = (REGISTRATION_TOKEN,) if self.policy.requires_token else ()
+        needed = (*first, TERMS) if self.policy.policies else first
+        if self.policy.requires_email:
+            return ((*needed, EMAIL_IDENTITY),)
+        if self.with_email:
+            # The last stage tells them apart: the one must not be the beginning of the other.
+            return ((*needed, EMAIL_IDENTITY), (*needed, DUMMY))
+        return (needed or (DUMMY,),)
 
     async def check_available(self, username: str) -> None:
         """Whether somebody could register under that name.
 
         Errors: UserInUse, InvalidUsername, Exclusive; Forbidden if nobody can register.
         """
-        self._check_enabled()
+        self.check_enabled()
         await self._check_free(self.names.new_user_id(username))
 
     async def is_token_valid(self, token: str) -> bool:
         """Whether an account could be made with this registration token now. Errors: Forbidden."""
-        self._check_enabled()
+        self.check_enabled()
         return await self.database.read(registration_tokens.is_valid, token, now_ts=self.clock.now_ts())
 
     async def register_guest(self, display_name: str | None) -> Registered:
@@ -131,7 +152,7 @@ class Registrations:
         Errors: UserInUse, InvalidUsername, Exclusive; WeakPassword; MissingParam without a password;
         Forbidden; InvalidParam, TooLarge; LimitExceeded.
         """
-        self._check_enabled()
+        self.check_enabled()
         before = await self._remembered(request.uia_session)
         wanted = _with_remembered(request, before)
         # What could be refused is refused before the user goes through the stages: the text demands it.
@@ -158,6 +179,8 @@ class Registrations:
                 token=token if isinstance(token, str) else None,
                 uia_key=_hash_of(outcome.session),
                 session=None if wanted.inhibit_login else draft,
+                validation=validation_in(outcome),
+                policies=_accepted(outcome),
             )
         )
 
@@ -169,7 +192,8 @@ class Registrations:
             name=OPERATION, user_id=None, request={}, flows=self.flows, address=address, keeps_session=True
         )
 
-    def _check_enabled(self) -> None:
+    def check_enabled(self) -> None:
+        """Errors: Forbidden if nobody can register."""
         if not self.policy.enabled:
             raise Forbidden("Registration is disabled")
 
@@ -247,6 +271,13 @@ def make_account(tx: WriteTransaction, new: _NewAccount, *, now_ts: int) -> Regi
 
 
 def _make(tx: WriteTransaction, new: _NewAccount, *, now_ts: int) -> None:
+    confirmed = None
+    if new.validation is not None:
+        confirmed = validation_sessions.take(
+            tx, new.validation, purpose=Purpose.REGISTER.value, now_ts=now_ts
+        )
+        if confirmed is None:
+            raise Forbidden("The e-mail address must be confirmed once more")
     if new.token is not None and not registration_tokens.use(tx, new.token, now_ts=now_ts):
         raise Forbidden("The registration token is not valid any more")
     if new.guest_hash is not None:
@@ -254,17 +285,20 @@ def _make(tx: WriteTransaction, new: _NewAccount, *, now_ts: int) -> None:
             tx, new.user_id, new.password_hash
         ):
             raise _no_such_guest()
-        return
-    is_free = users.create(
+    elif not users.create(
         tx,
         new.user_id,
         password_hash=new.password_hash,
         display_name=new.display_name,
         is_guest=new.is_guest,
         now_ts=now_ts,
-    )
-    if not is_free:
+    ):
         raise UserInUse
+    accepted_policies.add(tx, new.user_id, new.policies, now_ts=now_ts)
+    if confirmed is not None:
+        threepid, _, validated_ts = confirmed
+        if not threepids.add(tx, new.user_id, threepid, validated_ts=validated_ts, now_ts=now_ts):
+            raise ThreepidInUse("The e-mail address has become another account's meanwhile")
 
 
 def guest_of(tx: ReadTransaction, token_hash: bytes) -> UserID | None:
@@ -285,6 +319,12 @@ def _parameters(wanted: RegistrationRequest) -> JsonObject:
     """What may be kept of a request: no secrets, and nothing that was left out."""
     everything: JsonObject = msgspec.to_builtins(wanted)
     return {name: value for name, value in everything.items() if value is not None and name not in _SECRETS}
+
+
+def _accepted(proof: Proof) -> dict[str, str]:
+    """The policies that were accepted, and in which version."""
+    left = proof.completed.get(TERMS)
+    return {name: str(version) for name, version in left.items()} if isinstance(left, dict) else {}
 
 
 def _hash_of(secret: str | None) -> bytes | None:

@@ -7,7 +7,7 @@ import attrs
 from homeserver.core.errors import LimitExceeded
 from homeserver.core.rate_limit import RateLimit
 from homeserver.runtime.cells import Cells, CellsUnavailable
-from homeserver.services.attempts import DEFAULT_RATES, Attempts, Guessing
+from homeserver.services.attempts import DEFAULT_RATES, Attempts, Guessing, too_many
 
 
 @attrs.frozen(eq=False)
@@ -29,7 +29,7 @@ class SharedAttempts:
             await self.alone.take(kind, name)
             return
         if wait_ms:
-            raise LimitExceeded("Too many failed attempts", retry_after_ms=wait_ms)
+            raise LimitExceeded(too_many(kind), retry_after_ms=wait_ms)
 
     async def give_back(self, kind: Guessing, name: str) -> None:
         """As `Attempts.give_back`."""

@@ -29,19 +29,29 @@ Flows: TypeAlias = Sequence[tuple[str, ...]]
 
 
 class StageFailed(Exception):  # noqa: N818 - a verdict, not a fault
-    """A stage was not passed, and may be tried again; `error` says why."""
+    """A stage was not passed, and may be tried again; `error` says why.
 
-    def __init__(self, error: MatrixError) -> None:
+    `is_guess` is false for who only asks whether something has happened yet, as clients do again and again.
+    """
+
+    def __init__(self, error: MatrixError, *, is_guess: bool = True) -> None:
         super().__init__(error)
         self.error = error
+        self.is_guess = is_guess
 
 
 @attrs.frozen
 class Attempt:
-    """Who tries a stage: `user_id` is whose access token came with the request, None without."""
+    """Who tries a stage, of what.
 
+    `operation` is the operation's name; `user_id` is whose access token came with the request, None without.
+    `presented` is what the stage's `params` were when the session was begun, None without a session.
+    """
+
+    operation: str
     user_id: UserID | None
     address: str
+    presented: JsonValue = None
 
 
 class Stage(Protocol):
@@ -97,10 +107,11 @@ class Proof:
 
 @attrs.frozen
 class _Open:
-    """A session under way: its id, and the stages that are done."""
+    """A session under way: its id, the stages that are done, and what the client was told of all stages."""
 
     session: str = attrs.field(repr=False)
     completed: JsonObject
+    params: JsonObject
 
     @property
     def key(self) -> bytes:
@@ -126,7 +137,7 @@ class UserInteractiveAuth:
         """
         if auth is None:
             return await self._begin(operation, {})
-        session, stage = _text(auth, "session"), _text(auth, "type")
+        session, stage = text_in(auth, "session"), text_in(auth, "type")
         under_way = None
         if session is not None:
             under_way = await self._resume(operation, session)
@@ -139,7 +150,7 @@ class UserInteractiveAuth:
         # Without a type the client asks how far it is; a stage that is done is not done again.
         if stage is None or stage in done:
             return await self._challenge(operation, under_way)
-        if not _continues(operation.flows, done, stage):
+        if not continues(operation.flows, done, stage):
             error = Forbidden(f"{stage} is not the next stage of any flow")
             return await self._challenge(operation, under_way, error)
         return await self._attempt(operation, under_way, stage, auth)
@@ -148,14 +159,17 @@ class UserInteractiveAuth:
         self, operation: Operation, under_way: _Open | None, stage: str, auth: JsonObject
     ) -> Challenge | Proof:
         """Try the next stage; who sends it without a session has one only if it does not lead to the end."""
+        presented = None if under_way is None else under_way.params.get(stage)
+        attempt = Attempt(operation.name, operation.user_id, operation.address, presented)
         try:
-            left = await self.stages[stage].attempt(auth, Attempt(operation.user_id, operation.address))
+            left = await self.stages[stage].attempt(auth, attempt)
         except StageFailed as failure:
             if under_way is None:
-                return await self._begin(operation, {}, error=failure.error, failures=1)
-            await self.database.write(
-                uia_sessions.fail, under_way.key, most=self.max_failures, now_ts=self.clock.now_ts()
-            )
+                return await self._begin(operation, {}, error=failure.error, failures=int(failure.is_guess))
+            if failure.is_guess:
+                await self.database.write(
+                    uia_sessions.fail, under_way.key, most=self.max_failures, now_ts=self.clock.now_ts()
+                )
             return self._as_challenge(operation, under_way, failure.error)
         if under_way is None:
             done: JsonObject = {stage: left}
@@ -174,7 +188,7 @@ class UserInteractiveAuth:
         if not is_kept:
             # Another request with this session was faster: what it has led to is what counts.
             return await self.require(operation, {"session": under_way.session})
-        advanced = _Open(under_way.session, done)
+        advanced = attrs.evolve(under_way, completed=done)
         if _is_complete(operation.flows, done):
             return await self._finish(operation, advanced)
         return self._as_challenge(operation, advanced)
@@ -193,7 +207,9 @@ class UserInteractiveAuth:
         error: MatrixError | None = None,
         failures: int = 0,
     ) -> Challenge:
-        under_way = _Open(new_token(), completed)
+        names = dict.fromkeys(stage for flow in operation.flows for stage in flow)
+        params: JsonObject = {name: self.stages[name].params for name in names if self.stages[name].params}
+        under_way = _Open(new_token(), completed, params)
         now_ts = self.clock.now_ts()
         await self.database.write(
             uia_sessions.add,
@@ -203,6 +219,7 @@ class UserInteractiveAuth:
             request_mac=_mac(under_way.session, operation),
             completed=completed,
             failures=failures,
+            challenge={"flows": [list(flow) for flow in operation.flows], "params": params},
             now_ts=now_ts,
             expires_ts=now_ts + self.lifetime_ms,
         )
@@ -217,7 +234,8 @@ class UserInteractiveAuth:
             hmac.compare_digest(found.request_mac, _mac(session, operation))
         ):
             raise Forbidden("The request is not the one that this session was begun for")
-        return _Open(session, found.completed)
+        params = found.challenge.get("params")
+        return _Open(session, found.completed, params if isinstance(params, dict) else {})
 
     async def _challenge(
         self, operation: Operation, under_way: _Open | None, error: MatrixError | None = None
@@ -229,16 +247,15 @@ class UserInteractiveAuth:
     def _as_challenge(
         self, operation: Operation, under_way: _Open, error: MatrixError | None = None
     ) -> Challenge:
-        names = dict.fromkeys(stage for flow in operation.flows for stage in flow)
-        params: JsonObject = {name: self.stages[name].params for name in names if self.stages[name].params}
-        return Challenge(under_way.session, operation.flows, params, tuple(under_way.completed), error)
+        completed = tuple(under_way.completed)
+        return Challenge(under_way.session, operation.flows, under_way.params, completed, error)
 
 
 def _is_complete(flows: Flows, done: Mapping[str, JsonValue]) -> bool:
     return tuple(done) in flows
 
 
-def _continues(flows: Flows, done: Mapping[str, JsonValue], stage: str) -> bool:
+def continues(flows: Flows, done: Mapping[str, JsonValue], stage: str) -> bool:
     """Whether a flow has `stage` next: they must be completed in order."""
     so_far = (*done, stage)
     return any(flow[: len(so_far)] == so_far for flow in flows)
@@ -254,7 +271,8 @@ def _key_of(session: str) -> bytes:
     return hashlib.sha512(session.encode(errors="surrogatepass")).digest()
 
 
-def _text(auth: JsonObject, name: str) -> str | None:
+def text_in(auth: JsonObject, name: str) -> str | None:
+    """What a client has sent under `auth`; None if nothing. Errors: BadJson."""
     value = auth.get(name)
     if value is not None and not isinstance(value, str):
         raise BadJson(f"`auth.{name}` must be a string")

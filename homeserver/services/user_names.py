@@ -8,7 +8,6 @@ import attrs
 
 from homeserver.core.errors import (
     Exclusive,
-    Forbidden,
     InvalidParam,
     InvalidUsername,
     MissingParam,
@@ -22,6 +21,7 @@ from homeserver.core.identifiers import (
     server_of,
 )
 from homeserver.core.json import JsonObject, JsonValue
+from homeserver.core.threepids import MSISDN
 
 # Only A to Z: `str.lower` would make a plain k of the sign for Kelvin, and so map foreign letters to names.
 _TO_LOWER: Final = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
@@ -77,11 +77,18 @@ def folded(user_id: UserID) -> UserID:
     return UserID(localpart.translate(_TO_LOWER) + colon + server_name)
 
 
-def name_in(identifier: JsonValue, user: JsonValue) -> str:
-    """The user ID or localpart in a user identifier, or else in the old `user` parameter.
+@attrs.frozen
+class ThirdParty:
+    """A third-party identifier as a client has sent it."""
 
-    Errors: Forbidden for third-party identifiers, none of which are known here; MissingParam, InvalidParam.
-    Spec: client-server API, "Identifier types".
+    medium: str
+    address: str
+
+
+def named_in(identifier: JsonValue, user: JsonValue) -> str | ThirdParty:
+    """The user ID or localpart in a user identifier, or else in the old `user` parameter, or what stands for it.
+
+    Errors: MissingParam, InvalidParam. Spec: client-server API, "Identifier types".
     """
     if identifier is None:
         if user is None:
@@ -92,10 +99,11 @@ def name_in(identifier: JsonValue, user: JsonValue) -> str:
     kind = identifier.get("type")
     if kind == "m.id.user":
         return _text(identifier.get("user"), "identifier.user")
-    if kind in ("m.id.thirdparty", "m.id.phone") or (kind is None and _names_third_party(identifier)):
-        # "In the case that the homeserver does not know about the supplied 3PID, the homeserver must respond
-        # with 403 Forbidden."
-        raise Forbidden("The third-party identifier is not known")
+    if kind == "m.id.phone":
+        return ThirdParty(MSISDN, _text(identifier.get("phone"), "identifier.phone"))
+    if kind == "m.id.thirdparty" or (kind is None and _names_third_party(identifier)):
+        medium = _text(identifier.get("medium"), "identifier.medium")
+        return ThirdParty(medium, _text(identifier.get("address"), "identifier.address"))
     raise InvalidParam("the type of `identifier` is not known")
 
 

@@ -16,13 +16,17 @@ EXPIRED_AT_ONCE = 50
 
 @attrs.frozen(kw_only=True)
 class UiaSession:
-    """A session. `completed` maps stages, in the order in which they were done, to what each left."""
+    """A session. `completed` maps stages, in the order in which they were done, to what each left.
+
+    `challenge` is what the client was told when it was begun: `flows` and `params`; empty if that is not known.
+    """
 
     operation: str
     user_id: UserID | None
     request_mac: bytes
     completed: JsonObject
     failures: int
+    challenge: JsonObject
 
 
 @attrs.frozen(kw_only=True)
@@ -42,7 +46,9 @@ _THIS = _s.session_hash == bindparam("the_session")
 _FRESH = _s.expires_ts > bindparam("now_ts")
 
 SESSION = statement(
-    select(_s.operation, _s.user_id, _s.request_mac, _s.completed, _s.failures).where(_THIS, _FRESH)
+    select(_s.operation, _s.user_id, _s.request_mac, _s.completed, _s.failures, _s.challenge).where(
+        _THIS, _FRESH
+    )
 )
 _REMEMBERED = select(_s.remembered, _s.password_hash, _s.registered_user_id).where(
     _THIS, _FRESH, _s.operation == bindparam("operation")
@@ -88,6 +94,7 @@ def add(
     request_mac: bytes,
     completed: JsonObject,
     failures: int,
+    challenge: JsonObject,
     now_ts: int,
     expires_ts: int,
 ) -> None:
@@ -105,6 +112,7 @@ def add(
         remembered=None,
         password_hash=None,
         registered_user_id=None,
+        challenge=encode(challenge),
     )
 
 
@@ -113,13 +121,14 @@ def find(tx: ReadTransaction, session_hash: bytes, *, now_ts: int) -> UiaSession
     row = tx.one(SESSION, the_session=session_hash, now_ts=now_ts)
     if row is None:
         return None
-    operation, user_id, request_mac, completed, failures = row
+    operation, user_id, request_mac, completed, failures, challenge = row
     return UiaSession(
         operation=operation,
         user_id=user_id,
         request_mac=request_mac,
         completed=_OBJECT.decode(completed),
         failures=failures,
+        challenge={} if challenge is None else _OBJECT.decode(challenge),
     )
 
 

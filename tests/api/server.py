@@ -45,11 +45,12 @@ _numbers = itertools.count(1)
 
 @attrs.frozen
 class Answer:
-    """A response: its status, its decoded JSON, and its headers in lower case."""
+    """A response: its status, its decoded JSON, and its headers in lower case; of a page its text instead of JSON."""
 
     status: int
     json: Any
     headers: Mapping[str, str]
+    page: str | None = None
 
     def ok(self) -> Any:
         """The JSON of a 200."""
@@ -98,12 +99,14 @@ class Client:
         agent = Agent(reactor, pool=self.pool)
         response = await treq.request(method, url, headers=sent, data=data, agent=agent)
         content = await treq.content(response)
+        received = {
+            key.decode().lower(): values[0].decode() for key, values in response.headers.getAllRawHeaders()
+        }
+        if received.get("content-type") == "text/html; charset=utf-8":
+            check_page(received)
+            return Answer(response.code, None, received, content.decode())
         decoded = json.loads(content) if content else None
-        answer = Answer(
-            response.code,
-            decoded,
-            {key.decode().lower(): values[0].decode() for key, values in response.headers.getAllRawHeaders()},
-        )
+        answer = Answer(response.code, decoded, received)
         # "Web Browser Clients" and "API Standards": of every answer, errors included.
         assert answer.headers["access-control-allow-origin"] == "*"
         assert not content or answer.headers["content-type"] == "application/json"
@@ -123,6 +126,11 @@ class Client:
     async def post(self, path: str, body: object = None, **query: object) -> Answer:
         """POST a JSON body."""
         return await self.request("POST", path, {} if body is None else body, query=query or None)
+
+    async def submit(self, path: str, **fields: str) -> Answer:
+        """POST a form, as a browser does."""
+        kind = {"Content-Type": "application/x-www-form-urlencoded"}
+        return await self.request("POST", path, urlencode(fields).encode(), headers=kind)
 
     async def delete(self, path: str, body: object = None, **query: object) -> Answer:
         """DELETE."""
@@ -228,6 +236,18 @@ class TestServer:
     async def restrict(self, user: Client, how: Literal["is_locked", "is_suspended"]) -> None:
         """Lock or suspend a user's account."""
         await self.server.database.write(_restrict, user.user_id, how)
+
+
+def check_page(headers: Mapping[str, str]) -> None:
+    """What the headers of every page must say."""
+    policy = headers["content-security-policy"]
+    for part in ("default-src 'none'", "frame-ancestors 'none'", "base-uri 'none'", "form-action 'self'"):
+        assert part in policy
+    assert "unsafe" not in policy
+    assert headers["x-frame-options"] == "DENY"
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "no-referrer"
+    assert headers["cache-control"] == "no-store"
 
 
 def _logged_in(client: Client, made: Mapping[str, str]) -> Client:

@@ -35,6 +35,10 @@ OUR_OWN: Final = {
     "POST /_synapse/admin/v1/register": "as above",
     "GET /_matrix/client/v3/rooms/{}/state/{}": "an empty state key may be left out",
     "PUT /_matrix/client/v3/rooms/{}/state/{}": "as above",
+    "GET /_matrix/static/client/register": "a page that clients open, once in the specification",
+    "GET /_matrix/static/client/email/confirm": "the links in mails lead there",
+    "POST /_matrix/static/client/email/confirm": "the form on that page",
+    "POST /_matrix/static/client/email/request": "a form on the page of the stage m.login.email.identity",
 }
 """Paths that are not in the specification's files."""
 
@@ -42,6 +46,10 @@ ELSEWHERE: Final[Mapping[tuple[str, str], str]] = {
     # Beside the setting of state, which they share everything with.
     ("client-server", "getRoomState"): "room_state",
     ("client-server", "getRoomStateWithKey"): "room_state",
+    # These have no file.
+    ("client-server", "uiaFallback"): "uia_fallback",
+    ("client-server", "uiaFallbackSubmit"): "uia_fallback",
+    ("client-server", "loginFallback"): "login_fallback",
 }
 """Operations that do not stand in the module of their file."""
 
@@ -53,6 +61,9 @@ OTHER_AUTH: Final[Mapping[str, Auth]] = {
     # Who has a token may give it back.
     "logout": Auth.GUEST_OK,
     "logout_all": Auth.GUEST_OK,
+    # Who has a token has it looked at: a locked account gets no mails sent, and the address is for no other one.
+    "requestTokenTo3PIDEmail": Auth.OPTIONAL,
+    "requestTokenTo3PIDMSISDN": Auth.OPTIONAL,
 }
 """Operations that are open to others than the specification says."""
 

@@ -49,10 +49,19 @@ def test_defaults_are_shown_as_they_are(tmp_path: Path) -> None:
     full = tmp_path / "full.yaml"
     full.write_text(uncommented(), "utf-8")
     # Where the text says that it shows an example, there is no default to compare with.
-    examples = {"redis", "old_signing_keys", "public_base_url", "tls", "support", "turn"}
+    examples = {
+        "redis",
+        "old_signing_keys",
+        "public_base_url",
+        "tls",
+        "support",
+        "turn",
+        "email",
+        "identity_servers",
+    }
     shown = msgspec.structs.asdict(load(full))
     default = msgspec.structs.asdict(load(bare))
-    shown["registration"] = msgspec.structs.replace(shown["registration"], shared_secret=None)
+    shown["registration"] = msgspec.structs.replace(shown["registration"], shared_secret=None, policies=())
     shown["federation"] = msgspec.structs.replace(shown["federation"], trusted_ca_file=None, allow=None)
     assert {key: value for key, value in shown.items() if key not in examples} == {
         key: value for key, value in default.items() if key not in examples

@@ -24,6 +24,7 @@ def add(
         request_mac=b"mac",
         completed=completed or {},
         failures=0,
+        challenge={"flows": []},
         now_ts=now_ts,
         expires_ts=now_ts + 10,
     )
@@ -31,7 +32,12 @@ def add(
 
 def session(*, completed: JsonObject, failures: int = 0) -> UiaSession:
     return UiaSession(
-        operation="op", user_id=ALICE, request_mac=b"mac", completed=completed, failures=failures
+        operation="op",
+        user_id=ALICE,
+        request_mac=b"mac",
+        completed=completed,
+        failures=failures,
+        challenge={"flows": []},
     )
 
 

@@ -10,8 +10,8 @@ from homeserver.http.addresses import rate_limited_address
 from homeserver.http.endpoints import Auth, Limit, endpoint
 from homeserver.http.request import Request
 from homeserver.services.logins import Logins
+from homeserver.services.named_users import NamedUsers
 from homeserver.services.sessions import Session, Sessions
-from homeserver.services.user_names import name_in
 
 PASSWORD = "m.login.password"  # noqa: S105 - the name of a kind of login
 TOKEN = "m.login.token"  # noqa: S105 - as above
@@ -65,6 +65,7 @@ class Login:
 
     logins: Logins
     sessions: Sessions
+    named: NamedUsers
     server_name: ServerName
     public_base_url: str | None
 
@@ -83,7 +84,8 @@ class Login:
         )
         if body.type == PASSWORD:
             address = rate_limited_address(request.client_ip)
-            name, password = _name(body), _required(body.password, "password")
+            password = _required(body.password, "password")
+            name = await self.named.name_of(_identifier(body), body.user)
             session = await self.logins.by_password(name, password, draft, address=address)
         elif body.type == TOKEN:
             session = await self.logins.by_token(_required(body.token, "token"), draft)
@@ -104,12 +106,12 @@ class Login:
         )
 
 
-def _name(body: LoginBody) -> str:
-    """Who is to be logged in, in any of the ways to say so."""
+def _identifier(body: LoginBody) -> JsonObject | None:
+    """Who is to be logged in; None if only the old `user` parameter says it."""
     identifier = body.identifier
     if identifier is None and body.user is None and body.medium is not None:
         identifier = {"type": "m.id.thirdparty", "medium": body.medium, "address": body.address}
-    return name_in(identifier, body.user)
+    return identifier
 
 
 def _required(value: str | None, name: str) -> str:

@@ -6,11 +6,13 @@ import attrs
 import msgspec
 
 from homeserver.api.user_interactive import challenge_response
+from homeserver.api.validation_requests import EmailTokenBody, PhoneTokenBody, TokenResponse, no_phone_numbers
 from homeserver.core.identifiers import DeviceID, ServerName, UserID
 from homeserver.http.addresses import rate_limited_address
 from homeserver.http.endpoints import Auth, Limit, endpoint
 from homeserver.http.request import Request
 from homeserver.http.response import Response
+from homeserver.services.email_validations import EmailValidations, Purpose
 from homeserver.services.registration import Registered, RegistrationRequest, Registrations
 from homeserver.services.uia import Challenge
 
@@ -51,6 +53,7 @@ class Registration:
     """Making an account."""
 
     registrations: Registrations
+    validations: EmailValidations
     server_name: ServerName
 
     @endpoint(
@@ -78,6 +81,24 @@ class Registration:
         """Whether a name is free."""
         await self.registrations.check_available(query.username)
         return AvailableResponse(available=True)
+
+    @endpoint(
+        "POST", "/_matrix/client/v3/register/email/requestToken", auth=Auth.NONE, limit=Limit.VALIDATION
+    )
+    async def request_token_to_register_email(self, body: EmailTokenBody) -> TokenResponse:
+        """Have the e-mail address of a new account validated."""
+        self.registrations.check_enabled()
+        return TokenResponse(await self.validations.request(Purpose.REGISTER, body.wanted))
+
+    @endpoint(
+        "POST", "/_matrix/client/v3/register/msisdn/requestToken", auth=Auth.NONE, limit=Limit.VALIDATION
+    )
+    async def request_token_to_register_msisdn(
+        self,
+        body: PhoneTokenBody,  # noqa: ARG002 - that it is one is checked
+    ) -> TokenResponse:
+        """Have the telephone number of a new account validated: not here."""
+        raise no_phone_numbers()
 
     def _response(self, registered: Registered) -> RegisterResponse:
         session = registered.session

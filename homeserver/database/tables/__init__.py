@@ -13,6 +13,7 @@ from homeserver.database.tables import (
     search,
     state,
     stream,
+    threepids,
 )
 from homeserver.database.tables.metadata import metadata
 
@@ -30,4 +31,5 @@ __all__ = [
     "search",
     "state",
     "stream",
+    "threepids",
 ]

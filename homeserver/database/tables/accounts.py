@@ -108,6 +108,8 @@ uia_sessions = Table(
     Column("password_hash", Text),
     # Who was registered: a repeated request gets the same answer.
     Column("registered_user_id", Text),
+    # JSON: the flows and parameters that the client was told, for who goes on in a browser.
+    Column("challenge", LargeBinary),
     Index("ix_uia_sessions_expires_ts", "expires_ts"),
     Index("ix_uia_sessions_user_id", "user_id"),
 )

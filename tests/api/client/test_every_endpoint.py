@@ -27,6 +27,17 @@ PATH: Final = {
 OWN_TOKENS: Final = {"exchange_open_id_token"}
 """What takes tokens that are no access tokens."""
 
+PAGES: Final = {
+    "uia_fallback",
+    "uia_fallback_submit",
+    "request_email",
+    "login_fallback",
+    "register_fallback",
+    "confirm_email_page",
+    "confirm_email",
+}
+"""What answers with pages for people, errors included."""
+
 LETS_GO: Final = {"logout", "logout_all"}
 """What takes no body, and leaves nobody to ask again."""
 
@@ -34,7 +45,9 @@ METHODS: Final = ("GET", "POST", "PUT", "DELETE", "PATCH")
 
 
 def all_of(server: TestServer) -> list[Endpoint]:
-    return endpoints(server.server.config, server.server.services, list(Resource))
+    """All that speak JSON."""
+    served = endpoints(server.server.config, server.server.services, list(Resource))
+    return [endpoint for endpoint in served if endpoint.function.__name__ not in PAGES]
 
 
 def for_clients(server: TestServer) -> list[Endpoint]:
@@ -181,6 +194,34 @@ async def test_an_empty_body_is_as_good_as_an_empty_object(server: TestServer, a
         answers = [await ask(alice, method, path, body=body, query={"timeout": 0}) for body in bodies]
         assert answers[0].status < 500
         assert len({(each.status, (each.json or {}).get("errcode")) for each in answers}) == 1
+
+
+async def test_pages_are_pages_whatever_is_sent(server: TestServer, alice: Client) -> None:
+    """And they say so to browsers: nobody frames them, nor runs anything in them."""
+    served = endpoints(server.server.config, server.server.services, list(Resource))
+    pages = [endpoint for endpoint in served if endpoint.function.__name__ in PAGES]
+    assert len(pages) == len(PAGES)
+    attack = '"><script>alert(1)</script>'
+    kinds: tuple[dict[str, str], ...] = ({}, {"Content-Type": "application/x-www-form-urlencoded"})
+    for endpoint in pages:
+        path = re.sub(r"\{\w+\}", "m.login.terms", endpoint.spec.path)
+        for query in ({}, {"session": attack, "sid": attack, "token": attack, "device_id": attack}):
+            for headers in kinds:
+                for body in (
+                    None,
+                    b"",
+                    b"{",
+                    b"a=%",
+                    b"\xff",
+                    b"session=%00",
+                    b"session=x&email=%22%3E%3Cscript%3E",
+                ):
+                    answer = await alice.request(
+                        endpoint.spec.method, path, body, query=query, headers=headers, check=False
+                    )
+                    assert answer.page is not None
+                    assert answer.page.count("<script") == answer.page.count("<script nonce=")
+                    assert answer.status < 500
 
 
 def fields_of(hint: object) -> Iterator[tuple[str, str]]:

@@ -21,6 +21,7 @@ from homeserver.services.attempts import InMemoryAttempts
 from homeserver.services.authentication import Authentication
 from homeserver.services.devices import Devices
 from homeserver.services.logins import Logins
+from homeserver.services.named_users import NamedUsers
 from homeserver.services.passwords import Passwords
 from homeserver.services.registration import Registrations
 from homeserver.services.sessions import Session, Sessions
@@ -149,7 +150,7 @@ def make_stack(database: Database, clock: MovableClock, pool: WorkerPool) -> Sta
     attempts = InMemoryAttempts(clock)
     passwords = Passwords(database, names, pool, attempts, LIGHT)
     stages: dict[str, Stage] = {
-        PASSWORD: PasswordStage(passwords, names),
+        PASSWORD: PasswordStage(passwords, names, NamedUsers(database)),
         DUMMY: DummyStage(),
         REGISTRATION_TOKEN: RegistrationTokenStage(database, clock),
     }

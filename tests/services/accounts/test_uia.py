@@ -233,7 +233,10 @@ async def test_malformed_auth_is_refused(stack: Stack, alice: UserID) -> None:
         ({"type": "m.login.password", "password": "password"}, MissingParam),
         ({"type": "m.login.password", "user": "alice", "password": 5}, BadJson),
         ({"type": "m.login.password", "identifier": "alice", "password": "password"}, InvalidParam),
-        ({"type": "m.login.password", "identifier": {"type": "m.id.thirdparty"}, "password": "p"}, Forbidden),
+        (
+            {"type": "m.login.password", "identifier": {"type": "m.id.thirdparty"}, "password": "p"},
+            MissingParam,
+        ),
     ]
     for auth, error in malformed:
         with pytest.raises(error):

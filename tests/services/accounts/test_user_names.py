@@ -2,7 +2,6 @@ import pytest
 
 from homeserver.core.errors import (
     Exclusive,
-    Forbidden,
     InvalidParam,
     InvalidUsername,
     MatrixError,
@@ -10,7 +9,7 @@ from homeserver.core.errors import (
 )
 from homeserver.core.identifiers import ServerName, UserID
 from homeserver.core.json import JsonValue
-from homeserver.services.user_names import UserNames, folded, name_in
+from homeserver.services.user_names import ThirdParty, UserNames, folded, named_in
 
 NAMES = UserNames(ServerName("test:8448"), lambda user_id: user_id.startswith("@irc_"))
 
@@ -71,10 +70,17 @@ def test_only_the_localpart_is_folded() -> None:
         ({"type": "m.id.user", "user": "alice"}, None, "alice"),
         ({"type": "m.id.user", "user": "@alice:x"}, "ignored", "@alice:x"),
         (None, "alice", "alice"),
+        (
+            {"type": "m.id.thirdparty", "medium": "email", "address": "a@b"},
+            None,
+            ThirdParty("email", "a@b"),
+        ),
+        ({"medium": "email", "address": "a@b"}, "alice", ThirdParty("email", "a@b")),
+        ({"type": "m.id.phone", "country": "GB", "phone": "1"}, None, ThirdParty("msisdn", "1")),
     ],
 )
-def test_names_in_identifiers(identifier: JsonValue, user: JsonValue, name: str) -> None:
-    assert name_in(identifier, user) == name
+def test_names_in_identifiers(identifier: JsonValue, user: JsonValue, name: str | ThirdParty) -> None:
+    assert named_in(identifier, user) == name
 
 
 @pytest.mark.parametrize(
@@ -83,9 +89,10 @@ def test_names_in_identifiers(identifier: JsonValue, user: JsonValue, name: str)
         (None, None, MissingParam),
         ({"type": "m.id.user"}, None, MissingParam),
         ({"type": "m.id.user", "user": 5}, None, InvalidParam),
-        ({"type": "m.id.thirdparty", "medium": "email", "address": "a@b"}, None, Forbidden),
-        ({"medium": "email", "address": "a@b"}, None, Forbidden),
-        ({"type": "m.id.phone", "country": "GB", "phone": "1"}, None, Forbidden),
+        ({"type": "m.id.thirdparty", "medium": "email"}, None, MissingParam),
+        ({"type": "m.id.thirdparty", "medium": 1, "address": "a@b"}, None, InvalidParam),
+        ({"medium": "email", "address": []}, None, InvalidParam),
+        ({"type": "m.id.phone", "country": "GB"}, None, MissingParam),
         ({"type": "org.example.other"}, "alice", InvalidParam),
         ({}, None, InvalidParam),
         ([], None, InvalidParam),
@@ -94,4 +101,4 @@ def test_names_in_identifiers(identifier: JsonValue, user: JsonValue, name: str)
 )
 def test_what_names_nobody(identifier: JsonValue, user: JsonValue, error: type[MatrixError]) -> None:
     with pytest.raises(error):
-        name_in(identifier, user)
+        named_in(identifier, user)

@@ -1,0 +1,198 @@
+"""Client-server API, "Fallback": pages on which stages of an authentication are done for apps that cannot show them."""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import attrs
+import msgspec
+
+from homeserver.api.pages import BODY_LIMIT, Pages, form_of
+from homeserver.core.errors import InvalidParam, MatrixError, NotFound
+from homeserver.core.json import JsonObject, JsonValue
+from homeserver.http.addresses import rate_limited_address
+from homeserver.http.endpoints import Auth, Limit, endpoint
+from homeserver.http.request import Request
+from homeserver.http.response import Response
+from homeserver.services.email_validations import EmailValidations, TokenRequest
+from homeserver.services.uia_pages import StagePage, UiaPages
+from homeserver.services.uia_stages import (
+    DUMMY,
+    EMAIL_IDENTITY,
+    EMAIL_PURPOSES,
+    PASSWORD,
+    REGISTRATION_TOKEN,
+    TERMS,
+)
+
+PAGE: Final = "/_matrix/client/v3/auth/{auth_type}/fallback/web"
+EMAIL_REQUEST: Final = "/_matrix/static/client/email/request"
+
+TITLES: Final[Mapping[str, tuple[str, str]]] = {
+    PASSWORD: ("Enter your password", "Go on"),
+    DUMMY: ("Go on", "Go on"),
+    REGISTRATION_TOKEN: ("Enter your registration token", "Go on"),
+    TERMS: ("Accept the policies", "I accept"),
+    EMAIL_IDENTITY: ("Confirm your e-mail address", "Go on"),
+}
+"""What the page of each stage is called, and its button."""
+
+OPERATIONS: Final[Mapping[str, str]] = {
+    "register": "make a new account",
+    "changePassword": "set a new password",
+    "deactivateAccount": "close the account for good",
+    "add3PID": "add an address to the account",
+    "deleteDevice": "log out a device",
+    "deleteDevices": "log out devices",
+    "generateLoginToken": "log in another device",
+}
+"""What is authorised, in words, by the first word of the operation's name."""
+
+
+class SessionQuery(msgspec.Struct):
+    """The session that the app has begun."""
+
+    session: str = ""
+
+
+@attrs.frozen
+class UiaFallback:
+    """The pages of the stages."""
+
+    uia_pages: UiaPages
+    validations: EmailValidations
+    pages: Pages
+
+    @endpoint("GET", PAGE, auth=Auth.NONE, limit=Limit.UPDATES)
+    async def uia_fallback(self, auth_type: str, query: SessionQuery) -> Response:
+        """The page of a stage."""
+        try:
+            return self._page(query.session, auth_type, await self._look(query.session, auth_type))
+        except MatrixError as error:
+            return self.pages.error(error)
+
+    @endpoint("POST", PAGE, auth=Auth.NONE, limit=Limit.LOGIN, body_limit=BODY_LIMIT)
+    async def uia_fallback_submit(self, request: Request, auth_type: str) -> Response:
+        """Do the stage with what was filled in."""
+        try:
+            return await self._submit(request, auth_type)
+        except MatrixError as error:
+            return self.pages.error(error)
+
+    @endpoint("POST", EMAIL_REQUEST, auth=Auth.NONE, limit=Limit.VALIDATION, body_limit=BODY_LIMIT)
+    async def request_email(self, request: Request) -> Response:
+        """Have a mail sent to the address that was filled in."""
+        try:
+            return await self._request_email(request)
+        except MatrixError as error:
+            return self.pages.error(error)
+
+    async def _submit(self, request: Request, stage: str) -> Response:
+        form = form_of(request)
+        session = form.get("session", "")
+        page = await self._look(session, stage)
+        if not page.is_done:
+            auth = _auth_in(stage, form, page)
+            if auth is None:
+                return self._page(session, stage, page, error="Fill in everything.", form=form, status=400)
+            error = await self.uia_pages.attempt(
+                session, stage, auth, address=rate_limited_address(request.client_ip)
+            )
+            if error is not None:
+                return self._page(session, stage, page, error=error.message, form=form, status=403)
+        return self.pages.show("stage_done.html")
+
+    async def _request_email(self, request: Request) -> Response:
+        form = form_of(request)
+        session, email = form.get("session", ""), form.get("email", "")
+        page = await self._look(session, EMAIL_IDENTITY)
+        if page.is_done:
+            return self.pages.show("stage_done.html")
+        secret = secrets.token_urlsafe(32)
+        wanted = TokenRequest(secret, email, send_attempt=1, next_link=None)
+        try:
+            sid = await self.validations.request(EMAIL_PURPOSES[page.operation], wanted)
+        except InvalidParam as error:
+            return self._page(session, EMAIL_IDENTITY, page, error=error.message, status=400)
+        sent = {"sid": sid, "client_secret": secret, "email": email}
+        return self._page(session, EMAIL_IDENTITY, page, form=sent)
+
+    async def _look(self, session: str, stage: str) -> StagePage:
+        if stage not in TITLES:
+            raise NotFound("This server knows no such step")
+        return await self.uia_pages.look(session, stage)
+
+    def _page(
+        self,
+        session: str,
+        stage: str,
+        page: StagePage,
+        *,
+        error: str | None = None,
+        form: Mapping[str, str] | None = None,
+        status: int = 200,
+    ) -> Response:
+        if page.is_done:
+            return self.pages.show("stage_done.html")
+        title, button = TITLES[stage]
+        filled = {key: value for key, value in (form or {}).items() if key in _REPEATED}
+        asks_for_address = stage == EMAIL_IDENTITY and "sid" not in filled
+        return self.pages.show(
+            "stage.html",
+            status=status,
+            title=title,
+            button=button,
+            what=OPERATIONS.get(page.operation.partition(" ")[0], "do something that needs your consent"),
+            user_id=page.user_id,
+            action=EMAIL_REQUEST if asks_for_address else PAGE.replace("{auth_type}", stage),
+            session=session,
+            stage=stage,
+            policies=_policies(page.params),
+            error=error,
+            **filled,
+        )
+
+
+_REPEATED: Final = frozenset({"sid", "client_secret", "email"})
+"""What a page of the e-mail stage hands on to the next."""
+
+
+def _auth_in(stage: str, form: Mapping[str, str], page: StagePage) -> JsonObject | None:
+    """What an app would send under `auth`; None if something is missing."""
+    match stage:
+        case "m.login.password":
+            user = page.user_id or form.get("user", "").strip()
+            password = form.get("password")
+            if not user or not password:
+                return None
+            return {"identifier": _identifier(user), "password": password}
+        case "m.login.registration_token":
+            token = form.get("token", "").strip()
+            return {"token": token} if token else None
+        case "m.login.terms":
+            wanted = [f"policy-{number}" for number in range(1, len(_policies(page.params)) + 1)]
+            return {} if all(name in form for name in wanted) else None
+        case "m.login.email.identity":
+            credentials: JsonObject = {
+                name: form[name] for name in ("sid", "client_secret") if form.get(name)
+            }
+            return {"threepid_creds": credentials} if len(credentials) == 2 else None
+        case _:
+            return {}
+
+
+def _identifier(user: str) -> JsonObject:
+    if not user.startswith("@") and "@" in user:
+        return {"type": "m.id.thirdparty", "medium": "email", "address": user}
+    return {"type": "m.id.user", "user": user}
+
+
+def _policies(params: JsonObject) -> Sequence[Sequence[JsonObject]]:
+    """The texts of each policy, as `language`, `name` and `url`."""
+    stated = params.get("policies")
+    policies = stated.values() if isinstance(stated, dict) else ()
+    return [_texts(policy) for policy in policies if isinstance(policy, dict)]
+
+
+def _texts(policy: Mapping[str, JsonValue]) -> Sequence[JsonObject]:
+    return [{"language": language, **text} for language, text in policy.items() if isinstance(text, dict)]

@@ -1,0 +1,86 @@
+"""Pages for people: HTML from the templates beside this file, with headers that leave attackers little to do.
+
+Everything that is put into a template is escaped. A page loads nothing from elsewhere, runs only its own script, cannot
+be framed, and does not tell other sites its address, which may hold a session. Without JavaScript, forms work all
+the same, apart from those whose purpose is to call a function of the app that shows them.
+"""
+
+import importlib
+import secrets
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+
+from homeserver.core.errors import InvalidParam, MatrixError
+from homeserver.core.identifiers import ServerName
+from homeserver.http.errors import status_of
+from homeserver.http.request import Request, form_fields
+from homeserver.http.response import Headers, Response
+
+TEMPLATES: Final = Path(__file__).parent / "templates"
+
+BODY_LIMIT: Final = 65_536
+
+_FORM: Final = b"application/x-www-form-urlencoded"
+
+
+@attrs.define
+class Pages:
+    """Makes pages. The templates, and what renders them, are loaded when the first page is asked for."""
+
+    server_name: ServerName
+    _environment: Any = attrs.field(default=None, init=False)
+
+    def show(self, template: str, *, status: int = 200, **values: object) -> Response:
+        """The page that `template` makes of `values`."""
+        nonce = secrets.token_urlsafe(16)
+        found = self._loaded().get_template(template)
+        text: str = found.render(nonce=nonce, server_name=self.server_name, **values)
+        return Response(status, _headers(nonce), text.encode())
+
+    def message(
+        self, title: str, text: str | None = None, *, status: int = 200, **values: object
+    ) -> Response:
+        """A page that only says something."""
+        return self.show("message.html", status=status, title=title, text=text, **values)
+
+    def error(self, error: MatrixError) -> Response:
+        """A page that says what is wrong."""
+        return self.message("That did not work", status=status_of(error), error=error.message)
+
+    def _loaded(self) -> Any:
+        if self._environment is None:
+            jinja2 = importlib.import_module("jinja2")
+            self._environment = jinja2.Environment(
+                loader=jinja2.FileSystemLoader(TEMPLATES),
+                autoescape=True,
+                undefined=jinja2.ChainableUndefined,
+                trim_blocks=True,
+                lstrip_blocks=True,
+                auto_reload=False,
+            )
+        return self._environment
+
+
+def form_of(request: Request) -> dict[str, str]:
+    """The fields of the form that was sent; of one that is there twice, the first. Errors: InvalidParam."""
+    kind = request.headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+    if kind != _FORM:
+        raise InvalidParam("This is not how a form of this page is sent")
+    return {name: values[0] for name, values in form_fields(request.body).items()}
+
+
+def _headers(nonce: str) -> Headers:
+    policy = (
+        "default-src 'none'; "
+        f"style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; "
+        "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    )
+    return (
+        (b"Content-Type", b"text/html; charset=utf-8"),
+        (b"Cache-Control", b"no-store"),
+        (b"Content-Security-Policy", policy.encode()),
+        (b"X-Frame-Options", b"DENY"),
+        (b"Referrer-Policy", b"no-referrer"),
+    )
