@@ -61,6 +61,7 @@ from homeserver.api.client.tags import Tags
 from homeserver.api.client.threads_list import ThreadsList
 from homeserver.api.client.typing import Typing
 from homeserver.api.client.uia_fallback import UiaFallback
+from homeserver.api.client.users import Users
 from homeserver.api.client.versions import Versions
 from homeserver.api.client.voip import Voip
 from homeserver.api.client.wellknown import Wellknown
@@ -178,6 +179,7 @@ def _client(config: Config, services: Services) -> list[object]:
         Tags(services.tags),
         ThreadsList(services.threads),
         Typing(services.typing),
+        Users(services.user_directory),
         Versions(),
         Voip(services.turn_servers),
         Wellknown(config.public_base_url),

@@ -101,6 +101,8 @@ from homeserver.services.uia_stages import (
     RegistrationTokenStage,
     TermsStage,
 )
+from homeserver.services.user_directory import UserDirectory
+from homeserver.services.user_directory_index import UserDirectoryIndex
 from homeserver.services.user_names import UserNames
 
 
@@ -170,6 +172,8 @@ class Services:
     typing: Typing
     uia: UserInteractiveAuth
     uia_pages: UiaPages
+    user_directory: UserDirectory
+    user_directory_index: UserDirectoryIndex
     waiters: Waiters
 
     def clear(self, obstacle: Obstacle, again: Rerun) -> Deferred[Any]:
@@ -343,5 +347,7 @@ def make_services(
         typing=Typing(database, clock, presence),
         uia=uia,
         uia_pages=UiaPages(database, clock, stages),
+        user_directory=UserDirectory(database, config.user_directory.search_all_users),
+        user_directory_index=UserDirectoryIndex(database, clock, config.server_name),
         waiters=waiters,
     )

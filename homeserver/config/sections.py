@@ -165,6 +165,12 @@ class Turn(Section, frozen=True):
     allow_guests: bool = True
 
 
+class UserDirectory(Section, frozen=True):
+    """Whom users find in the user directory."""
+
+    search_all_users: bool = False
+
+
 class Limits(Section, frozen=True):
     """The largest things that the server accepts, in bytes."""
 
@@ -200,5 +206,6 @@ class Config(Section, frozen=True):
     appservices: tuple[Path, ...] = ()
     support: Support = Support()
     turn: Turn | None = None
+    user_directory: UserDirectory = UserDirectory()
     limits: Limits = Limits()
     log: Log = Log()

@@ -57,7 +57,7 @@ def parse_query(text: str) -> Query:
     terms: dict[str, None] = {}
     for word in words:
         for run in _runs(word):
-            if _is_unspaced(run[0]) and len(run) > 1:
+            if is_unspaced(run[0]) and len(run) > 1:
                 terms |= dict.fromkeys(_pairs(run))
             else:
                 terms[run] = None
@@ -69,7 +69,7 @@ def terms_of(text: str) -> list[str]:
     found: list[str] = []
     for word in _words(text[:MAX_CHARACTERS]):
         for run in _runs(word):
-            if _is_unspaced(run[0]):
+            if is_unspaced(run[0]):
                 found += run
                 found += _pairs(run)
             else:
@@ -143,9 +143,9 @@ def _runs(word: str) -> Iterator[str]:
         return
     start = 0
     for at in range(1, len(word) + 1):
-        if at == len(word) or _is_unspaced(word[at]) != _is_unspaced(word[start]):
+        if at == len(word) or is_unspaced(word[at]) != is_unspaced(word[start]):
             run = word[start:at]
-            yield run if _is_unspaced(run[0]) else run[:MAX_TERM_LENGTH]
+            yield run if is_unspaced(run[0]) else run[:MAX_TERM_LENGTH]
             start = at
 
 
@@ -153,6 +153,7 @@ def _pairs(run: str) -> list[str]:
     return [run[at : at + 2] for at in range(len(run) - 1)]
 
 
-def _is_unspaced(character: str) -> bool:
+def is_unspaced(character: str) -> bool:
+    """Whether the character is of a script that puts no spaces between words."""
     code = ord(character)
     return code >= 0x0E00 and any(first <= code <= last for first, last in _UNSPACED)

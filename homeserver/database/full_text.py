@@ -1,16 +1,15 @@
-"""Looking for terms in `search_texts`, as each database does it."""
+"""Looking for terms in tables that have an index for that, as each database does it."""
 
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import bindparam, types
+from sqlalchemy import Table, bindparam, types
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql import ColumnElement
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import BindParameter
 
 from homeserver.database.statements import Backend
-from homeserver.database.tables.search import search_texts
 
 
 class _HasTerms(ColumnElement[bool]):
@@ -19,9 +18,10 @@ class _HasTerms(ColumnElement[bool]):
     inherit_cache = False
     type = types.Boolean()
 
-    def __init__(self, param: BindParameter[Any]) -> None:
-        self.event_nid = search_texts.c.event_nid
-        self.terms = search_texts.c.terms
+    def __init__(self, table: Table, index: str, param: BindParameter[Any]) -> None:
+        (self.nid,) = table.primary_key.columns
+        self.terms = table.c.terms
+        self.index = index
         self.param = param
 
     def self_group(self, against: Any = None) -> ColumnElement[bool]:
@@ -31,8 +31,8 @@ class _HasTerms(ColumnElement[bool]):
 
 @compiles(_HasTerms, "sqlite")
 def _has_terms_sqlite(element: _HasTerms, compiler: SQLCompiler, **kw: Any) -> str:
-    event_nid, param = compiler.process(element.event_nid, **kw), compiler.process(element.param, **kw)
-    return f"{event_nid} IN (SELECT rowid FROM search_index WHERE search_index MATCH {param})"
+    nid, param = compiler.process(element.nid, **kw), compiler.process(element.param, **kw)
+    return f"{nid} IN (SELECT rowid FROM {element.index} WHERE {element.index} MATCH {param})"
 
 
 @compiles(_HasTerms, "postgresql")
@@ -41,13 +41,19 @@ def _has_terms_postgresql(element: _HasTerms, compiler: SQLCompiler, **kw: Any) 
     return f"array_to_tsvector(string_to_array({terms}, ' ')) @@ CAST({param} AS tsquery)"
 
 
-def has_terms(name: str) -> ColumnElement[bool]:
-    """The row of `search_texts` has all terms that the parameter `name` lists; see `all_of`."""
-    return _HasTerms(bindparam(name, type_=types.Text()))
+def has_terms(table: Table, index: str, name: str) -> ColumnElement[bool]:
+    """The row of `table` has all terms that the parameter `name` lists; see `all_of`.
+
+    `index` is SQLite's FTS5 table for the column `terms`.
+    """
+    return _HasTerms(table, index, bindparam(name, type_=types.Text()))
 
 
-def all_of(terms: Iterable[str], backend: Backend) -> str:
-    """The parameter that asks for all of these terms, which are made of letters, digits and marks."""
+def all_of(terms: Iterable[str], backend: Backend, *, begun: Iterable[str] = ()) -> str:
+    """The parameter that asks for all of these terms, and for terms that begin like each of `begun`.
+
+    All are made of letters, digits and marks.
+    """
     if backend == "sqlite":
-        return " AND ".join(f'"{term}"' for term in terms)
-    return " & ".join(f"'{term}'" for term in terms)
+        return " AND ".join([*(f'"{term}"' for term in terms), *(f'"{term}"*' for term in begun)])
+    return " & ".join([*(f"'{term}'" for term in terms), *(f"'{term}':*" for term in begun)])

@@ -27,7 +27,16 @@ from homeserver.rooms.member_rows import left, member_row
 from homeserver.rooms.missing import Incomplete
 from homeserver.rooms.partial_states import MEMBER
 from homeserver.rooms.pdu_checks import CheckedPdu
-from homeserver.storage import events, incoming_pdus, memberships, partial_joins, room_servers, rooms, state
+from homeserver.storage import (
+    events,
+    incoming_pdus,
+    memberships,
+    partial_joins,
+    room_servers,
+    rooms,
+    state,
+    user_directory_progress,
+)
 from homeserver.storage.auth_edges import Place
 from homeserver.storage.events import SetMembership, StoredEvent
 from homeserver.storage.partial_joins import PartialJoin
@@ -274,6 +283,7 @@ class _Completion:
         # Who was told of an invitation that the room knows nothing of is not invited.
         local += (left(each) for each in memberships.local_outsiders(tx, self._room_nid, besides=members))
         self._date_back(members, heard_of)
+        user_directory_progress.add_scan(tx, self._room_nid)
         room_servers.replace(tx, self._room_nid, counts)
         incoming_pdus.hasten_all(tx, join.room_id, due_ts=now_ts)
         also: list[tuple[Statement, dict[str, object]]] = [

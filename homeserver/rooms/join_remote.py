@@ -35,6 +35,7 @@ from homeserver.storage import (
     rooms,
     state,
     stripped_states,
+    user_directory_progress,
 )
 
 SERVER_ACL: Final[StateKey] = ("m.room.server_acl", "")
@@ -167,6 +168,7 @@ def enter(
     # Who was told of an invitation that the room knows nothing of is not invited.
     also += ((memberships.SET, member_row(room_nid, left(each), is_local=True)) for each in vanished)
     _note_partial(tx, arrival, room_nid, event_nid, position=position, now_ts=now_ts)
+    user_directory_progress.add_scan(tx, room_nid)
     rows = backward_extremities.rows(room_nid, event_nid, missing, places=room_before)
     also += ((backward_extremities.INSERT, each) for each in rows)
     told = [*local, *(each.user_id for each in vanished)]

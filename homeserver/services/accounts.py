@@ -11,6 +11,7 @@ from homeserver.core.identifiers import DeviceID, UserID, localpart_of
 from homeserver.database.database import Database
 from homeserver.database.transactions import WriteTransaction
 from homeserver.runtime.clock import Clock
+from homeserver.services import user_directory_entries
 from homeserver.services.email_validations import Purpose
 from homeserver.services.passwords import Passwords
 from homeserver.services.sessions import end_all_sessions
@@ -60,7 +61,7 @@ class Accounts:
         user_id = self.names.new_user_id_of(name)
         password_hash = None if password is None else await self.passwords.hash(password)
         is_free = await self.database.write(
-            users.create,
+            create,
             user_id,
             password_hash=password_hash,
             display_name=localpart_of(user_id),
@@ -140,6 +141,28 @@ class Accounts:
             _log.exception("a deactivated user could not leave all rooms", user=user_id)
 
 
+def create(
+    tx: WriteTransaction,
+    user_id: UserID,
+    *,
+    password_hash: str | None,
+    display_name: str,
+    is_admin: bool,
+    now_ts: int,
+) -> bool:
+    """Make an account; False if the user ID is taken."""
+    is_free = users.create(
+        tx,
+        user_id,
+        password_hash=password_hash,
+        display_name=display_name,
+        is_admin=is_admin,
+        now_ts=now_ts,
+    )
+    user_directory_entries.refresh(tx, [user_id])
+    return is_free
+
+
 def set_password(
     tx: WriteTransaction, user_id: UserID, password_hash: str, *, logout_devices: bool, keep: DeviceID | None
 ) -> None:
@@ -183,6 +206,7 @@ def deactivate(tx: WriteTransaction, user_id: UserID, *, erase: bool) -> None:
     if erase:
         accepted_policies.remove_of_user(tx, user_id)
         users.erase(tx, user_id)
+    user_directory_entries.refresh(tx, [user_id])
 
 
 def _not_found() -> NotFound:

@@ -24,6 +24,7 @@ from homeserver.core.profiles import (
 from homeserver.core.requester import Requester
 from homeserver.database.database import Database
 from homeserver.database.transactions import ReadTransaction, WriteTransaction
+from homeserver.services import user_directory_entries
 from homeserver.services.presence import Presence
 from homeserver.storage import profiles, users
 
@@ -138,6 +139,7 @@ def set_field(tx: WriteTransaction, user_id: UserID, key: str, value: JsonValue)
     fields = {**profiles.lock(tx, user_id), key: encode(value)}
     check_size({name: len(data) for name, data in fields.items()})
     profiles.put(tx, user_id, key, value)
+    user_directory_entries.refresh(tx, [user_id])
     return _name_and_avatar(fields)
 
 
@@ -147,6 +149,7 @@ def delete_field(tx: WriteTransaction, user_id: UserID, key: str) -> NameAndAvat
     fields = profiles.lock(tx, user_id)
     fields.pop(key, None)
     profiles.delete_field(tx, user_id, key)
+    user_directory_entries.refresh(tx, [user_id])
     return _name_and_avatar(fields)
 
 

@@ -13,6 +13,7 @@ from homeserver.core.json import JsonObject
 from homeserver.database.database import Database
 from homeserver.database.transactions import ReadTransaction, WriteTransaction
 from homeserver.runtime.clock import Clock
+from homeserver.services import user_directory_entries
 from homeserver.services.credentials import hash_of, new_localpart
 from homeserver.services.email_validations import Purpose
 from homeserver.services.passwords import Passwords, check_acceptable
@@ -299,6 +300,7 @@ def _make(tx: WriteTransaction, new: _NewAccount, *, now_ts: int) -> None:
         threepid, _, validated_ts = confirmed
         if not threepids.add(tx, new.user_id, threepid, validated_ts=validated_ts, now_ts=now_ts):
             raise ThreepidInUse("The e-mail address has become another account's meanwhile")
+    user_directory_entries.refresh(tx, [new.user_id])
 
 
 def guest_of(tx: ReadTransaction, token_hash: bytes) -> UserID | None:

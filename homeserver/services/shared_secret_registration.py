@@ -14,6 +14,7 @@ from homeserver.core.identifiers import UserID, localpart_of
 from homeserver.database.database import Database
 from homeserver.database.transactions import WriteTransaction
 from homeserver.runtime.clock import Clock
+from homeserver.services import user_directory_entries
 from homeserver.services.credentials import new_token
 from homeserver.services.passwords import Passwords, check_acceptable
 from homeserver.services.registration import Registered
@@ -123,4 +124,5 @@ def register(
     )
     if not is_free:
         raise UserInUse
+    user_directory_entries.refresh(tx, [user_id])
     return Registered(user_id, None if draft is None else open_session(tx, user_id, draft, now_ts=now_ts))

@@ -21,6 +21,7 @@ from homeserver.database.tables.rooms import (
 )
 from homeserver.database.tables.search import search_texts
 from homeserver.database.tables.state import room_states, state_nodes
+from homeserver.database.tables.user_directory import directory_rooms
 from homeserver.database.transactions import WriteTransaction
 
 MEMBERS_AT_ONCE = 20
@@ -92,6 +93,7 @@ PARTS = (
     _some(threads, "root_id"),
     _some(events, "event_nid"),
     _some(search_texts, "event_nid"),
+    _some(directory_rooms, "room_nid"),
     _some(state_nodes, "node_nid"),
 )
 

@@ -72,7 +72,11 @@ REMOVE_REDACTED = statement(
 )
 FIND = statement(
     select(_t.event_nid, _t.room_nid, _t.position, _t.terms)
-    .where(has_terms("wanted"), in_list(_t.room_nid, "room_nids"), _t.position <= bindparam("upto"))
+    .where(
+        has_terms(search_texts, "search_index", "wanted"),
+        in_list(_t.room_nid, "room_nids"),
+        _t.position <= bindparam("upto"),
+    )
     .order_by(desc(_t.position))
     .limit(bindparam("most"))
 )

@@ -1,5 +1,6 @@
 """Accounts: who exists, how they may be used, and their password hashes."""
 
+from collections.abc import Collection
 from typing import TypeAlias
 
 import attrs
@@ -7,7 +8,7 @@ from sqlalchemy import and_, bindparam, delete, insert, select, update
 
 from homeserver.core.identifiers import UserID
 from homeserver.core.json import encode
-from homeserver.database.statements import insert_into, statement
+from homeserver.database.statements import in_list, insert_into, statement
 from homeserver.database.tables.account_data import account_data, filters, push_rules
 from homeserver.database.tables.accounts import profiles, users
 from homeserver.database.transactions import ReadTransaction, WriteTransaction
@@ -54,6 +55,7 @@ PASSWORD_HASH = statement(
     .order_by(_u.user_id)
     .limit(1)
 )
+ACTIVE_AMONG = statement(select(_u.user_id).where(in_list(_u.user_id, "user_ids"), _ACTIVE))
 INSERT = insert_into(users, ignore_conflict=True)
 INSERT_DISPLAY_NAME = statement(insert(profiles), ["user_id", "field", "value"])
 SET_PASSWORD_HASH = statement(
@@ -143,6 +145,11 @@ def find(tx: ReadTransaction, user_id: UserID) -> User | None:
 def exists(tx: ReadTransaction, user_id: UserID) -> bool:
     """Whether the user ID is taken; deactivated accounts keep theirs."""
     return tx.one(EXISTS, user_id=user_id) is not None
+
+
+def active_among(tx: ReadTransaction, user_ids: Collection[UserID]) -> set[UserID]:
+    """Those of the users who have an account here that is not closed."""
+    return {UserID(row[0]) for row in tx.all(ACTIVE_AMONG, user_ids=list(user_ids))}
 
 
 def page(tx: ReadTransaction, *, after: str, limit: int, deactivated: bool) -> list[User]:

@@ -52,13 +52,13 @@ def differences(location: Location) -> list[object]:
 def is_ours(name: str | None, kind: str, parents: object) -> bool:
     """Whether it is for the tables to say that there is such a thing: SQLite's tables for search are not."""
     del parents
-    return kind != "table" or not str(name).startswith("search_index")
+    return kind != "table" or not str(name).startswith(("search_index", "directory_index"))
 
 
 def is_table(thing: object, name: str | None, kind: str, reflected: bool, other: object) -> bool:
-    """As `is_ours`, of what alembic cannot describe: PostgreSQL's index for search."""
+    """As `is_ours`, of what alembic cannot describe: PostgreSQL's indexes for search."""
     del thing, kind, reflected, other
-    return name != "ix_search_texts_terms"
+    return name not in ("ix_search_texts_terms", "ix_directory_users_terms")
 
 
 SQLITE_SCHEMA = (

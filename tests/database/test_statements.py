@@ -37,6 +37,10 @@ SCANS = {
     "storage.search_texts.PROGRESS": "one row",
     "storage.search_texts.QUEUED": "no more than are asked for, in the order of the table",
     "storage.incoming_pdus.COUNT_EVERYTHING": "statistics",
+    "storage.user_directory.ALL_MEMBER_EVENTS": "what the inner query has found",
+    "storage.user_directory.SEEN_MEMBER_EVENTS": "what the inner query has found",
+    "storage.user_directory_progress.PROGRESS": "one row",
+    "storage.user_directory_progress.FIRST_SCAN": "no more than are asked for, in the order of the table",
     "positions of 1 kinds": "one row",
     "positions of 8 kinds": "one row",
 }

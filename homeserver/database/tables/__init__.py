@@ -14,6 +14,7 @@ from homeserver.database.tables import (
     state,
     stream,
     threepids,
+    user_directory,
 )
 from homeserver.database.tables.metadata import metadata
 
@@ -32,4 +33,5 @@ __all__ = [
     "state",
     "stream",
     "threepids",
+    "user_directory",
 ]
