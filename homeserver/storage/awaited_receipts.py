@@ -1,10 +1,10 @@
 """Receipts of users of other servers whose events have not arrived yet."""
 
-from sqlalchemy import and_, bindparam, delete, desc, exists, select
+from sqlalchemy import ColumnElement, and_, bindparam, delete, desc, exists, func, select
 
 from homeserver.core.identifiers import ServerName
 from homeserver.core.receipts import Receipt
-from homeserver.database.statements import statement, upsert
+from homeserver.database.statements import Statement, statement, upsert
 from homeserver.database.tables.ephemeral import awaited_receipts
 from homeserver.database.tables.events import events
 from homeserver.database.transactions import ReadTransaction, WriteTransaction
@@ -15,14 +15,24 @@ PUT = upsert(awaited_receipts, key=["room_nid", "user_id", "thread_id"])
 _has_come = and_(
     events.c.event_id == _a.event_id, events.c.room_nid == _a.room_nid, events.c.position.is_not(None)
 )
+_has_come_after = and_(_has_come, events.c.position > bindparam("after"))
+NEWEST = statement(select(func.max(events.c.position)))
 IS_ANY_DUE = statement(select(exists().where(_has_come)))
-DUE = statement(
-    select(_a.room_nid, *_RECEIPT)
-    .where(exists().where(_has_come))
-    .order_by(_a.received_ts)
-    .limit(bindparam("most"))
-    .with_for_update(of=awaited_receipts, skip_locked=True)
-)
+IS_ANY_DUE_AFTER = statement(select(exists().where(_has_come_after)))
+
+
+def _due(which: ColumnElement[bool]) -> Statement:
+    return statement(
+        select(_a.room_nid, *_RECEIPT)
+        .join_from(events, awaited_receipts, which)
+        .order_by(_a.received_ts)
+        .limit(bindparam("most"))
+        .with_for_update(of=awaited_receipts, skip_locked=True)
+    )
+
+
+DUE = _due(_has_come)
+DUE_AFTER = _due(_has_come_after)
 DELETE = statement(
     delete(awaited_receipts).where(
         _a.room_nid == bindparam("room_nid"),
@@ -60,17 +70,30 @@ def put(
     )
 
 
-def is_any_due(tx: ReadTransaction) -> bool:
-    """Whether an event has come that a receipt waits for."""
-    return bool(tx.value(IS_ANY_DUE))
+def newest(tx: ReadTransaction) -> int:
+    """The position of the newest event."""
+    position: int | None = tx.value(NEWEST)
+    return position or 0
 
 
-def take_due(tx: WriteTransaction, *, most: int) -> list[tuple[int, Receipt]]:
+def is_any_due(tx: ReadTransaction, *, after: int | None = None) -> bool:
+    """Whether an event has come that a receipt waits for: one after that position, if it is given.
+
+    That costs what has come since, and else what waits.
+    """
+    if after is None:
+        return bool(tx.value(IS_ANY_DUE))
+    return bool(tx.value(IS_ANY_DUE_AFTER, after=after))
+
+
+def take_due(tx: WriteTransaction, *, most: int, after: int | None = None) -> list[tuple[int, Receipt]]:
     """Remove up to `most` receipts whose events have come, and give them, each with the number of its room.
 
-    Those that another process takes at the moment are left out.
+    With `after` only those whose events came after that position. Those that another process takes at the moment are
+    left out.
     """
-    due = [(row[0], Receipt(*row[1:])) for row in tx.all(DUE, most=most)]
+    rows = tx.all(DUE, most=most) if after is None else tx.all(DUE_AFTER, most=most, after=after)
+    due = [(row[0], Receipt(*row[1:])) for row in rows]
     for room_nid, receipt in due:
         tx.execute(DELETE, room_nid=room_nid, user_id=receipt.user_id, thread_id=receipt.thread_id)
     return due

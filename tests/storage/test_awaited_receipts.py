@@ -37,6 +37,18 @@ def test_what_is_taken_is_gone(store: Store) -> None:
     assert not store.read(awaited_receipts.is_any_due)
 
 
+def test_what_has_come_after_a_position(store: Store) -> None:
+    assert store.read(awaited_receipts.newest) == 0
+    put(store, receipt("$late"))
+    arrive(store, "$late", position=7)
+    assert store.read(awaited_receipts.newest) == 7
+    assert not store.read(awaited_receipts.is_any_due, after=7)
+    assert store.write(awaited_receipts.take_due, most=10, after=7) == []
+    assert store.read(awaited_receipts.is_any_due, after=6)
+    assert store.write(awaited_receipts.take_due, most=10, after=6) == [(1, receipt("$late"))]
+    assert not store.read(awaited_receipts.is_any_due, after=6)
+
+
 def test_an_event_of_another_room_is_not_what_it_waits_for(store: Store) -> None:
     put(store, receipt("$late"))
     arrive(store, "$late", room_nid=2)

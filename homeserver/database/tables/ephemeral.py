@@ -37,6 +37,7 @@ awaited_receipts = Table(
     Column("received_ts", BigInteger, nullable=False),
     Index("ix_awaited_receipts_origin", "origin", "received_ts"),
     Index("ix_awaited_receipts_received_ts", "received_ts"),
+    Index("ix_awaited_receipts_event_id", "event_id"),
     sqlite_with_rowid=False,
 )
 

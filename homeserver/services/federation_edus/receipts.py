@@ -33,6 +33,9 @@ AWAITED_MS: Final = 6 * 3_600_000
 
 BATCH: Final = 100
 
+ALL_MS: Final = 60_000
+"""How often all that waits is looked at: history that is fetched later has no new positions."""
+
 
 class ReceiptData(msgspec.Struct):
     """`data` of a user's receipt."""
@@ -57,12 +60,15 @@ class _Item:
     receipt: object
 
 
-@attrs.frozen
+@attrs.define(eq=False)
 class IncomingReceipts:
     """How far others have read; nothing moves backwards."""
 
     database: Database
     clock: Clock
+    _upto: int | None = attrs.field(default=None, init=False)
+    """The events up to there have been looked at; None: it is time to look at what waits instead."""
+    _all_ms: int = attrs.field(default=0, init=False)
 
     async def receive(self, origin: ServerName, contents: Sequence[object]) -> None:
         """As `EduKind.receive`; the receipts are on disk when this is done."""
@@ -73,9 +79,13 @@ class IncomingReceipts:
 
     async def settle(self) -> None:
         """Move the receipts whose events have come; to be called every second or so."""
-        while await self.database.read(awaited_receipts.is_any_due):
-            if await self.database.write(settle, most=BATCH) < BATCH:
-                return
+        now_ms = self.clock.monotonic_ms()
+        if self._upto is None or now_ms - self._all_ms >= ALL_MS:
+            self._upto, self._all_ms = None, now_ms
+        upto, is_any_due = await self.database.read(look, self._upto)
+        while is_any_due and await self.database.write(settle, after=self._upto, most=BATCH) >= BATCH:
+            pass
+        self._upto = upto
 
     async def prune(self) -> None:
         """Forget receipts whose events do not come; to be called about once an hour."""
@@ -101,9 +111,15 @@ def apply(
     awaited_receipts.keep_newest(tx, origin, most=MOST_AWAITED)
 
 
-def settle(tx: WriteTransaction, *, most: int) -> int:
-    """Move up to `most` receipts whose events have come; gives how many were looked at."""
-    due = awaited_receipts.take_due(tx, most=most)
+def look(tx: ReadTransaction, after: int | None) -> tuple[int, bool]:
+    """The newest event's position, and whether `settle` has something to do: with events after `after`, if given."""
+    newest = awaited_receipts.newest(tx)
+    return newest, newest != after and awaited_receipts.is_any_due(tx, after=after)
+
+
+def settle(tx: WriteTransaction, *, after: int | None, most: int) -> int:
+    """Move up to `most` receipts whose events have come, after `after` if given; gives how many were looked at."""
+    due = awaited_receipts.take_due(tx, most=most, after=after)
     room_ids = rooms.ids_of(tx, {room_nid for room_nid, _ in due})
     for room_nid, receipt in due:
         if room_nid in room_ids:  # else the room is being removed

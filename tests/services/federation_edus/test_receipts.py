@@ -12,6 +12,7 @@ from homeserver.database.statements import statement
 from homeserver.database.tables.ephemeral import awaited_receipts
 from homeserver.database.transactions import WriteTransaction
 from homeserver.services.federation_edus.receipts import (
+    ALL_MS,
     AWAITED_MS,
     MOST_AWAITED,
     MOST_RECEIPTS,
@@ -150,6 +151,21 @@ async def test_a_receipt_waits_for_its_event(
     assert commits.take() == [{f"room:{ROOM}"}]
     await incoming.settle()
     assert commits.take() == []
+
+
+async def test_a_receipt_waits_for_history_that_is_fetched(
+    incoming: IncomingReceipts, room: int, database: Database, clock: MovableClock
+) -> None:
+    """It gets a place among what is here, and is not news: what waits is looked through from time to time."""
+    old = EventID("$old")
+    await incoming.settle()
+    await incoming.receive(ORIGIN, [read(old)])
+    await database.write(add_event, room, old, position=4)
+    await incoming.settle()
+    assert await seen(incoming, room) == []
+    clock.advance(ALL_MS)
+    await incoming.settle()
+    assert await seen(incoming, room) == [receipt(old)]
 
 
 async def test_what_has_been_overtaken_while_it_waited_changes_nothing(
