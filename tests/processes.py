@@ -121,7 +121,8 @@ class ServerProcess:
                 except ValueError:
                     record = {"level": "error", "event": line}
                 self.log.append(record)
-                if record["event"] == "listening":
+                if record["event"] == "listening" and record["url"].startswith("http:"):
+                    # Another one, with TLS, is for other servers.
                     self.url = record["url"]
                     listening.set()
         listening.set()  # it has ended before

@@ -31,6 +31,7 @@ from homeserver.storage import (
     notifications,
     partial_joins,
     pending_joins,
+    room_purges,
     room_servers,
     rooms,
     state,
@@ -40,6 +41,9 @@ from homeserver.storage import (
 
 SERVER_ACL: Final[StateKey] = ("m.room.server_acl", "")
 
+LEFT_OVER_MS: Final = 3_600_000
+"""For so long what is left of a join that was broken off is kept: mostly it is tried again."""
+
 
 def begin(
     tx: WriteTransaction, arrival: Arrival, server_name: ServerName, *, now_ts: int
@@ -47,7 +51,8 @@ def begin(
     """Make a place for the room; gives its number, and the position of the stream.
 
     None, and nothing is done, if this server, `server_name`, has come into the room in another way meanwhile. What it
-    once knew of the users of others, before it was out of the room, is forgotten.
+    once knew of the users of others, before it was out of the room, is forgotten. Should the room not be entered after
+    all, what is stored of it is removed some time later, unless a user of this server remembers it.
     """
     room = rooms.know_of(
         tx,
@@ -60,6 +65,8 @@ def begin(
     if room_servers.joined(tx, room.room_nid, server_name):
         return None
     memberships.remove_remote(tx, room.room_nid)
+    if not memberships.is_remembered(tx, room.room_nid):
+        room_purges.add(tx, room.room_nid, arrival.room_id, due_ts=now_ts + LEFT_OVER_MS)
     return room.room_nid, tx.stream_row().position
 
 

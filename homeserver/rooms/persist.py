@@ -4,11 +4,12 @@ from collections.abc import Collection
 
 import attrs
 
-from homeserver.core.identifiers import EventID
+from homeserver.core.identifiers import EventID, ServerName
 from homeserver.rooms import outliers, state_at
 from homeserver.rooms.extremities import advanced
 from homeserver.rooms.judge import Judgement, Lacking, NotAtOnce, RoomView, Verdict, judge
 from homeserver.rooms.new_events import NewEvent
+from homeserver.rooms.partial_states import is_doubtful_removal
 from homeserver.rooms.pdu_checks import CheckedPdu
 from homeserver.rooms.room_changes import RoomChanges
 from homeserver.rooms.state_at import State
@@ -65,23 +66,35 @@ def take_at_once(changes: RoomChanges, pdu: CheckedPdu, *, is_outbound: bool = F
         judgement = judge(view, pdu)
         if isinstance(judgement, Verdict):
             return judgement
-        if isinstance(judgement, Lacking) or not _is_simple(view, pdu, judgement):
+        if isinstance(judgement, Lacking) or not _is_simple(
+            view, pdu, judgement, changes.members.server_name
+        ):
             return None
     except NotAtOnce:
         return None
     return persist(changes, pdu, judgement, is_outbound=is_outbound)
 
 
-def _is_simple(view: RoomView, pdu: CheckedPdu, judgement: Judgement) -> bool:
+def _is_simple(view: RoomView, pdu: CheckedPdu, judgement: Judgement, server_name: ServerName) -> bool:
     """Whether storing the event resolves nothing, and nobody else has to be asked about it. Errors: NotAtOnce."""
     if judgement.verdict.status != events.ACCEPTED or judgement.before is None:
         return True
     if view.policy_server_for(pdu.event) is not None:
         return False
-    return resolves_nothing(view, pdu, judgement)
+    return is_settled(view, pdu, judgement, server_name)
 
 
-def resolves_nothing(view: RoomView, pdu: CheckedPdu, judgement: Judgement) -> bool:
+def is_settled(view: RoomView, pdu: CheckedPdu, judgement: Judgement, server_name: ServerName) -> bool:
+    """Whether an event that is accepted can be stored in a room whose members are not known. Errors: NotAtOnce.
+
+    `server_name` is this server's own.
+    """
+    if is_doubtful_removal(view.tx, view.room, pdu.event, server_name):
+        return False
+    return _resolves_nothing(view, pdu, judgement)
+
+
+def _resolves_nothing(view: RoomView, pdu: CheckedPdu, judgement: Judgement) -> bool:
     """Whether no states have to be resolved to store an event that is accepted. Errors: NotAtOnce."""
     if judgement.before is None:
         return True

@@ -19,7 +19,7 @@ from homeserver.database.transactions import ReadTransaction, WriteTransaction
 from homeserver.rooms.judge import Judgement, Lacking, NotAtOnce, RoomView, Verdict, judge
 from homeserver.rooms.missing import AwaitsState, Having, Incomplete, MissingEvents, Place
 from homeserver.rooms.pdu_checks import CheckedPdu
-from homeserver.rooms.persist import look_ahead, persist, resolves_nothing
+from homeserver.rooms.persist import is_settled, look_ahead, persist
 from homeserver.rooms.room_changes import RoomChanges
 from homeserver.runtime.clock import Clock
 from homeserver.storage import events, room_servers, rooms
@@ -230,7 +230,7 @@ def prepare(
     policy_server = None
     if judgement.verdict.is_accepted:
         policy_server = view.policy_server_for(pdu.event)
-        if room.is_partial and not resolves_nothing(view, pdu, judgement):
+        if room.is_partial and not is_settled(view, pdu, judgement, server_name):
             raise NotAtOnce
         look_ahead(view, pdu, judgement)
     return _Prepared(judgement, room.extremities, room.state_root, assumed, policy_server, room.is_partial)
@@ -259,7 +259,7 @@ def store(
         if (
             room.is_partial
             and isinstance(judgement, Judgement)
-            and not resolves_nothing(view, pdu, judgement)
+            and not is_settled(view, pdu, judgement, server_name)
         ):
             raise NotAtOnce
     known = events.placed(tx, [pdu.event.event_id]).get(pdu.event.event_id)

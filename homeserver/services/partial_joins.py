@@ -4,7 +4,7 @@ Spec: server-server API, `joins-v2.yaml`, `omit_members`, and "Retrieving events
 """
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import attrs
@@ -32,7 +32,7 @@ from homeserver.storage.partial_joins import PartialJoin
 
 ROOMS_AT_ONCE: Final = 3
 
-LEASE_MS: Final = 300_000
+LEASE_MS: Final = 30_000
 """If a process dies at a room, another goes on after this time."""
 
 MOST_SERVERS: Final = 5
@@ -54,7 +54,8 @@ _log = structlog.get_logger(__name__)
 class PartialJoins:
     """Fetches what is lacking. `wake` it when a room has been entered; `work` is for what was missed.
 
-    `on_complete` is called when events that have waited for the members of a room can be processed.
+    `renew` is to be called every five seconds or so. `on_complete` is called when events that have waited for the
+    members of a room can be processed.
     """
 
     database: Database
@@ -64,6 +65,7 @@ class PartialJoins:
     awaited: AwaitedMembers
     on_complete: Callable[[], None]
     _running: set[Deferred[None]] = attrs.field(factory=set, init=False)
+    _taken: set[PartialJoin] = attrs.field(factory=set, init=False)
     _closing: bool = attrs.field(default=False, init=False)
 
     async def start(self) -> None:
@@ -74,7 +76,15 @@ class PartialJoins:
 
     async def work(self) -> None:
         """Take up what is due; to be called every few seconds."""
-        self.wake()
+        if await self.database.read(partial_joins.is_any_due, now_ts=self.clock.now_ts()):
+            self.wake()
+
+    async def renew(self) -> None:
+        """Keep the rooms that this process is at."""
+        if self._taken:
+            until_ts = self.clock.now_ts() + LEASE_MS
+            taken = sorted(self._taken, key=lambda join: join.room_nid)
+            await self.database.write_soon(keep_all, taken, until_ts=until_ts)
 
     def wake(self) -> None:
         """There may be one more room, unless enough are being completed."""
@@ -124,7 +134,7 @@ class PartialJoins:
         """Complete one room, or put it off."""
         log = _log.bind(room=join.room_id, join=join.join_id)
         try:
-            await self._complete(join)
+            await self._complete_alone(join)
         except CancelledError:
             await self.database.write(partial_joins.keep, join, until_ts=self.clock.now_ts())
         except StorageUnavailable:
@@ -149,6 +159,14 @@ class PartialJoins:
         log.warning("the members of a room cannot be had now", failures=join.failures + 1, retry_ms=delay_ms)
         await self.database.write(partial_joins.fail, join, due_ts=now_ts + delay_ms)
 
+    async def _complete_alone(self, join: PartialJoin) -> None:
+        """As `_complete`; meanwhile `renew` keeps other processes away."""
+        self._taken.add(join)
+        try:
+            await self._complete(join)
+        finally:
+            self._taken.discard(join)
+
     async def _complete(self, join: PartialJoin) -> None:
         """Errors: Incomplete."""
         whole = await self._fetch(join)
@@ -162,7 +180,6 @@ class PartialJoins:
             some = remote[start : start + MEMBERS_AT_ONCE]
             await database.write(complete_states.store_members, join, some)
         while True:
-            await self._keep(join)
             redone = await database.write(
                 complete_states.complete, whole, done, own, now_ts=self.clock.now_ts()
             )
@@ -183,7 +200,6 @@ class PartialJoins:
         problem = Incomplete("no other server is known to be in the room")
         servers = await self.database.read(likely_servers, join, self.signer.server_name)
         for server_name in servers:
-            await self._keep(join)
             room = await self.database.read(is_wanted, join, self.signer.server_name)
             if room is None:
                 return None
@@ -196,8 +212,11 @@ class PartialJoins:
                 problem = error
         raise problem
 
-    async def _keep(self, join: PartialJoin) -> None:
-        await self.database.write(partial_joins.keep, join, until_ts=self.clock.now_ts() + LEASE_MS)
+
+def keep_all(tx: WriteTransaction, joins: Sequence[PartialJoin], *, until_ts: int) -> None:
+    """No other process gets these before `until_ts`."""
+    for join in joins:
+        partial_joins.keep(tx, join, until_ts=until_ts)
 
 
 def likely_servers(tx: ReadTransaction, join: PartialJoin, server_name: ServerName) -> list[ServerName]:

@@ -98,6 +98,11 @@ class PendingJoins:
                 pending_joins.keep, sorted(self._held), self._holder, until_ts=until_ts
             )
 
+    async def prune(self) -> None:
+        """Forget the joins of processes that have ended; to be called about once an hour."""
+        before_ts = self.clock.now_ts() - LEASE_MS
+        await self.database.write_soon(pending_joins.prune, before_ts=before_ts)
+
     async def _begin(self, room_id: RoomID) -> bool:
         while True:
             now_ts = self.clock.now_ts()

@@ -5,7 +5,7 @@ A row stays when that is done: it tells since when the state of the room has bee
 
 import attrs
 import msgspec
-from sqlalchemy import bindparam, func, or_, select, update
+from sqlalchemy import bindparam, exists, func, or_, select, update
 
 from homeserver.core.identifiers import EventID, RoomID, ServerName
 from homeserver.database.statements import claim_due, insert_into, statement
@@ -49,6 +49,7 @@ CLAIM = claim_due(
     _p.join_nid,
     *(_p.room_nid, _p.room_id, _p.join_nid, _p.join_id, _p.position, _p.servers, _p.begun_ts, _p.failures),
 )
+IS_ANY_DUE = statement(select(exists().where(_p.due_ts <= bindparam("now_ts"))))
 KEEP = statement(
     update(partial_joins)
     .where(_p.room_nid == bindparam("the_room"), _p.join_nid == bindparam("the_join"), _p.due_ts.is_not(None))
@@ -69,6 +70,7 @@ COMPLETE = statement(
 )
 """Takes `position` when it is published."""
 UNDERWAY = statement(select(_p.join_nid).where(_p.room_nid == bindparam("room_nid"), _p.due_ts.is_not(None)))
+FAILURES = statement(select(_p.failures).where(_p.room_nid == bindparam("room_nid"), _p.due_ts.is_not(None)))
 COMPLETED = statement(select(func.max(_p.completed_position)).where(_p.room_nid == bindparam("room_nid")))
 UNSURE = statement(
     select(_p.join_nid)
@@ -121,6 +123,11 @@ def claim(tx: WriteTransaction, *, now_ts: int, until_ts: int) -> PartialJoin | 
     return None
 
 
+def is_any_due(tx: ReadTransaction, *, now_ts: int) -> bool:
+    """Whether there is something to `claim`."""
+    return bool(tx.value(IS_ANY_DUE, now_ts=now_ts))
+
+
 def keep(tx: WriteTransaction, join: PartialJoin, *, until_ts: int) -> None:
     """No other process gets the claimed join before `until_ts`."""
     tx.execute(KEEP, the_room=join.room_nid, the_join=join.join_nid, until_ts=until_ts)
@@ -140,6 +147,12 @@ def underway(tx: ReadTransaction, room_nid: int) -> int | None:
     """The number of the join whose state is being fetched; `None` if none is, or it is complete."""
     join_nid: int | None = tx.value(UNDERWAY, room_nid=room_nid)
     return join_nid
+
+
+def failures(tx: ReadTransaction, room_nid: int) -> int | None:
+    """How often nobody had the state that is being fetched; `None` if none is."""
+    count: int | None = tx.value(FAILURES, room_nid=room_nid)
+    return count
 
 
 def is_unsure(tx: ReadTransaction, room_nid: int, position: int | None) -> bool:

@@ -44,6 +44,7 @@ KEEP = statement(
     .values(until_ts=bindparam("until_ts"))
 )
 REMOVE = statement(delete(pending_joins).where(_p.room_id == bindparam("room_id")))
+PRUNE = statement(delete(pending_joins).where(_p.until_ts < bindparam("before_ts")))
 
 
 @attrs.frozen(slots=True)
@@ -89,3 +90,8 @@ def keep(tx: WriteTransaction, room_ids: Collection[RoomID], holder: str, *, unt
 def remove(tx: WriteTransaction, room_id: RoomID) -> None:
     """The room has been entered, or cannot be."""
     tx.execute(REMOVE, room_id=room_id)
+
+
+def prune(tx: WriteTransaction, *, before_ts: int) -> int:
+    """Forget joins whose processes have ended before `before_ts`; gives how many."""
+    return tx.execute(PRUNE, before_ts=before_ts)

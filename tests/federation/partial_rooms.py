@@ -11,11 +11,13 @@ from homeserver.core.room_versions import get_room_version
 from homeserver.database.transactions import ReadTransaction
 from homeserver.storage import events, memberships, partial_joins, room_servers, rooms, state
 from tests.api.server import Client, path_of
-from tests.federation.harness import FederatedServer, until
+from tests.federation.harness import FederatedServer, Servers, until
 from tests.federation.peer import Heard, Peer, Reply, federation
 from tests.federation.peer_rooms import PeerRoom
 
 MEMBER = "m.room.member"
+
+LAZY = {"room": {"state": {"lazy_load_members": True}}}
 
 
 @attrs.define(eq=False)
@@ -182,3 +184,71 @@ def _told(tx: ReadTransaction, room_id: RoomID, join: str | None) -> Mapping[str
         assert event.state_root is not None
         before[event.event_id] = state_of(event.state_root)
     return {"state": current, "before": before}
+
+
+@attrs.frozen
+class Stage:
+    """A server of ours, its user Alice, and a room that she has joined by way of the peer, without its members."""
+
+    server: FederatedServer
+    alice: Client
+    peer: Peer
+    partial: PartialRoom
+
+    @classmethod
+    async def set(cls, servers: Servers, peer: Peer) -> "Stage":
+        """A new server, and a new room."""
+        server = await servers.start()
+        alice = await server.user("alice")
+        partial = PartialRoom.create(peer)
+        await partial.join(alice)
+        assert await is_partial(server, partial.room_id)
+        return cls(server, alice, peer, partial)
+
+    @property
+    def room(self) -> str:
+        """The room's ID."""
+        return self.partial.room_id
+
+    async def seen(self, event_id: str, client: Client | None = None) -> None:
+        """Wait until Alice has got the event by `/sync`."""
+
+        async def is_there() -> bool:
+            return event_id in {each["event_id"] for each in await self.timeline(client or self.alice)}
+
+        await until(is_there, what=f"that {event_id} is seen")
+
+    async def timeline(self, client: Client, since: str | None = None) -> list[Any]:
+        """The newest events of the room."""
+        wide = {"room": {"timeline": {"limit": 50}, **LAZY["room"]}}
+        synced = await client.sync(since, filter=wide)
+        found: list[Any] = (
+            synced.get("rooms", {}).get("join", {}).get(self.room, {}).get("timeline", {}).get("events", [])
+        )
+        return found
+
+    async def heard(self, event_id: str) -> None:
+        """Wait until the peer has got an event of ours."""
+
+        async def is_there() -> bool:
+            return event_id in self.partial.room.events
+
+        await until(is_there, what=f"that the peer gets {event_id}")
+
+    async def complete(self) -> None:
+        """Let the rest come, and check that all is as it should be."""
+        self.partial.gate.open()
+        await until_whole(self.server, self.room)
+        await self.settled()
+        await check_consistent(self.server, self.partial)
+
+    async def settled(self) -> None:
+        """Wait until the server has all that the peer knows."""
+
+        async def is_so() -> bool:
+            database = self.server.running.server.database
+            room = await database.read(rooms.of, RoomID(self.room))
+            assert room is not None
+            return {each for each, _ in room.extremities} == set(self.partial.room.extremities)
+
+        await until(is_so, what="that the servers agree")

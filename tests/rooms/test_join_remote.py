@@ -7,7 +7,8 @@ from homeserver.core.identifiers import EventID, UserID
 from homeserver.database.database import Database
 from homeserver.rooms.arrivals import Arrival, Given, weigh
 from homeserver.rooms.join_remote import begin, enter, store_members, store_part, store_state
-from homeserver.storage import room_purges, rooms
+from homeserver.services.room_purge import close_forgotten
+from homeserver.storage import pending_joins, room_purges, rooms
 from homeserver.storage.room_purges import RoomPurge
 from tests.rooms.holding import US, check_rows, held, receive
 from tests.rooms.signed_rooms import ALICE, BOB, CAROL, FAMILIES, SignedRoom
@@ -122,3 +123,16 @@ async def test_a_room_that_is_removed_meanwhile_is_not_entered(database: Databas
     await one.store_members()
     assert not await one.enter()
     assert await database.read(rooms.of, room.room_id) is None
+
+
+async def test_a_room_that_is_being_entered_is_not_removed(database: Database, room: SignedRoom) -> None:
+    """What an earlier attempt has left is due for removal; now it is needed."""
+    one = await joining(database, room, room.join(ALICE))
+    assert await database.write(pending_joins.claim, room.room_id, "holder", now_ts=1, until_ts=10)
+    assert await one.begin()
+    assert one.place is not None
+    purge = RoomPurge(one.place[0], room.room_id)
+    assert not await database.write(close_forgotten, purge, now_ts=9)
+    await one.store_events()
+    await one.store_members()
+    assert await one.enter()
