@@ -12,6 +12,7 @@ import functools
 import inspect
 import os
 from collections.abc import Callable, Coroutine, Generator, Iterator
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -37,6 +38,9 @@ REACTOR = cast("asyncioreactor.AsyncioSelectorReactor", installed_reactor)
 
 LONGEST_SECONDS = int(os.environ.get("HOMESERVER_TEST_PATIENCE", "60"))
 """A test that waits longer than this waits for ever, unless it does more than usual, by hand."""
+
+SLOW_FOLDERS = ("durability", "replicas", "federation", "clients", "cli", "api")
+"""What takes longest begins first: else one process would still be busy with it when the others have nothing left."""
 
 
 def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
@@ -70,6 +74,19 @@ def synchronous(function: Callable[..., Any]) -> Callable[..., Any]:
         return run(function(*args, **kwargs))
 
     return call
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests of slow folders first, and those of `unit`, which are the shortest, last."""
+
+    def place(item: pytest.Item) -> int:
+        folder = item.path.relative_to(Path(__file__).parent).parts[0]
+        return (
+            SLOW_FOLDERS.index(folder) if folder in SLOW_FOLDERS else len(SLOW_FOLDERS) + (folder == "unit")
+        )
+
+    items.sort(key=place)
 
 
 @pytest.hookimpl(wrapper=True)
