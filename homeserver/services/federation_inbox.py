@@ -20,7 +20,7 @@ from homeserver.database.database import Database
 from homeserver.database.errors import StorageUnavailable
 from homeserver.database.transactions import ReadTransaction, WriteTransaction
 from homeserver.rooms.pdu_checks import CheckedPdu, RefusedPdu
-from homeserver.rooms.persist import take_at_once
+from homeserver.rooms.persist import MOST_AT_ONCE, take_at_once
 from homeserver.rooms.room_changes import RoomChanges
 from homeserver.runtime.caches import Cache
 from homeserver.runtime.clock import Clock
@@ -42,9 +42,6 @@ MOST_PDUS: Final = 50
 MOST_EDUS: Final = 100
 
 LONGEST_TXN_ID: Final = 255
-
-MOST_AT_ONCE: Final = 25
-"""PDUs of one transaction that may be made part of their rooms while it is received; others are staged."""
 
 MOST_EARLY: Final = 1_000
 """PDUs of a room that may wait while the room is being entered, whoever sends them."""
@@ -158,7 +155,9 @@ class FederationInbox:
                 results[event_id] = _NOT_THERE
 
         async def take_late(late: Sequence[CheckedPdu]) -> None:
-            taken = await self.database.write(take_rooms, transaction, late, self.server_name, at_once=0)
+            taken = await self.database.write(
+                take_rooms, transaction, late, self.server_name, only_stage=True
+            )
             if taken.staged:
                 self.wake()
 
@@ -196,17 +195,38 @@ class FederationInbox:
         *,
         remember: bool,
     ) -> Taken:
+        """Store or stage, some PDUs at a time, so that no write takes long.
+
+        If the process dies meanwhile, the transaction comes again; then some of its PDUs are known.
+        """
+        staged = 0
+        for start in range(0, max(1, len(checked)), MOST_AT_ONCE):
+            is_last = start + MOST_AT_ONCE >= len(checked)
+            some = checked[start : start + MOST_AT_ONCE]
+            taken = await self._take_some(transaction, some, results, remember=remember and is_last)
+            if taken.response is not None:
+                return taken
+            results, staged = taken.results, staged + taken.staged
+        return Taken(results, staged)
+
+    async def _take_some(
+        self,
+        transaction: Transaction,
+        some: Sequence[CheckedPdu],
+        results: Mapping[EventID, str | None],
+        *,
+        remember: bool,
+    ) -> Taken:
         """Store or stage; if storing meets a bug, all is staged, so that it harms one event only."""
+        own = self.server_name
         try:
-            return await self.database.write(
-                take, transaction, checked, results, self.server_name, remember=remember, at_once=MOST_AT_ONCE
-            )
+            return await self.database.write(take, transaction, some, results, own, remember=remember)
         except (MatrixError, StorageUnavailable):
             raise
         except Exception:  # noqa: BLE001 - logged with its traceback, and met again for the one event
             _log.exception("PDUs could not be taken at once", origin=transaction.origin)
         return await self.database.write(
-            take, transaction, checked, results, self.server_name, remember=remember, at_once=0
+            take, transaction, some, results, own, remember=remember, only_stage=True
         )
 
 
@@ -229,16 +249,16 @@ def take(
     server_name: ServerName,
     *,
     remember: bool,
-    at_once: int,
+    only_stage: bool = False,
 ) -> Taken:
-    """Store or stage the PDUs of a transaction, unless it has been dealt with; up to `at_once` are stored.
+    """Store or stage PDUs of a transaction, unless it has been dealt with; `results` are those of others of it.
 
     With `remember` that is all there is to the transaction.
     """
     before = federation_transactions.response_to(tx, transaction.origin, transaction.txn_id)
     if before is not None:
         return Taken({}, response=before)
-    taken = take_rooms(tx, transaction, checked, server_name, at_once=at_once)
+    taken = take_rooms(tx, transaction, checked, server_name, only_stage=only_stage)
     found = {**results, **taken.results}
     if remember:
         federation_transactions.remember(
@@ -253,29 +273,29 @@ def take_rooms(
     checked: Sequence[CheckedPdu],
     server_name: ServerName,
     *,
-    at_once: int,
+    only_stage: bool,
 ) -> Taken:
-    """Store or stage PDUs, whatever becomes of the transaction that they came with; up to `at_once` are stored."""
+    """Store or stage PDUs, whatever becomes of the transaction that they came with."""
     by_room: dict[RoomID, list[CheckedPdu]] = {}
     for pdu in checked:
         by_room.setdefault(pdu.event.room_id, []).append(pdu)
     found: dict[EventID, str | None] = {}
     staged = 0
     for room_id in sorted(by_room):
-        taker = _RoomTaker(tx, transaction, server_name, at_once)
+        taker = _RoomTaker(tx, transaction, server_name, only_stage)
         found |= taker.take(room_id, by_room[room_id])
-        at_once, staged = taker.at_once, staged + taker.staged
+        staged += taker.staged
     return Taken(found, staged)
 
 
 @attrs.define(slots=True)
 class _RoomTaker:
-    """Takes the PDUs of one room of a transaction; `at_once` is how many may be stored."""
+    """Takes PDUs of one room of a transaction."""
 
     tx: WriteTransaction
     transaction: Transaction
     server_name: ServerName
-    at_once: int
+    only_stage: bool
     staged: int = 0
 
     def take(self, room_id: RoomID, pdus: Sequence[CheckedPdu]) -> dict[EventID, str | None]:
@@ -291,13 +311,12 @@ class _RoomTaker:
         waiting = incoming_pdus.are_waiting(tx, room_id, now_ts=self.transaction.received_ts)
         results: dict[EventID, str | None] = {pdu.event.event_id: None for pdu in pdus}
         for index, pdu in enumerate(pdus):
-            waiting = waiting or self.at_once <= 0 or take_at_once(changes, pdu) is None
+            waiting = waiting or self.only_stage or take_at_once(changes, pdu) is None
             if waiting:
                 free = MOST_STAGED - incoming_pdus.count(tx, room_id, origin)
                 staged = self._stage(room_id, pdus[index:], free=free)
                 results |= {each.event.event_id: _TOO_MANY for each in pdus[index + staged :]}
                 break
-            self.at_once -= 1
         changes.publish()
         return results
 

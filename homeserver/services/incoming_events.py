@@ -1,8 +1,10 @@
 """Making staged PDUs part of their rooms: rooms beside each other, each in order, by whichever process comes first."""
 
 import enum
+import itertools
 import random
-from collections.abc import Awaitable, Sequence
+from collections import deque
+from collections.abc import Awaitable, Iterable, Sequence
 from typing import Final
 
 import attrs
@@ -11,28 +13,34 @@ from twisted.internet.defer import Deferred
 
 from homeserver.core.backoff import Backoff
 from homeserver.core.errors import MatrixError, NotFound
-from homeserver.core.event import Event
 from homeserver.core.identifiers import EventID, RoomID
-from homeserver.core.json import decode_object
-from homeserver.core.room_versions import RoomVersion, get_room_version
 from homeserver.database.database import Database
 from homeserver.database.errors import StorageUnavailable
-from homeserver.database.transactions import ReadTransaction, WriteTransaction
 from homeserver.rooms.draft import Signer
 from homeserver.rooms.healing import heal
 from homeserver.rooms.judge import Verdict
-from homeserver.rooms.missing import AwaitsState, Incomplete, parents_first
+from homeserver.rooms.missing import AwaitsState, Incomplete
 from homeserver.rooms.pdu_checks import CheckedPdu
+from homeserver.rooms.persist import MOST_AT_ONCE
 from homeserver.rooms.receive import Receiver
 from homeserver.runtime.clock import Clock
 from homeserver.services.completions import Completion, Completions
-from homeserver.storage import incoming_pdus, rooms
+from homeserver.services.staged_events import (
+    Staged,
+    conclude,
+    conclude_one,
+    in_order,
+    read_batch,
+    release,
+    take_together,
+)
+from homeserver.storage import incoming_pdus
 from homeserver.storage.incoming_pdus import IncomingPdu
 
 ROOMS_AT_ONCE: Final = 8
 
-BATCH: Final = 50
-"""PDUs of a room that are read at a time."""
+ALONE: Final = 4
+"""If a PDU cannot be stored together with others, the next ones are not tried together either: they may be like it."""
 
 LEASE_MS: Final = 60_000
 """If a process dies at a room, another goes on after this time."""
@@ -56,14 +64,6 @@ MOST_FAILURES: Final = 10
 _log = structlog.get_logger(__name__)
 
 
-@attrs.frozen(slots=True)
-class _Batch:
-    """PDUs of a room that are due; `version` is None if the room is gone."""
-
-    version: RoomVersion | None
-    pdus: Sequence[IncomingPdu]
-
-
 @attrs.define(slots=True)
 class _Outcome:
     """What became of the PDUs of one batch: numbers that are done with, and (failures, due) of others.
@@ -84,6 +84,23 @@ class _Outcome:
                 self.put_off[nid] = pdu.failures, now_ts
             elif not completion.is_over:
                 self.put_off[nid] = pdu.failures, now_ts + COMPLETION_MS
+
+
+@attrs.define(slots=True)
+class _Lease:
+    """A room that this process has claimed, and when it last said so."""
+
+    database: Database
+    clock: Clock
+    room_id: RoomID
+    said_ts: int
+
+    async def keep(self) -> None:
+        """Say so again, if it is time. Errors: StorageUnavailable."""
+        now_ts = self.clock.now_ts()
+        if now_ts - self.said_ts > RENEW_MS:
+            self.said_ts = now_ts
+            await self.database.write_soon(incoming_pdus.keep, self.room_id, until_ts=now_ts + LEASE_MS)
 
 
 class _Fate(enum.Enum):
@@ -153,7 +170,7 @@ class IncomingEvents:
     async def _process(self, room_id: RoomID) -> None:
         """Process what is due of a room, and let go of it."""
         after, failed = 0, dict[EventID, int]()
-        lease_ts = self.clock.now_ts()
+        lease = _Lease(self.database, self.clock, room_id, self.clock.now_ts())
         while not self._closing:
             now_ts = self.clock.now_ts()
             batch = await self.database.read(read_batch, room_id, after=after, now_ts=now_ts)
@@ -163,18 +180,63 @@ class IncomingEvents:
                 await self.database.write(incoming_pdus.drop_room, room_id)
                 return
             outcome = _Outcome(failed=failed)
-            for pdu in in_order(batch):
-                if self.clock.now_ts() - lease_ts > RENEW_MS:
-                    lease_ts = self.clock.now_ts()
-                    await self.database.write_soon(incoming_pdus.keep, room_id, until_ts=lease_ts + LEASE_MS)
-                if self._closing:
-                    break
-                await self._process_one(pdu, batch.version, outcome)
+            await self._process_batch(deque(in_order(batch.pdus, batch.version)), outcome, lease)
             outcome.put_off_waiting(self.clock.now_ts())
-            await self.database.write(conclude, outcome.done, outcome.put_off)
+            if outcome.done or outcome.put_off:
+                await self.database.write(conclude, outcome.done, outcome.put_off)
             after = max(pdu.pdu_nid for pdu in batch.pdus)
-        await self.database.write(release, room_id)
-        await self._heal(room_id)
+        if await self.database.write(release, room_id):
+            await self._heal(room_id)
+
+    async def _process_batch(self, queue: deque[Staged], outcome: _Outcome, lease: _Lease) -> None:
+        """Process PDUs of a room: together as far as that takes little, each by itself where it takes more."""
+        alone = 0
+        while queue and not self._closing:
+            await lease.keep()
+            ready = [] if alone else self._ready(queue, outcome)
+            taken = await self._take_together(ready)
+            for _ in range(taken or 0):
+                queue.popleft()
+            if ready and taken == len(ready):
+                continue
+            if ready and not taken:
+                alone = ALONE if taken == 0 else len(ready)
+            elif alone:
+                alone -= 1
+            await self._process_one(queue.popleft(), outcome)
+
+    def _ready(self, queue: Iterable[Staged], outcome: _Outcome) -> list[Staged]:
+        """The first of the PDUs, as far as they wait for nothing."""
+        ready = itertools.takewhile(lambda staged: not self._has_to_wait(staged, outcome), queue)
+        return list(itertools.islice(ready, MOST_AT_ONCE))
+
+    def _has_to_wait(self, staged: Staged, outcome: _Outcome) -> bool:
+        """Whether it is being completed, or stands on what is, or on what cannot be completed now."""
+        prev_events = staged.event.prev_events
+        return (
+            not outcome.failed.keys().isdisjoint(prev_events)
+            or self._completions.waited_for_by(staged.pdu, prev_events) is not None
+        )
+
+    async def _take_together(self, ready: Sequence[Staged]) -> int | None:
+        """Receive the first of the PDUs in one write, those that lack nothing and need no resolution.
+
+        Gives how many; None, and nothing is done, if one of them met a bug.
+        """
+        if not ready:
+            return 0
+        own = self.receiver.server_name
+        room_id = ready[0].pdu.room_id
+        try:
+            verdicts = await self.database.write(take_together, room_id, ready, own)
+        except StorageUnavailable:
+            raise
+        except Exception:  # noqa: BLE001 - logged with its traceback; each by itself it harms one event only
+            _log.exception("events could not be processed together", room=room_id)
+            return None
+        for staged, verdict in zip(ready, verdicts, strict=False):
+            _log_verdict(staged.pdu, verdict)
+        return len(verdicts)
 
     async def _heal(self, room_id: RoomID) -> None:
         """Tie the extremities together if need be; that it cannot be done now is no reason to stop at the room."""
@@ -188,9 +250,9 @@ class IncomingEvents:
         except Exception:  # noqa: BLE001 - logged with its traceback; the next event of the room has it tried again
             _log.exception("a room could not be healed", room=room_id)
 
-    async def _process_one(self, pdu: IncomingPdu, version: RoomVersion, outcome: _Outcome) -> None:
+    async def _process_one(self, staged: Staged, outcome: _Outcome) -> None:
         """Receive one event, or put it off; one that lacks something is completed beside the others."""
-        event = Event.from_pdu(decode_object(pdu.pdu), version, event_id=pdu.event_id)
+        pdu, checked, event = staged.pdu, staged.checked, staged.event
         if (completion := self._completions.waited_for_by(pdu, event.prev_events)) is not None:
             if completion.pdu.event_id != pdu.event_id:
                 completion.add(pdu)
@@ -201,7 +263,6 @@ class IncomingEvents:
             outcome.failed[event.event_id] = max(waits_until)
             outcome.put_off[pdu.pdu_nid] = pdu.failures, max(waits_until)
             return
-        checked = CheckedPdu(event, pdu.pdu, pdu.signed_by)
         fate = await self._receive(pdu, self.receiver.receive_at_once(pdu.room_id, checked))
         if fate is _Fate.DONE:
             outcome.done.append(pdu.pdu_nid)
@@ -262,14 +323,7 @@ class IncomingEvents:
             return repr(error)
         if verdict is None:
             return _Fate.LACKING
-        if verdict.reason is not None:
-            _log.info(
-                "an event is not shown",
-                event_id=pdu.event_id,
-                room=pdu.room_id,
-                origin=pdu.origin,
-                reason=verdict.reason,
-            )
+        _log_verdict(pdu, verdict)
         return _Fate.DONE
 
     def _fail(self, pdu: IncomingPdu, outcome: _Outcome, reason: str) -> None:
@@ -286,52 +340,15 @@ class IncomingEvents:
         outcome.put_off[pdu.pdu_nid] = failures, due_ts
 
 
-def read_batch(tx: ReadTransaction, room_id: RoomID, *, after: int, now_ts: int) -> _Batch:
-    """The next PDUs of the room that are due."""
-    room = rooms.of(tx, room_id)
-    pdus = incoming_pdus.due(tx, room_id, after=after, most=BATCH, now_ts=now_ts)
-    return _Batch(None if room is None else get_room_version(room.version), pdus)
-
-
-def in_order(batch: _Batch) -> list[IncomingPdu]:
-    """The PDUs in the order of their arrival, but each after its parents among them."""
-    if batch.version is None:
-        return []
-    by_id = {pdu.event_id: pdu for pdu in batch.pdus}
-    events = {
-        pdu.event_id: CheckedPdu(
-            Event.from_pdu(decode_object(pdu.pdu), batch.version, event_id=pdu.event_id), b"", frozenset()
+def _log_verdict(pdu: IncomingPdu, verdict: Verdict) -> None:
+    if verdict.reason is not None:
+        _log.info(
+            "an event is not shown",
+            event_id=pdu.event_id,
+            room=pdu.room_id,
+            origin=pdu.origin,
+            reason=verdict.reason,
         )
-        for pdu in batch.pdus
-    }
-    order = [by_id.pop(each.event.event_id) for each in parents_first(events)]
-    # What is left is in a circle, and will be found to be so.
-    return [*order, *by_id.values()]
-
-
-def conclude(tx: WriteTransaction, done: Sequence[int], put_off: dict[int, tuple[int, int]]) -> None:
-    """Note what became of a batch."""
-    if done:
-        incoming_pdus.remove(tx, done)
-    incoming_pdus.put_off(tx, put_off)
-
-
-def conclude_one(
-    tx: WriteTransaction, room_id: RoomID, done: Sequence[int], put_off: dict[int, tuple[int, int]]
-) -> None:
-    """As `conclude`, beside the process that the room is leased to, if it is."""
-    # Who lets go of the room holds the same lock: what is due now is not overlooked.
-    rooms.lock(tx, room_id)
-    conclude(tx, done, put_off)
-    if put_off:
-        incoming_pdus.hasten(tx, room_id, due_ts=min(due_ts for _, due_ts in put_off.values()))
-
-
-def release(tx: WriteTransaction, room_id: RoomID) -> None:
-    """Let go of a room until the next of its PDUs is due."""
-    # Who stages PDUs holds the same lock: none is overlooked.
-    rooms.lock(tx, room_id)
-    incoming_pdus.release(tx, room_id)
 
 
 def _pass_on(result: object, done: Deferred[None]) -> object:

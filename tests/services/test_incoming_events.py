@@ -1,5 +1,6 @@
 """Staged PDUs: made part of their rooms in order, put off, given up, and none of it lost with a process."""
 
+import random
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import attrs
 import pytest
 from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.threads import deferToThread
@@ -14,25 +16,29 @@ from twisted.internet.threads import deferToThread
 from homeserver.core.errors import Forbidden
 from homeserver.core.event import Event
 from homeserver.core.hashes import encode_base64
-from homeserver.core.identifiers import ServerName
+from homeserver.core.identifiers import ServerName, UserID
 from homeserver.core.json import JsonObject, decode
 from homeserver.database.database import Database, Rerun
 from homeserver.database.drivers import Location
 from homeserver.database.errors import Obstacle
+from homeserver.rooms import judge
 from homeserver.rooms.draft import Signer
-from homeserver.rooms.pdu_checks import PduChecks
+from homeserver.rooms.judge import RoomView
+from homeserver.rooms.pdu_checks import CheckedPdu, PduChecks
+from homeserver.rooms.persist import MOST_AT_ONCE
 from homeserver.services import incoming_events
-from homeserver.services.federation_inbox import FederationInbox
+from homeserver.services.federation_inbox import MOST_PDUS, FederationInbox, Transaction, take, take_rooms
 from homeserver.services.inbox_measures import InboxMetrics, NoInboxMetrics
 from homeserver.services.inbox_prometheus_metrics import PrometheusInboxMetrics
 from homeserver.services.incoming_events import IncomingEvents
 from homeserver.services.timely_checks import TimelyChecks
 from homeserver.storage import events, incoming_pdus
 from tests.api.server import Databases
-from tests.rooms.holding import US, enter, held
+from tests.rooms.holding import US, check_rows, enter, held
 from tests.rooms.remote_rooms import Remote, receiver
 from tests.rooms.signed_rooms import ALICE, BOB, CAROL, Keys, SignedRoom, key_of
-from tests.services.conftest import MovableClock
+from tests.rooms.test_convergence import grow
+from tests.services.conftest import Commits, MovableClock
 from tests.services.test_follower import until
 
 B = ServerName("b.example")
@@ -87,16 +93,22 @@ class Scene:
         await worker.work()
         await until(lambda: not worker._running and not worker._completions._running)
 
+    async def stage(self, *waiting: Event) -> None:
+        """Have events wait, whatever could be done at once."""
+        checked = await self.room.checked(*waiting)
+        transaction = Transaction(B, "staged", self.clock.now_ts())
+        await self.database.write(take_rooms, transaction, checked, US, only_stage=True)
+
     async def known(self) -> set[str]:
         return set((await self.database.read(held, self.room)).statuses)
 
 
 @pytest.fixture
-async def files(databases: Databases, tmp_path: Path) -> AsyncIterator[Database]:
+async def files(databases: Databases, tmp_path: Path, commits: Commits) -> AsyncIterator[Database]:
     made = Database(
         Location.parse(databases.sqlite(tmp_path)),
         reactor,  # type: ignore[arg-type]  # zope's reactor
-        on_commit=lambda _position, _topics: None,
+        on_commit=commits.add,
     )
     made.start()
     yield made
@@ -133,6 +145,112 @@ async def test_what_was_acknowledged_is_processed_by_whoever_comes(scene: Scene)
     await scene.send(room.say(BOB, "on top"), txn_id="u")
     assert scene.woken == 1
     assert set(room.events) == await scene.known()
+
+
+async def test_a_full_transaction_is_stored_as_it_comes(scene: Scene, commits: Commits) -> None:
+    """In few writes, of which none takes long."""
+    said = [scene.room.say(BOB, str(number)) for number in range(MOST_PDUS)]
+    commits.take()
+    answer = await scene.send(*said)
+    assert decode(answer) == {"pdus": {event.event_id: {} for event in said}}
+    assert scene.woken == 0
+    assert len(commits.take()) == 2
+    assert set(scene.room.events) == await scene.known()
+    # Should it come again, it is answered as it was.
+    assert await scene.send(*said) == answer
+    assert not commits.take()
+
+
+async def test_a_transaction_that_was_broken_off_is_taken_to_its_end(scene: Scene) -> None:
+    """As by a process that died between two writes: the transaction is not known, some of its events are."""
+    said = [scene.room.say(BOB, str(number)) for number in range(MOST_PDUS)]
+    begun = await scene.room.checked(*said[:MOST_AT_ONCE])
+    transaction = Transaction(B, "t", scene.clock.now_ts())
+    await scene.database.write(take, transaction, begun, {}, US, remember=False)
+    assert decode(await scene.send(*said)) == {"pdus": {event.event_id: {} for event in said}}
+    assert set(scene.room.events) == await scene.known()
+    found = await scene.database.read(held, scene.room)
+    assert found.extremities == {said[-1].event_id}
+
+
+async def test_what_lacks_nothing_is_processed_together(scene: Scene, commits: Commits) -> None:
+    room = scene.room
+    said = [room.say(BOB, str(number)) for number in range(3 * MOST_AT_ONCE)]
+    # Not in their order.
+    await scene.stage(*said[MOST_AT_ONCE:], *said[:MOST_AT_ONCE])
+    commits.take()
+    await scene.work()
+    assert set(room.events) == await scene.known()
+    assert (await scene.database.read(held, room)).extremities == {said[-1].event_id}
+    # The first batch has what stands on the second.
+    assert scene.remote.count("missing_events") == 1
+    assert len(commits.take()) < len(said) // 5
+
+
+async def test_one_that_lacks_something_keeps_no_others_waiting(scene: Scene) -> None:
+    room = scene.room
+    base = room.last
+    before = [room.say(BOB, f"before {number}") for number in range(5)]
+    room.say(BOB, "missing", prev=[base])
+    stuck = room.say(BOB, "stuck")
+    behind = room.say(BOB, "behind")
+    after = [room.say(BOB, f"after {number}", prev=before[-1:]) for number in range(5)]
+    scene.remote.silent = {"missing_events", "state_ids"}
+    await scene.stage(*before[:3], stuck, behind, *before[3:], *after)
+    await scene.work()
+    known = await scene.known()
+    assert {each.event_id for each in (*before, *after)} <= known
+    assert not {stuck.event_id, behind.event_id} & known
+    assert await scene.database.read(incoming_pdus.count, room.room_id, B) == 2
+
+
+async def test_one_that_meets_a_bug_harms_no_others(scene: Scene, monkeypatch: Any) -> None:
+    room = scene.room
+    said = [room.say(BOB, str(number)) for number in range(6)]
+    beside = [room.say(BOB, f"beside {number}", prev=said[:1]) for number in range(6)]
+    judge_as_is = judge.judge
+
+    def judge_badly(view: RoomView, pdu: CheckedPdu, *others: Any) -> Any:
+        if pdu.event == said[2]:
+            raise ZeroDivisionError
+        return judge_as_is(view, pdu, *others)
+
+    for module in ("persist", "receive"):
+        monkeypatch.setattr(f"homeserver.rooms.{module}.judge", judge_badly)
+    await scene.stage(*said, *beside)
+    with capture_logs() as logs:
+        await scene.work()
+    assert any(each.get("event_id") == said[2].event_id and "exc_info" in each for each in logs)
+    known = await scene.known()
+    assert {each.event_id for each in (*said[:2], *beside)} <= known
+    assert not {each.event_id for each in said[2:]} & known
+    monkeypatch.undo()
+    scene.clock.advance(incoming_events.BACKOFF.cap_ms)
+    await scene.work()
+    assert set(room.events) == await scene.known()
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_together_or_not_events_come_to_the_same(scene: Scene, seed: int) -> None:
+    """Forks, bans, rejected and soft-failed events, in any order: the verdicts and states of the reference."""
+    room, draw = scene.room, random.Random(seed)
+    # Whoever else comes and goes, this server stays.
+    joins = [room.join(UserID("@dave:a.example")), room.join(CAROL)]
+    await scene.stage(*joins)
+    base = list(room.events)
+    grow(room, draw, 40)
+    new = [event for event_id, event in room.events.items() if event_id not in base]
+    await scene.stage(*draw.sample(new, len(new)))
+    while await scene.database.read(incoming_pdus.count_all, room.room_id):
+        await scene.work()
+        scene.clock.advance(incoming_events.BACKOFF.cap_ms)
+    found = await scene.database.read(held, room)
+    rejected = {event.event_id for event in room.events.values() if event.rejected}
+    assert {each for each, status in found.statuses.items() if status == events.REJECTED} == rejected
+    for event in new:
+        assert found.befores[event.event_id] == room.before(event.prev_events)
+    assert found.state == room.before(sorted(found.extremities))
+    check_rows(room, found)
 
 
 async def test_a_process_that_died_is_followed_by_another(scene: Scene) -> None:
