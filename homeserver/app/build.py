@@ -135,6 +135,7 @@ class Server:
         self.services.follower.stop()
         await self._patiently(
             self._loops.stop(),
+            self.services.delayed_events.finish(),
             self.services.member_profiles.finish(),
             self.services.receiving.incoming_events.finish(),
             self.services.receiving.partial_joins.finish(),

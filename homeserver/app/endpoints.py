@@ -12,6 +12,7 @@ from homeserver.api.client.administrative_contact import AdministrativeContact
 from homeserver.api.client.banning import Banning
 from homeserver.api.client.capabilities import Capabilities
 from homeserver.api.client.create_room import CreateRoom
+from homeserver.api.client.delayed_events import DelayedEvents
 from homeserver.api.client.device_management import DeviceManagement
 from homeserver.api.client.directory import Directory
 from homeserver.api.client.email_confirmation import EmailConfirmation
@@ -53,6 +54,7 @@ from homeserver.api.client.room_state import RoomState
 from homeserver.api.client.room_summary import RoomSummary
 from homeserver.api.client.room_upgrades import RoomUpgrades
 from homeserver.api.client.rooms import Rooms
+from homeserver.api.client.rtc_transports import RtcTransports
 from homeserver.api.client.search import Search
 from homeserver.api.client.space_hierarchy import SpaceHierarchy as ClientSpaceHierarchy
 from homeserver.api.client.support import Support
@@ -62,7 +64,7 @@ from homeserver.api.client.threads_list import ThreadsList
 from homeserver.api.client.typing import Typing
 from homeserver.api.client.uia_fallback import UiaFallback
 from homeserver.api.client.users import Users
-from homeserver.api.client.versions import Versions
+from homeserver.api.client.versions import UNSTABLE_FEATURES, Versions
 from homeserver.api.client.voip import Voip
 from homeserver.api.client.wellknown import Wellknown
 from homeserver.api.client.whoami import Whoami
@@ -119,6 +121,7 @@ def _client(config: Config, services: Services) -> list[object]:
         Banning(services.memberships),
         MutualRooms(services.mutual_rooms),
         CreateRoom(services.room_creation),
+        DelayedEvents(services.delayed_events),
         DeviceManagement(services.devices, services.uia),
         Login(
             services.logins,
@@ -155,6 +158,7 @@ def _client(config: Config, services: Services) -> list[object]:
             threepid_changes=config.email is not None,
             get_login_token=True,
             moderation=True,
+            delayed_events=config.delayed_events,
         ),
         Directory(services.aliases),
         EventContext(services.event_contexts),
@@ -168,11 +172,12 @@ def _client(config: Config, services: Services) -> list[object]:
         Relations(services.relations),
         Register(services.shared_secret_registrations, config.server_name),
         ReportContent(services.reports),
-        RoomState(services.room_state),
-        RoomSend(services.messages),
+        RoomState(services.room_state, services.delayed_events),
+        RoomSend(services.messages, services.delayed_events),
         RoomSummary(services.room_summaries),
         ClientSpaceHierarchy(services.space_hierarchies),
         RoomUpgrades(services.room_upgrades),
+        RtcTransports(config.rtc),
         Search(services.search),
         Support(config.support),
         Sync(services.sync, services.sync_filters, services.presence),
@@ -180,9 +185,9 @@ def _client(config: Config, services: Services) -> list[object]:
         ThreadsList(services.threads),
         Typing(services.typing),
         Users(services.user_directory),
-        Versions(),
+        Versions(_unstable_features(config)),
         Voip(services.turn_servers),
-        Wellknown(config.public_base_url),
+        Wellknown(config.public_base_url, config.rtc),
     ]
 
 
@@ -194,6 +199,16 @@ def _pages(config: Config, services: Services) -> list[object]:
         LoginFallback(pages),
         UiaFallback(services.uia_pages, services.contact.validations, pages),
     ]
+
+
+def _unstable_features(config: Config) -> dict[str, bool]:
+    """What works here, as it is configured, before it is in the specification."""
+    features = dict(UNSTABLE_FEATURES)
+    if config.delayed_events.max_scheduled:
+        features |= {"org.matrix.msc4140": True, "org.matrix.msc4140.stable": True}
+    if config.rtc.transports:
+        features["org.matrix.msc4143"] = True
+    return features
 
 
 def _federation(config: Config, services: Services) -> list[object]:

@@ -16,6 +16,7 @@ from homeserver.app.trust import Trust, make_trust
 from homeserver.clients.history_source import FederationHistorySource
 from homeserver.clients.http_connections import ReactorForClients
 from homeserver.config.sections import Config
+from homeserver.config.sections import DelayedEvents as DelayedEventsSection
 from homeserver.database.database import Database, Rerun
 from homeserver.database.errors import Obstacle
 from homeserver.rooms.draft import Signer
@@ -29,6 +30,7 @@ from homeserver.services.aliases import Aliases
 from homeserver.services.attempts import Attempts
 from homeserver.services.authentication import Authentication
 from homeserver.services.backfill import Backfill
+from homeserver.services.delayed_events import DelayedEvents, DelayLimits
 from homeserver.services.devices import Devices
 from homeserver.services.event_context import EventContexts
 from homeserver.services.event_stream import EventStream
@@ -115,6 +117,7 @@ class Services:
     aliases: Aliases
     authentication: Authentication
     contact: Contact
+    delayed_events: DelayedEvents
     devices: Devices
     event_contexts: EventContexts
     event_stream: EventStream
@@ -269,6 +272,9 @@ def make_services(
         aliases=aliases,
         authentication=Authentication(database, clock),
         contact=contact,
+        delayed_events=DelayedEvents(
+            database, clock, signer, _delay_limits(config.delayed_events), guest_access
+        ),
         devices=Devices(database, clock),
         event_contexts=EventContexts(database, clock, backfill),
         event_stream=EventStream(database, clock, reactor, waiters, backfill),
@@ -351,3 +357,7 @@ def make_services(
         user_directory_index=UserDirectoryIndex(database, clock, config.server_name),
         waiters=waiters,
     )
+
+
+def _delay_limits(section: DelayedEventsSection) -> DelayLimits:
+    return DelayLimits(section.max_delay_s * 1000, section.max_scheduled)

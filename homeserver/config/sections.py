@@ -171,6 +171,26 @@ class UserDirectory(Section, frozen=True):
     search_all_users: bool = False
 
 
+class RtcTransport(Section, frozen=True):
+    """What carries calls of many: a LiveKit server, by the service that lets Matrix users in."""
+
+    livekit_service_url: NonEmpty
+    type: Literal["livekit"] = "livekit"
+
+
+class Rtc(Section, frozen=True):
+    """What carries calls, the preferred first."""
+
+    transports: tuple[RtcTransport, ...] = ()
+
+
+class DelayedEvents(Section, frozen=True):
+    """How long users may have events delayed, and how many at a time; 0: they may not."""
+
+    max_delay_s: Annotated[int, msgspec.Meta(ge=1, le=31_536_000)] = 604_800
+    max_scheduled: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 100
+
+
 class Limits(Section, frozen=True):
     """The largest things that the server accepts, in bytes."""
 
@@ -207,5 +227,7 @@ class Config(Section, frozen=True):
     support: Support = Support()
     turn: Turn | None = None
     user_directory: UserDirectory = UserDirectory()
+    rtc: Rtc = Rtc()
+    delayed_events: DelayedEvents = DelayedEvents()
     limits: Limits = Limits()
     log: Log = Log()

@@ -119,6 +119,15 @@ class ClientEventBytes:
         return b"{%b%b%b}}" % (self._members, room_id, unsigned)
 
 
+def delay_id_member(delay_id: str) -> Members:
+    """What tells the sender of an event that it is the one that was scheduled under this ID.
+
+    Spec: MSC4140, "`delay_id` in `unsigned` event data" and "Unstable prefix".
+    """
+    encoded = encode(delay_id)
+    return b'"delay_id":%b,"org.matrix.msc4140.delay_id":%b' % (encoded, encoded)
+
+
 def _redaction(pdu: bytes, *, redacts_in_content: bool) -> tuple[bytes, Members]:
     """The content of a redaction, and a member for beside it, both with what it redacts, if it says that."""
     fields = decode_object(pdu)

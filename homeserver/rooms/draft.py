@@ -17,7 +17,10 @@ class Signer:
 
 @attrs.frozen(slots=True)
 class Draft:
-    """An event to be made in a room; `origin_server_ts` in milliseconds, `None` for the time of making it."""
+    """An event to be made in a room; `origin_server_ts` in milliseconds, `None` for the time of making it.
+
+    `txn_id` is the transaction id of the sending device, or without a device the ID under which it was scheduled.
+    """
 
     sender: UserID
     type: str

@@ -58,8 +58,12 @@ class MembershipChanges:
             check_known(self.appender.room, [member_of(user_id)], ())
         return None if member is None else str(member.content.get("membership"))
 
-    def set(self, user_id: UserID, membership: str, extra: JsonObject) -> Event:
+    def set(
+        self, user_id: UserID, membership: str, extra: JsonObject, *, delay_id: str | None = None
+    ) -> Event:
         """Append and publish the membership event; `extra` is what else the client wants in its content.
+
+        `delay_id` is for one that had been scheduled.
 
         Errors: Forbidden, GuestAccessForbidden, InviteBlocked, UserSuspended; InvalidParam, BadJson, TooLarge
         if `extra` cannot be.
@@ -73,7 +77,7 @@ class MembershipChanges:
             authoriser = authoriser_for(self.tx, self.appender, user_id, self.signer.server_name)
             if authoriser is not None:
                 content[AUTHORISER] = authoriser
-        draft = Draft(requester.user_id, "m.room.member", content, state_key=user_id)
+        draft = Draft(requester.user_id, "m.room.member", content, state_key=user_id, txn_id=delay_id)
         event = self.appender.append(draft)
         if membership == "invite":
             # After the auth rules have had their say; it is all taken back if the user does not want it.

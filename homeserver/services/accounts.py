@@ -18,6 +18,7 @@ from homeserver.services.sessions import end_all_sessions
 from homeserver.services.user_names import UserNames
 from homeserver.storage import (
     accepted_policies,
+    delayed_events,
     login_tokens,
     threepids,
     uia_sessions,
@@ -203,6 +204,7 @@ def deactivate(tx: WriteTransaction, user_id: UserID, *, erase: bool) -> None:
     validation_sessions.remove_of_user(tx, user_id)
     threepids.remove_of_user(tx, user_id)
     end_all_sessions(tx, user_id)
+    delayed_events.remove_of_user(tx, user_id)
     if erase:
         accepted_policies.remove_of_user(tx, user_id)
         users.erase(tx, user_id)

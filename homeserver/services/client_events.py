@@ -10,7 +10,7 @@ from typing import Final
 import attrs
 import msgspec
 
-from homeserver.core.client_event import ClientEventBytes, Members, federation_event
+from homeserver.core.client_event import ClientEventBytes, Members, delay_id_member, federation_event
 from homeserver.core.filters import EventFormat, Projection
 from homeserver.core.identifiers import EventID, RoomID, UserID
 from homeserver.core.json import decode_object, encode
@@ -88,6 +88,10 @@ def _render(
     extra: Members,
 ) -> bytes:
     redacted_because = None if event.redacted_by is None else redactions.get(event.redacted_by)
+    own_id = event.txn_id if event.sender == view.user_id else None
+    if own_id is not None and event.device_id is None:
+        delay_id = delay_id_member(own_id)
+        extra = b"%b,%b" % (extra, delay_id) if extra else delay_id
     if view.event_format is EventFormat.FEDERATION:
         unsigned = b'"age":%d' % (view.now_ts - event.origin_server_ts)
         if redacted_because is not None:
@@ -96,11 +100,11 @@ def _render(
             unsigned += b"," + extra
         rendered = federation_event(event.pdu, unsigned)
     else:
-        own = event.txn_id is not None and event.device_id == view.device_id and event.sender == view.user_id
+        is_of_device = event.device_id is not None and event.device_id == view.device_id
         rendered = _cut(view, event).render(
             now_ts=view.now_ts,
             with_room_id=view.with_room_id,
-            transaction_id=event.txn_id if own else None,
+            transaction_id=own_id if is_of_device else None,
             membership=membership,
             prev_content=None if replaced is None else content_of(replaced),
             replaces_state=None if replaced is None else replaced.event_id,

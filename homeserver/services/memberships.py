@@ -365,13 +365,14 @@ def set_member(
     content: JsonObject,
     *,
     now_ts: int,
+    delay_id: str | None = None,
 ) -> EventID:
     """Set a membership. Errors: see `Memberships.set_member`."""
     membership = content.get("membership")
     if not isinstance(membership, str):
         raise BadJson("$.membership: a string is wanted")
     changes = MembershipChanges.lock(tx, signer, requester, room_id, now_ts=now_ts)
-    return changes.set(user_id, membership, content).event_id
+    return changes.set(user_id, membership, content, delay_id=delay_id).event_id
 
 
 def _check_joined(changes: MembershipChanges) -> None:

@@ -3,7 +3,8 @@
 import attrs
 
 from homeserver.core.errors import InvalidParam, UserSuspended
-from homeserver.core.identifiers import EventID, RoomID, parse_event_id
+from homeserver.core.event import Event
+from homeserver.core.identifiers import EventID, RoomID, UserID, parse_event_id
 from homeserver.core.json import JsonObject
 from homeserver.core.requester import Requester
 from homeserver.database.database import Database
@@ -34,18 +35,8 @@ class Messages:
         another relation.
         Spec: client-server API, "Sending events to a room".
         """
-        redacts = None
-        if event_type == "m.room.redaction":
-            redacts = _target_of(content)
-            content = {key: value for key, value in content.items() if key != "redacts"}
-        draft = Draft(
-            requester.user_id,
-            event_type,
-            content,
-            redacts=redacts,
-            device_id=_device_of(requester),
-            txn_id=txn_id,
-        )
+        draft = message_draft(requester.user_id, event_type, content)
+        draft = attrs.evolve(draft, device_id=_device_of(requester), txn_id=txn_id)
         return await self._send(requester, room_id, draft, f"send/{room_id}/{event_type}/{txn_id}")
 
     async def redact(
@@ -102,12 +93,28 @@ def send_once(
     done = client_transactions.result_of(tx, draft.sender, device, request)
     if done is not None:
         return EventID(done)
+    event = append_message(tx, appender, draft, only_own=only_own)
+    client_transactions.remember(tx, draft.sender, device, request, result=event.event_id, now_ts=now_ts)
+    return event.event_id
+
+
+def message_draft(
+    sender: UserID, event_type: str, content: JsonObject, *, delay_id: str | None = None
+) -> Draft:
+    """A message event as a client wants it. Errors: InvalidParam for a redaction of nothing."""
+    if event_type != "m.room.redaction":
+        return Draft(sender, event_type, content, txn_id=delay_id)
+    others = {key: value for key, value in content.items() if key != "redacts"}
+    return Draft(sender, event_type, others, redacts=_target_of(content), txn_id=delay_id)
+
+
+def append_message(tx: WriteTransaction, appender: Appender, draft: Draft, *, only_own: bool) -> Event:
+    """Append the event, and publish it; `only_own` as for `send_once`. Errors: UserSuspended; see `Messages.send`."""
     if only_own and not _redacts_own(tx, draft):
         raise UserSuspended("You cannot do this while your account is suspended")
     event = appender.append(draft)
     appender.publish()
-    client_transactions.remember(tx, draft.sender, device, request, result=event.event_id, now_ts=now_ts)
-    return event.event_id
+    return event
 
 
 def _ask_ahead(tx: WriteTransaction, room_id: RoomID, done: Question) -> None:

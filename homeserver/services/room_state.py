@@ -81,12 +81,13 @@ def set_state(
     content: JsonObject,
     *,
     now_ts: int,
+    delay_id: str | None = None,
 ) -> EventID:
     """Set a state event other than a membership. Errors: see `RoomState.set`."""
     check_not_suspended(tx, requester.user_id)
     appender = Appender.lock(tx, room_id, signer, now_ts=now_ts)
     check_state_content(tx, appender, signer, *key, content)
-    event = appender.append(Draft(requester.user_id, key[0], content, state_key=key[1]))
+    event = appender.append(Draft(requester.user_id, key[0], content, state_key=key[1], txn_id=delay_id))
     appender.publish()
     return event.event_id
 

@@ -172,6 +172,10 @@ WRONG = [
         NAME + "support: {contacts: [{role: m.role.admin, matrix_id: admin}]}",
         "support.contacts[0].matrix_id: admin: a user ID starts with @: write @name:example.org",
     ),
+    (
+        NAME + "rtc: {transports: [{livekit_service_url: 'wss://rtc.example'}]}",
+        "rtc.transports[0].livekit_service_url: wss://rtc.example: is not a web address: write https://HOST",
+    ),
     (NAME + "turn: {uris: ['turn:t'], username: me}", "turn: needs shared_secret, or username and password"),
     (
         NAME + "turn: {uris: ['stun:t'], shared_secret: x}",

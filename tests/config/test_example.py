@@ -56,6 +56,7 @@ def test_defaults_are_shown_as_they_are(tmp_path: Path) -> None:
         "tls",
         "support",
         "turn",
+        "rtc",
         "email",
         "identity_servers",
     }

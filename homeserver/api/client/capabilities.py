@@ -2,6 +2,7 @@
 
 import attrs
 
+from homeserver.config.sections import DelayedEvents
 from homeserver.core.json import JsonObject
 from homeserver.core.requester import Requester
 from homeserver.core.room_versions import ROOM_VERSIONS
@@ -20,6 +21,7 @@ class Capabilities:
     threepid_changes: bool
     get_login_token: bool
     moderation: bool
+    delayed_events: DelayedEvents
 
     @endpoint("GET", "/_matrix/client/v3/capabilities", auth=Auth.USER, limit=Limit.UPDATES)
     async def get_capabilities(self, requester: Requester) -> JsonObject:
@@ -38,6 +40,13 @@ class Capabilities:
             "m.get_login_token": {"enabled": self.get_login_token},
             "m.forget_forced_upon_leave": {"enabled": False},
         }
+        if self.delayed_events.max_scheduled:
+            # Spec: MSC4140, "Delayed event limits as a capability".
+            limits: JsonObject = {
+                "max_delay_ms": self.delayed_events.max_delay_s * 1000,
+                "max_scheduled": self.delayed_events.max_scheduled,
+            }
+            capabilities |= {"m.delayed_events": limits, "org.matrix.msc4140.delayed_events": limits}
         if self.moderation and requester.is_admin:
             capabilities["m.account_moderation"] = {"suspend": True, "lock": True}
         return {"capabilities": capabilities}

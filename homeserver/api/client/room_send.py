@@ -3,10 +3,12 @@
 import attrs
 import msgspec
 
+from homeserver.api.delay_query import DelayedResponse, DelayQuery, schedule
 from homeserver.core.identifiers import EventID, RoomID
 from homeserver.core.json import JsonObject
 from homeserver.core.requester import Requester
 from homeserver.http.endpoints import Auth, Limit, endpoint
+from homeserver.services.delayed_events import DelayedEvents
 from homeserver.services.messages import Messages
 
 
@@ -21,6 +23,7 @@ class RoomSend:
     """Sending message events."""
 
     messages: Messages
+    delayed_events: DelayedEvents
 
     @endpoint(
         "PUT",
@@ -29,8 +32,17 @@ class RoomSend:
         limit=Limit.MESSAGES,
     )
     async def send_message(
-        self, requester: Requester, room_id: RoomID, event_type: str, txn_id: str, body: JsonObject
-    ) -> SendMessageResponse:
-        """Send a message event, once per transaction id."""
+        self,
+        requester: Requester,
+        room_id: RoomID,
+        event_type: str,
+        txn_id: str,
+        body: JsonObject,
+        query: DelayQuery,
+    ) -> SendMessageResponse | DelayedResponse:
+        """Send a message event, once per transaction id; or have it sent later (MSC4140)."""
+        if query.is_wanted:
+            key = event_type, None
+            return await schedule(self.delayed_events, requester, room_id, key, body, query, txn_id)
         event_id = await self.messages.send(requester, room_id, event_type, txn_id, body)
         return SendMessageResponse(event_id)

@@ -5,12 +5,14 @@ from typing import Literal
 import attrs
 import msgspec
 
+from homeserver.api.delay_query import DelayedResponse, DelayQuery, schedule
 from homeserver.core.identifiers import EventID, RoomID
 from homeserver.core.json import JsonObject
 from homeserver.core.requester import Requester
 from homeserver.http.endpoints import Auth, Limit, endpoint
 from homeserver.http.response import RawJson
 from homeserver.services import room_state
+from homeserver.services.delayed_events import DelayedEvents
 
 STATE = "/_matrix/client/v3/rooms/{room_id}/state"
 OF_TYPE = STATE + "/{event_type}"
@@ -34,13 +36,23 @@ class RoomState:
     """The state of rooms."""
 
     room_state: room_state.RoomState
+    delayed_events: DelayedEvents
 
     @endpoint("PUT", OF_KEY, auth=Auth.GUEST_OK, limit=Limit.MESSAGES)
     @endpoint("PUT", OF_TYPE, auth=Auth.GUEST_OK, limit=Limit.MESSAGES)
     async def set_room_state_with_key(
-        self, requester: Requester, room_id: RoomID, event_type: str, body: JsonObject, state_key: str = ""
-    ) -> SetRoomStateResponse:
-        """Set a state event."""
+        self,
+        requester: Requester,
+        room_id: RoomID,
+        event_type: str,
+        body: JsonObject,
+        query: DelayQuery,
+        state_key: str = "",
+    ) -> SetRoomStateResponse | DelayedResponse:
+        """Set a state event; or have it set later (MSC4140)."""
+        if query.is_wanted:
+            key = event_type, state_key
+            return await schedule(self.delayed_events, requester, room_id, key, body, query)
         return SetRoomStateResponse(
             await self.room_state.set(requester, room_id, event_type, state_key, body)
         )

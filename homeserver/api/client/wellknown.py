@@ -1,7 +1,9 @@
 """Client-server API, `wellknown.yaml`: where clients find the server."""
 
 import attrs
+import msgspec
 
+from homeserver.config.sections import Rtc
 from homeserver.core.errors import NotFound
 from homeserver.core.json import JsonObject
 from homeserver.http.endpoints import Auth, endpoint
@@ -9,13 +11,18 @@ from homeserver.http.endpoints import Auth, endpoint
 
 @attrs.frozen
 class Wellknown:
-    """Server discovery; `public_base_url` is `None` if the operator has not configured it."""
+    """Server discovery; `public_base_url` is `None` if the operator has not configured it, `rtc` as in MSC4143."""
 
     public_base_url: str | None
+    rtc: Rtc
 
     @endpoint("GET", "/.well-known/matrix/client", auth=Auth.NONE)
     async def get_wellknown(self) -> JsonObject:
         """Where the client-server API is."""
         if self.public_base_url is None:
             raise NotFound("No server discovery information available.")
-        return {"m.homeserver": {"base_url": self.public_base_url}}
+        found: JsonObject = {"m.homeserver": {"base_url": self.public_base_url}}
+        if self.rtc.transports:
+            # Where clients have looked for it before there was an endpoint; most do still.
+            found["org.matrix.msc4143.rtc_foci"] = [msgspec.to_builtins(each) for each in self.rtc.transports]
+        return found

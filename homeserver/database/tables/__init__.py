@@ -3,6 +3,7 @@
 from homeserver.database.tables import (
     account_data,
     accounts,
+    delayed_events,
     ephemeral,
     events,
     federation,
@@ -21,6 +22,7 @@ from homeserver.database.tables.metadata import metadata
 __all__ = [
     "account_data",
     "accounts",
+    "delayed_events",
     "ephemeral",
     "events",
     "federation",

@@ -36,7 +36,8 @@ events = Table(
     # The root of the thread it belongs to, NULL for the main timeline.
     Column("thread_id", Text),
     Column("redacted_by", Text),
-    # The sending device and its transaction id, for `unsigned.transaction_id`.
+    # The sending device and its transaction id, for `unsigned.transaction_id`; or no device, and the ID under which
+    # the event was scheduled, for `unsigned.delay_id`.
     Column("device_id", Text),
     Column("txn_id", Text),
     # The event that this state event replaced.

@@ -4,6 +4,7 @@ from collections import OrderedDict
 
 import attrs
 
+from homeserver.core.client_event import Members, delay_id_member
 from homeserver.core.filters import CompiledFilter, EventFormat
 from homeserver.core.identifiers import RoomID, UserID
 from homeserver.core.splice import array, keyed, object_of
@@ -41,8 +42,8 @@ class Renderings:
         return rendered
 
 
-def render(event: TailEvent, now_ts: int, transaction_id: str | None) -> bytes:
-    """The event as seen by a joined user."""
+def render(event: TailEvent, now_ts: int, transaction_id: str | None, extra: Members = b"") -> bytes:
+    """The event as seen by a joined user, with `extra` members of `unsigned`."""
     return event.json.render(
         now_ts=now_ts,
         with_room_id=False,
@@ -50,6 +51,7 @@ def render(event: TailEvent, now_ts: int, transaction_id: str | None) -> bytes:
         membership="join",
         prev_content=event.prev_content,
         replaces_state=event.replaces_state,
+        extra=extra,
     )
 
 
@@ -136,12 +138,11 @@ class FromTail:
         )
 
     def _rendered(self, asking: Asking, event: TailEvent) -> bytes:
-        if (
-            event.sender == asking.user_id
-            and event.txn_id is not None
-            and event.device_id == asking.device_id
-        ):
-            return render(event, asking.now_ts, event.txn_id)
+        if event.sender == asking.user_id and event.txn_id is not None:
+            if event.device_id is None:
+                return render(event, asking.now_ts, None, delay_id_member(event.txn_id))
+            if event.device_id == asking.device_id:
+                return render(event, asking.now_ts, event.txn_id)
         return self.renderings.of(event, asking.now_ts)
 
     def _unread(self, asking: Asking, room_id: RoomID) -> UnreadCounts | None:

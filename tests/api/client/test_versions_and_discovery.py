@@ -12,7 +12,7 @@ import pytest
 
 from homeserver.api.client.capabilities import Capabilities
 from homeserver.api.client.versions import Versions
-from homeserver.config.sections import Support, SupportContact
+from homeserver.config.sections import DelayedEvents, Rtc, RtcTransport, Support, SupportContact
 from homeserver.core.identifiers import UserID
 from homeserver.core.requester import Requester
 from homeserver.core.room_versions import ROOM_VERSIONS
@@ -22,6 +22,7 @@ from tests.openapi import Specification
 VERSIONS = "/_matrix/client/versions"
 CLIENT = "/.well-known/matrix/client"
 SERVER = "/.well-known/matrix/server"
+TRANSPORTS = "/_matrix/client/unstable/org.matrix.msc4143/rtc/transports"
 SUPPORT = "/.well-known/matrix/support"
 
 
@@ -41,6 +42,9 @@ async def test_features_before_their_time() -> None:
 async def test_capabilities_tell_what_works(alice: Client, guest: Client) -> None:
     capabilities = (await alice.get(path_of("capabilities"))).ok()["capabilities"]
     versions = capabilities.pop("m.room_versions")
+    limits = {"max_delay_ms": 604_800_000, "max_scheduled": 100}
+    assert capabilities.pop("m.delayed_events") == limits
+    assert capabilities.pop("org.matrix.msc4140.delayed_events") == limits
     assert versions == {"default": "12", "available": dict.fromkeys(ROOM_VERSIONS, "stable")}
     enabled = {name: value["enabled"] for name, value in capabilities.items()}
     assert enabled == {
@@ -68,6 +72,7 @@ async def test_moderation_is_for_administrators_where_it_exists() -> None:
         threepid_changes=False,
         get_login_token=False,
         moderation=True,
+        delayed_events=DelayedEvents(),
     )
     alice = Requester(
         UserID("@alice:x"), None, is_guest=False, is_admin=False, appservice_id=None, token_hash=b""
@@ -114,13 +119,29 @@ async def test_a_server_that_is_announced(configured: Any) -> None:
             assert (await client.request("GET", path, token="wrong")).status == 200
 
 
+async def test_what_carries_calls(configured: Any) -> None:
+    """MSC4143, by its endpoint and by the file in which clients looked for it before."""
+    services = [f"https://rtc{number}.test.example/lk" for number in (1, 2)]
+    rtc = Rtc(transports=tuple(RtcTransport(livekit_service_url=url) for url in services))
+    transports = [{"type": "livekit", "livekit_service_url": url} for url in services]
+    async with configured(public_base_url="https://matrix.test.example", rtc=rtc) as server:
+        for client in (await server.user("alice"), await server.guest()):
+            assert (await client.get(TRANSPORTS)).ok() == {"rtc_transports": transports}
+        client = server.anonymous()
+        (await client.get(TRANSPORTS)).error(401, "M_MISSING_TOKEN")
+        assert (await client.get(CLIENT)).ok()["org.matrix.msc4143.rtc_foci"] == transports
+        assert (await client.get(VERSIONS)).ok()["unstable_features"]["org.matrix.msc4143"] is True
+
+
 async def test_only_the_page_of_support(configured: Any) -> None:
     async with configured(support=Support(page="https://test.example/")) as server:
         assert (await server.anonymous().get(SUPPORT)).ok() == {"support_page": "https://test.example/"}
 
 
-async def test_a_server_that_is_not_announced(server: TestServer) -> None:
+async def test_a_server_that_is_not_announced(server: TestServer, alice: Client) -> None:
+    assert (await alice.get(TRANSPORTS)).ok() == {"rtc_transports": []}
     client = server.anonymous()
+    assert "org.matrix.msc4143" not in (await client.get(VERSIONS)).ok()["unstable_features"]
     (await client.get(CLIENT)).error(404, "M_NOT_FOUND")
     (await client.get(SUPPORT)).error(404, "M_NOT_FOUND")
     assert (await client.get(SERVER)).ok() == {"m.server": "test.example"}
