@@ -191,6 +191,7 @@ def build(
     )
     measuring.follow(services.outbox)
     bus.subscribe(lambda _, topics: services.follower.hint(topics))
+    bus.subscribe(lambda _, topics: services.streams.hint(topics))
     bus.subscribe(lambda _, topics: services.outbox.hint(topics))
     database.clear = services.clear
     certificate = None

@@ -59,6 +59,8 @@ from homeserver.api.client.search import Search
 from homeserver.api.client.space_hierarchy import SpaceHierarchy as ClientSpaceHierarchy
 from homeserver.api.client.support import Support
 from homeserver.api.client.sync import Sync
+from homeserver.api.client.sync_streams import FEATURE as STREAMING_SYNC
+from homeserver.api.client.sync_streams import SyncStreams
 from homeserver.api.client.tags import Tags
 from homeserver.api.client.threads_list import ThreadsList
 from homeserver.api.client.typing import Typing
@@ -181,6 +183,7 @@ def _client(config: Config, services: Services) -> list[object]:
         Search(services.search),
         Support(config.support),
         Sync(services.sync, services.sync_filters, services.presence),
+        SyncStreams(services.streams, services.sync_filters, services.authentication),
         Tags(services.tags),
         ThreadsList(services.threads),
         Typing(services.typing),
@@ -203,7 +206,7 @@ def _pages(config: Config, services: Services) -> list[object]:
 
 def _unstable_features(config: Config) -> dict[str, bool]:
     """What works here, as it is configured, before it is in the specification."""
-    features = dict(UNSTABLE_FEATURES)
+    features = {**UNSTABLE_FEATURES, STREAMING_SYNC: True}
     if config.delayed_events.max_scheduled:
         features |= {"org.matrix.msc4140": True, "org.matrix.msc4140.stable": True}
     if config.rtc.transports:

@@ -88,6 +88,7 @@ from homeserver.services.sync.from_tail import FromTail, Renderings
 from homeserver.services.sync.lazy_members import LazyMembers
 from homeserver.services.sync.remembered import Remembered
 from homeserver.services.sync.service import Sync
+from homeserver.services.sync.streams import Streams
 from homeserver.services.sync.waiters import Waiters
 from homeserver.services.tags import Tags
 from homeserver.services.threads import Threads
@@ -166,6 +167,7 @@ class Services:
     shared_secret_registrations: SharedSecretRegistrations
     space_hierarchies: SpaceHierarchies
     sync: Sync
+    streams: Streams
     sync_filters: SyncFilters
     tags: Tags
     threads: Threads
@@ -257,6 +259,15 @@ def make_services(
     waiters = Waiters()
     remembered = Remembered()
     follower = Follower(database, clock, reactor, waiters, remembered)
+    sync = Sync(
+        database,
+        clock,
+        reactor,
+        waiters,
+        follower,
+        FromTail(follower, remembered, Renderings()),
+        LazyMembers(),
+    )
     backfill = Backfill(
         database,
         clock,
@@ -335,15 +346,8 @@ def make_services(
             database, clock, config.registration.shared_secret, names, passwords, sessions
         ),
         space_hierarchies=SpaceHierarchies(database, clock, config.server_name, remote_spaces),
-        sync=Sync(
-            database,
-            clock,
-            reactor,
-            waiters,
-            follower,
-            FromTail(follower, remembered, Renderings()),
-            LazyMembers(),
-        ),
+        streams=Streams(sync, presence, reactor),
+        sync=sync,
         sync_filters=SyncFilters(database),
         tags=Tags(database),
         threads=Threads(database, clock),

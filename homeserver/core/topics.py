@@ -13,6 +13,11 @@ def room_topic(room_id: RoomID) -> str:
     return f"room:{room_id}"
 
 
+def session_topic(user_id: UserID) -> str:
+    """For those who act in the user's name for long: what allows them to may be gone."""
+    return f"session:{user_id}"
+
+
 def user_topic(user_id: UserID) -> str:
     """For what only this user may see, on all devices."""
     return f"user:{user_id}"

@@ -171,6 +171,7 @@ class WriteTransaction(ReadTransaction):
         super().__init__(cursor, backend, caches)
         self._numbers = numbers
         self.published: list[Published] = []
+        self.told: set[str] = set()
         self._later: list[tuple[Statement, dict[str, Any]]] = []
         self.remembered: list[tuple[Cache[Any, Any], Any, Any]] = []
         self.savepoint_wanted = False
@@ -222,6 +223,10 @@ class WriteTransaction(ReadTransaction):
         stream's row is locked, so rows that others write without publishing must be locked before.
         """
         self.published.append(Published(kind, to, [(query, params), *also], room_before))
+
+    def tell(self, topic: str) -> None:
+        """Have the topic told after the commit, without any row of the stream: a hint that nobody may rely on."""
+        self.told.add(topic)
 
     def flush(self, position: int) -> int:
         """Run what was to be run later, then what was published, from `position` on; gives the last position used."""

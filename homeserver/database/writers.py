@@ -59,6 +59,7 @@ class _Batch:
         for row in tx.published:
             self.position = self.kinds[row.kind] = row.position
             self.topics.update(row.topics)
+        self.topics |= tx.told
         self.remembered += tx.remembered
 
 

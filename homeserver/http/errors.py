@@ -44,13 +44,19 @@ def status_of(error: MatrixError) -> int:
     return error.status if error.status is not None else STATUSES.get(error.errcode, DEFAULT_STATUS)
 
 
+def error_document(error: MatrixError) -> JsonObject:
+    """The error as JSON."""
+    document: JsonObject = {"errcode": error.errcode, "error": error.message}
+    document.update(error.fields)  # type: ignore[arg-type]  # errors are made with JSON values
+    return document
+
+
 def error_response(error: MatrixError) -> Response:
     """The standard error response; with status 429 also `Retry-After`.
 
     Spec: client-server API, "Standard error response" and "Rate limiting".
     """
-    document: JsonObject = {"errcode": error.errcode, "error": error.message}
-    document.update(error.fields)  # type: ignore[arg-type]  # errors are made with JSON values
+    document = error_document(error)
     headers = JSON_HEADERS
     if isinstance(error, LimitExceeded):
         seconds = math.ceil(int(str(error.fields["retry_after_ms"])) / 1000)

@@ -6,7 +6,7 @@ connection.
 """
 
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextvars import ContextVar
 from typing import Final
 
@@ -56,6 +56,7 @@ class HttpProtocol(Protocol):
         self._written: Deferred[None] | None = None
         self._body_began_ms = 0
         self._held = b""
+        self._receive: Callable[[bytes], None] | None = None
         self._reads = False
         self._streams = False
         self._owes_continue = False
@@ -83,9 +84,7 @@ class HttpProtocol(Protocol):
         if self._request is None:
             self._read(data)
             return
-        self._held += data
-        if len(self._held) > self._site.limits.held_bytes:
-            self.transport.pauseProducing()
+        self._hold(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002, N802 - Twisted's name
         """Tell whoever works for this client that it is gone."""
@@ -149,7 +148,7 @@ class HttpProtocol(Protocol):
                 if parser.is_complete:
                     self._begin()
                     if self._request is not None:
-                        self._held = data
+                        self._hold(data)
                         return
                     was_idle = True
         except MatrixError as error:
@@ -158,6 +157,15 @@ class HttpProtocol(Protocol):
             self._reads = False
         if not self._is_closing:
             self._expect_more(was_idle=was_idle)
+
+    def _hold(self, data: bytes) -> None:
+        """Keep what arrives while a request is being answered; or give it to who has taken over meanwhile."""
+        if self._receive is not None:
+            self._receive(data)
+            return
+        self._held += data
+        if len(self._held) > self._site.limits.held_bytes:
+            self.transport.pauseProducing()
 
     def _expect_more(self, *, was_idle: bool) -> None:
         """Set the deadline for the rest of a request, if one has begun."""
@@ -240,7 +248,12 @@ class HttpProtocol(Protocol):
         try:
             response = await self._site.application.respond(request, match)
             if not self._is_lost:
-                keep_alive = head.keep_alive and not self._site.connections.closing.has_fired
+                # What follows a change of the protocol is no request.
+                keep_alive = (
+                    head.keep_alive
+                    and response.receive is None
+                    and not self._site.connections.closing.has_fired
+                )
                 if type(response.body) is bytes:
                     await self._send(response, response.body, head, keep_alive=keep_alive)
                 else:
@@ -263,7 +276,7 @@ class HttpProtocol(Protocol):
         self._streams = False
         if self._is_closing:
             return
-        if not keep_alive:
+        if not keep_alive or self._site.connections.closing.has_fired:
             self.close()
             return
         self._parser.next()
@@ -289,14 +302,17 @@ class HttpProtocol(Protocol):
         parts = response.body
         assert not isinstance(parts, bytes)  # noqa: S101 - for the type checker: `_answer` has looked
         promised = header_of(response, b"content-length")
-        in_chunks = promised is None and not head.is_http_1_0
+        in_chunks = promised is None and not head.is_http_1_0 and response.receive is None
         keep_alive &= in_chunks or promised is not None
-        start = self._site.heads.write(response, None, _connection(head, keep_alive=keep_alive))
+        connection = _connection(head, keep_alive=keep_alive) if response.receive is None else b"Upgrade"
+        start = self._site.heads.write(response, None, connection)
         if in_chunks:
             start = start[:-2] + b"Transfer-Encoding: chunked\r\n\r\n"
         try:
             if not self._writer.write(start):
                 await self._until_written()
+            if response.receive is not None:
+                self._hand_over(response.receive)
             if head.method != "HEAD":
                 sent = await self._send_parts(parts, in_chunks=in_chunks)
                 if promised is not None and sent != int(promised):
@@ -304,6 +320,14 @@ class HttpProtocol(Protocol):
         finally:
             await parts.aclose()
         return keep_alive
+
+    def _hand_over(self, receive: Callable[[bytes], None]) -> None:
+        """From here on `receive` is given what arrives, beginning with what has been held."""
+        self._receive = receive
+        held, self._held = self._held, b""
+        if len(held) > self._site.limits.held_bytes:
+            self.transport.resumeProducing()
+        receive(held)
 
     async def _send_parts(self, parts: AsyncGenerator[bytes, None], *, in_chunks: bool) -> int:
         """Write the parts, each when the client has taken in the one before; returns their size together."""

@@ -1,7 +1,7 @@
 """Responses, and how they become bytes."""
 
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import Final, TypeAlias
@@ -41,11 +41,15 @@ class Response:
     has taken in the last, and is closed in any case, also if the client goes away. Parts of a body without
     a `Content-Length` among `headers` are sent as chunks. Every response gets the headers for CORS and
     `nosniff`; one in `headers` replaces them.
+
+    `receive` is for the status 101: from then on the connection is the new protocol's, which is given what the client
+    sends, and sends what `body` generates; it ends with that.
     """
 
     status: int
     headers: Headers = ()
     body: bytes | AsyncGenerator[bytes, None] = attrs.field(default=b"", repr=False)
+    receive: Callable[[bytes], None] | None = attrs.field(default=None, repr=False)
 
     def __attrs_post_init__(self) -> None:
         if self.headers is not JSON_HEADERS:

@@ -6,6 +6,7 @@ import attrs
 from sqlalchemy import bindparam, delete, select, update
 
 from homeserver.core.identifiers import DeviceID, UserID
+from homeserver.core.topics import session_topic
 from homeserver.database.statements import in_list, insert_into, statement
 from homeserver.database.tables.accounts import access_tokens, users
 from homeserver.database.transactions import ReadTransaction, WriteTransaction
@@ -121,6 +122,7 @@ def add(
 def remove_of_devices(tx: WriteTransaction, user_id: UserID, device_ids: Collection[DeviceID]) -> None:
     """Delete the tokens of these devices."""
     tx.execute(DELETE_OF_DEVICES, user_id=user_id, device_ids=list(device_ids))
+    tx.tell(session_topic(user_id))
 
 
 def settle(
@@ -134,3 +136,4 @@ def settle(
     tx.execute(DELETE_REPLACED, **these)
     tx.execute(DELETE_RIVALS, **these, kept_hash=kept_hash)
     tx.execute(SETTLE, **these)
+    tx.tell(session_topic(user_id))

@@ -9,6 +9,8 @@ from sqlalchemy import and_, bindparam, delete, insert, select, update
 from homeserver.core.identifiers import UserID
 from homeserver.core.json import encode
 from homeserver.database.statements import in_list, insert_into, statement
+from homeserver.core.topics import session_topic
+from homeserver.database.statements import insert_into, statement
 from homeserver.database.tables.account_data import account_data, filters, push_rules
 from homeserver.database.tables.accounts import profiles, users
 from homeserver.database.transactions import ReadTransaction, WriteTransaction
@@ -190,6 +192,7 @@ def set_admin(tx: WriteTransaction, user_id: UserID, *, is_admin: bool) -> bool:
 def set_locked(tx: WriteTransaction, user_id: UserID, *, is_locked: bool) -> None:
     """Lock an active account, or unlock it."""
     tx.execute(SET_LOCKED, the_user=user_id, is_locked=int(is_locked))
+    tx.tell(session_topic(user_id))
 
 
 def set_suspended(tx: WriteTransaction, user_id: UserID, *, is_suspended: bool) -> None:

@@ -42,6 +42,8 @@ OUR_OWN: Final = {
     "POST /_matrix/client/unstable/org.matrix.msc4140/delayed_events/{}": "as above",
     "POST /_matrix/client/unstable/org.matrix.msc4140/delayed_events/{}/{}": "as above",
     "GET /_matrix/client/unstable/org.matrix.msc4143/rtc/transports": "MSC4143",
+    "GET /_matrix/client/unstable/io.homeserver.streaming_sync/events": "ours: docs/streaming.md",
+    "GET /_matrix/client/unstable/io.homeserver.streaming_sync/socket": "as above",
     "GET /_matrix/client/v3/rooms/{}/state/{}": "an empty state key may be left out",
     "PUT /_matrix/client/v3/rooms/{}/state/{}": "as above",
     "GET /_matrix/static/client/register": "a page that clients open, once in the specification",

@@ -45,7 +45,7 @@ class Sync:
         await self.presence.touch(requester, query.set_presence, wait_ms=timeout_ms)
         gone = request.disconnected
         try:
-            body = await self.sync_service.sync(
+            answer = await self.sync_service.sync(
                 requester,
                 compiled,
                 since=since,
@@ -57,7 +57,7 @@ class Sync:
         finally:
             gone.addErrback(_no_longer_of_interest)
             gone.cancel()
-        return RawJson(body)
+        return RawJson(answer.body)
 
 
 def _no_longer_of_interest(_: Failure) -> None:

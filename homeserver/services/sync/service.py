@@ -48,8 +48,8 @@ class Sync:
         full_state: bool,
         use_state_after: bool,
         gone: Deferred[None],
-    ) -> bytes:
-        """The body of the response to one sync. `since` is the position of the client's token.
+    ) -> SyncAnswer:
+        """The answer to one sync. `since` is the position of the client's token.
 
         `gone` fires if the client goes away: then nothing is waited for any more.
         Waits up to `timeout_ms` for something new, if the client has a token and asks for no full state.
@@ -67,13 +67,13 @@ class Sync:
                 self.lazy_members.sent(requester.user_id, device_id, None if full_state else since),
                 self.clock.now_ts(),
             )
-            return (await self._read(request)).body
+            return await self._read(request)
         asking = _Poll(requester.user_id, device_id, filter, since, use_state_after)
         deadline_ms = self.clock.monotonic_ms() + min(timeout_ms, MAX_TIMEOUT_MS)
         gone.addCallback(asking.give_up)
         return await self._poll(asking, deadline_ms)
 
-    async def _poll(self, poll: "_Poll", deadline_ms: int) -> bytes:
+    async def _poll(self, poll: "_Poll", deadline_ms: int) -> SyncAnswer:
         """Answer as soon as there is something new, or when the time is up."""
         position = poll.since
         # Who does not want to wait wants all there is now; the memory may be a moment behind. It may also be behind the
@@ -88,14 +88,14 @@ class Sync:
             if body is None:
                 answer = await self._read(self._request(poll))
                 if not answer.is_empty:
-                    return answer.body
+                    return answer
                 # Nothing up to there; what came while the database was asked stands in the tail.
                 position = answer.upto
                 if position < poll.since:
                     poll = attrs.evolve(poll, since=position)
                 continue
             if body:
-                return body
+                return SyncAnswer(body, self.follower.tail.position, is_empty=False)
             left_ms = deadline_ms - self.clock.monotonic_ms()
             if left_ms <= 0 or self.waiters.closing or poll.is_given_up:
                 return self._nothing(poll, position)
@@ -134,12 +134,12 @@ class Sync:
             self._carry(poll, tail.position)
         return body
 
-    def _nothing(self, poll: "_Poll", position: int) -> bytes:
+    def _nothing(self, poll: "_Poll", position: int) -> SyncAnswer:
         """The answer when the time is up: everything up to the tail's end has been looked through."""
         tail = self.follower.tail
         upto = max(position, tail.position) if tail.holds(position) else position
         self._carry(poll, upto)
-        return b'{"next_batch":"s%d"}' % upto
+        return SyncAnswer(b'{"next_batch":"s%d"}' % upto, upto, is_empty=True)
 
     def _carry(self, poll: "_Poll", upto: int) -> None:
         """What the device has been sent, it has at its new token too."""

@@ -16,7 +16,7 @@ import msgspec
 from homeserver.app.endpoints import endpoints
 from homeserver.config.sections import Resource
 from homeserver.http.endpoints import Endpoint
-from tests.api.client.test_every_endpoint import LETS_GO, PATH
+from tests.api.client.test_every_endpoint import LASTS, LETS_GO, PATH
 from tests.api.server import PASSWORD, Answer, Client, TestServer
 
 LONG: Final = "".join(random.Random(7).choices(string.ascii_letters + string.digits, k=6_000))
@@ -252,7 +252,7 @@ async def test_in_queries(server: TestServer, alice: Client) -> None:
     ]
     for endpoint in endpoints(server.server.config, server.server.services, list(Resource)):
         hint = typing.get_type_hints(endpoint.function).get("query")
-        if hint is None:
+        if hint is None or endpoint.function.__name__ in LASTS:
             continue
         path = filled(endpoint.spec.path, values)
         fields = msgspec.structs.fields(cast("type[msgspec.Struct]", hint))

@@ -1,0 +1,182 @@
+"""WebSockets: a conversation of messages on what began as an HTTP request. Spec: RFC 6455.
+
+wsproto knows the frames. What is here sits between it and the connection: `receive` takes in what the client sends, and
+whoever serves it generates what `text`, `ping`, `close` and `replies` give. The response's body is that generator, so
+that nothing is made before the client has taken what went before.
+"""
+
+import base64
+import binascii
+import hashlib
+from collections import deque
+from collections.abc import AsyncGenerator, Callable
+from enum import IntEnum
+from typing import Final
+
+from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as OutOfPatience
+from twisted.internet.interfaces import IReactorTime
+from wsproto.connection import Connection, ConnectionState, ConnectionType
+from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessage
+
+from homeserver.core.errors import Unknown
+from homeserver.http.request import Request
+from homeserver.http.response import Response
+
+MOST_BYTES: Final = 65_536
+"""Of a message of the client."""
+
+MOST_MESSAGES: Final = 16
+"""Of the client that nobody has read yet."""
+
+_GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+
+
+class Close(IntEnum):
+    """Why a conversation ends. Spec: RFC 6455, 7.4.1; from 4000 on the meaning is the application's."""
+
+    NORMAL = 1000
+    GOING_AWAY = 1001
+    UNSUPPORTED = 1003
+    POLICY = 1008
+    TOO_LARGE = 1009
+    INTERNAL = 1011
+    TRY_LATER = 1013
+
+
+class WebSocket:
+    """The server's end. `on_input` is called when the client has sent something that is to be answered."""
+
+    def __init__(self, timers: IReactorTime) -> None:
+        self.on_input: Callable[[], None] | None = None
+        self.is_heard = True
+        """Whether the client has sent anything since this was last set to False."""
+        self._timers = timers
+        self._connection = Connection(ConnectionType.SERVER)
+        self._messages: deque[str] = deque()
+        self._parts: list[str] = []
+        self._size = 0
+        self._pong: bytes | None = None
+        self._goodbye: CloseConnection | None = None
+        self._waiting: Deferred[None] | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the client has said goodbye, or what makes no sense: `replies` answers, then nothing follows."""
+        return self._goodbye is not None or self._connection.state is not ConnectionState.OPEN
+
+    def receive(self, data: bytes) -> None:
+        """Take in what the client has sent."""
+        if not data or self.is_over:
+            return
+        self.is_heard = True
+        self._connection.receive_data(data)
+        for event in self._connection.events():
+            if self._goodbye is not None:
+                break
+            if isinstance(event, TextMessage):
+                self._take(event.data, is_whole=event.message_finished)
+            elif isinstance(event, BytesMessage):
+                self._goodbye = CloseConnection(Close.UNSUPPORTED, "messages are text here")
+            elif isinstance(event, Ping):
+                # "MAY elect to send a Pong frame for only the most recently processed Ping frame"
+                self._pong = bytes(event.payload)
+            elif isinstance(event, CloseConnection):
+                self._goodbye = event.response()
+        if self._messages or self._pong is not None or self._goodbye is not None:
+            self._wake()
+
+    async def message(self, *, within_s: float) -> str | None:
+        """The client's next message; None if it does not come in time, or the conversation is over."""
+        if not self._messages and not self.is_over:
+            waiting: Deferred[None] = Deferred()
+            self._waiting = waiting
+            try:
+                await waiting.addTimeout(within_s, self._timers)
+            except OutOfPatience:
+                return None
+            finally:
+                self._waiting = None
+        return self.received()
+
+    def received(self) -> str | None:
+        """The client's next message, if there is one."""
+        return self._messages.popleft() if self._messages else None
+
+    def replies(self) -> bytes:
+        """What the client is owed: the reply to its last ping, and to its goodbye."""
+        data = b""
+        if self._pong is not None and self._connection.state is ConnectionState.OPEN:
+            data += self._connection.send(Pong(self._pong))
+            self._pong = None
+        state = self._connection.state
+        if self._goodbye is not None and state in (ConnectionState.OPEN, ConnectionState.REMOTE_CLOSING):
+            data += self._connection.send(self._goodbye)
+        return data
+
+    def text(self, body: bytes) -> bytes:
+        """A message with this text, which is UTF-8."""
+        return bytes(self._connection.send(TextMessage(body.decode())))
+
+    def ping(self) -> bytes:
+        """Ask whether the client is there."""
+        return bytes(self._connection.send(Ping()))
+
+    def close(self, code: int, reason: str = "") -> bytes:
+        """Say goodbye; nothing can be sent after that."""
+        if self._connection.state is not ConnectionState.OPEN:
+            return self.replies()
+        return bytes(self._connection.send(CloseConnection(code, reason or None)))
+
+    def _take(self, part: str, *, is_whole: bool) -> None:
+        self._size += len(part)
+        if self._size > MOST_BYTES:
+            self._goodbye = CloseConnection(Close.TOO_LARGE, "the message is too large")
+            return
+        self._parts.append(part)
+        if not is_whole:
+            return
+        self._messages.append("".join(self._parts))
+        self._parts, self._size = [], 0
+        if len(self._messages) > MOST_MESSAGES:
+            self._goodbye = CloseConnection(Close.POLICY, "too many messages")
+
+    def _wake(self) -> None:
+        if self._waiting is not None:
+            waiting, self._waiting = self._waiting, None
+            waiting.callback(None)
+        if self.on_input is not None:
+            self.on_input()
+
+
+def upgrade(request: Request, socket: WebSocket, frames: AsyncGenerator[bytes, None]) -> Response:
+    """The response by which the connection becomes that of `socket`; `frames` is what is sent then.
+
+    Errors: Unknown (426, 400) for a request that does not ask for a WebSocket as it should.
+    """
+    headers = (
+        (b"Upgrade", b"websocket"),
+        (b"Sec-WebSocket-Accept", _accept(request)),
+    )
+    return Response(101, headers, frames, receive=socket.receive)
+
+
+def _accept(request: Request) -> bytes:
+    headers = request.headers
+    names = {name.strip().lower() for name in headers.get(b"connection", b"").split(b",")}
+    if (
+        request.method != "GET"
+        or headers.get(b"upgrade", b"").lower() != b"websocket"
+        or b"upgrade" not in names
+    ):
+        raise Unknown("this is a WebSocket: ask for an upgrade of the connection", status=426)
+    if headers.get(b"sec-websocket-version") != b"13":
+        raise Unknown("only version 13 of WebSockets is spoken here", status=426)
+    key = headers.get(b"sec-websocket-key", b"")
+    try:
+        is_key = len(base64.b64decode(key, validate=True)) == 16
+    except binascii.Error:
+        is_key = False
+    if not is_key:
+        raise Unknown("Sec-WebSocket-Key is no key", status=400)
+    return base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest())
