@@ -45,7 +45,7 @@ def load(path: Path) -> Config:
     _check_support(config)
     _check_turn(config)
     for index, transport in enumerate(config.rtc.transports):
-        _web_url(f"rtc.transports[{index}].livekit_service_url", transport.livekit_service_url)
+        web_url(f"rtc.transports[{index}].livekit_service_url", transport.livekit_service_url)
     _check_federation(config)
     check_email(config)
     check_policies(config)

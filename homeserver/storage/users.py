@@ -8,9 +8,8 @@ from sqlalchemy import and_, bindparam, delete, insert, select, update
 
 from homeserver.core.identifiers import UserID
 from homeserver.core.json import encode
-from homeserver.database.statements import in_list, insert_into, statement
 from homeserver.core.topics import session_topic
-from homeserver.database.statements import insert_into, statement
+from homeserver.database.statements import in_list, insert_into, statement
 from homeserver.database.tables.account_data import account_data, filters, push_rules
 from homeserver.database.tables.accounts import profiles, users
 from homeserver.database.transactions import ReadTransaction, WriteTransaction
