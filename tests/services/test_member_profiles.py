@@ -13,6 +13,7 @@ from homeserver.rooms.draft import Signer
 from homeserver.services.member_profiles import MemberProfiles
 from homeserver.services.room_creation import NewRoom, StateDraft
 from homeserver.storage import events, memberships, profiles, rooms
+from tests.database.conftest import Gate
 from tests.services.conftest import MovableClock, requester
 from tests.services.elsewhere import lonely_creation, lonely_memberships, lonely_state
 
@@ -85,8 +86,12 @@ async def test_a_new_name_reaches_all_rooms_that_the_user_is_in(members: MemberP
 
 async def test_it_does_not_wait_for_the_rooms(members: MemberProfiles) -> None:
     room = await room_with_bob(members)
-    await change(members, displayname="Bob")
+    await members.database.write(set_profile, BOB, {"displayname": "Bob"})
+    gate = await Gate.close(members.database)
+    await members.update_member_events(BOB, "Bob", None)
     assert await show(members, room) == {"membership": "join"}
+    gate.open()
+    await gate.passed
     await members.finish()
     assert (await show(members, room))["displayname"] == "Bob"
 
