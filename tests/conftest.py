@@ -30,6 +30,7 @@ asyncioreactor.install(LOOP)
 
 from twisted.internet import reactor as installed_reactor  # noqa: E402 - must follow the installation
 
+from tests.federation.certificates import Authority  # noqa: E402 - as above
 from tests.openapi import Specification, spec_dir  # noqa: E402 - as above
 
 SPECIFICATION = pytest.StashKey[Specification]()
@@ -114,6 +115,16 @@ def _reactor() -> Iterator[None]:
     REACTOR.addSystemEventTrigger("after", "shutdown", stopped.callback, None)
     REACTOR.fireSystemEvent("shutdown")
     LOOP.run_until_complete(stopped.asFuture(LOOP))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_foreign_authorities(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Whom the machine trusts is no part of a test, and each server would load all those certificates."""
+    with pytest.MonkeyPatch.context() as patch:
+        stranger = Authority.make(tmp_path_factory.mktemp("authority"), "An authority that certifies nobody")
+        patch.setenv("SSL_CERT_FILE", str(stranger.file))
+        patch.setenv("SSL_CERT_DIR", str(tmp_path_factory.mktemp("authorities")))
+        yield
 
 
 @pytest.fixture(autouse=True)
