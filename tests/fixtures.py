@@ -8,6 +8,7 @@ import pytest
 
 from tests.api.server import Client, Databases, TestServer, running_server
 from tests.openapi import Specification
+from tests.storage.store import postgresql_schema
 
 POSTGRES = "HOMESERVER_TEST_POSTGRES"
 
@@ -18,6 +19,13 @@ def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databases]:
     made = Databases(tmp_path_factory.mktemp("databases"), os.environ.get(POSTGRES))
     yield made
     made.drop_all()
+
+
+@pytest.fixture(scope="session")
+def schema_url() -> Iterator[str]:
+    """The URL of a PostgreSQL database in which there is a schema for the tests of `storage`."""
+    with postgresql_schema(os.environ[POSTGRES]) as url:
+        yield url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import AsyncIterator, Collection, Iterator
+from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 from typing import Any, Self, cast
 
@@ -20,14 +20,6 @@ from tests.api.server import Databases
 
 POSTGRES = "HOMESERVER_TEST_POSTGRES"
 REACTOR = cast("Loop", reactor)
-
-
-@pytest.fixture(scope="session")
-def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databases]:
-    """Makes databases."""
-    made = Databases(tmp_path_factory.mktemp("databases"), os.environ.get(POSTGRES))
-    yield made
-    made.drop_all()
 
 
 @pytest.fixture

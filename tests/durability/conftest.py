@@ -1,7 +1,7 @@
 """Fixtures for tests that take a server's process, or its disk, away."""
 
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -11,14 +11,6 @@ from tests.openapi import Specification
 from tests.processes import ServerProcess, processes
 
 POSTGRES = "HOMESERVER_TEST_POSTGRES"
-
-
-@pytest.fixture(scope="session")
-def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databases]:
-    """Makes databases."""
-    made = Databases(tmp_path_factory.mktemp("databases"), os.environ.get(POSTGRES))
-    yield made
-    made.drop_all()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -2,7 +2,7 @@
 
 import os
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import cast
 from urllib.parse import urlsplit
@@ -22,14 +22,6 @@ from tests.processes import ServerProcess, processes
 
 POSTGRES = "HOMESERVER_TEST_POSTGRES"
 REDIS = "HOMESERVER_TEST_REDIS"
-
-
-@pytest.fixture(scope="session")
-def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databases]:
-    """Makes databases."""
-    made = Databases(tmp_path_factory.mktemp("databases"), os.environ.get(POSTGRES))
-    yield made
-    made.drop_all()
 
 
 @attrs.define(eq=False)

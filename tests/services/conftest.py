@@ -5,7 +5,6 @@ from pathlib import Path
 
 import attrs
 import pytest
-from sqlalchemy import create_engine, insert
 from twisted.internet import reactor
 from twisted.internet.threads import deferToThread
 
@@ -13,9 +12,7 @@ from homeserver.core.identifiers import DeviceID, UserID
 from homeserver.core.requester import Requester
 from homeserver.database.database import Database
 from homeserver.database.drivers import Location
-from homeserver.database.kinds import Kind
-from homeserver.database.tables import metadata
-from homeserver.database.tables.stream import counters, stream
+from tests.api.server import Databases
 
 
 @attrs.define
@@ -60,15 +57,9 @@ def commits() -> Commits:
 
 
 @pytest.fixture
-async def database(tmp_path: Path, commits: Commits) -> AsyncIterator[Database]:
+async def database(databases: Databases, tmp_path: Path, commits: Commits) -> AsyncIterator[Database]:
     """An empty database."""
-    location = Location.parse(f"sqlite:///{tmp_path}/test.db")
-    engine = create_engine(f"sqlite:///{tmp_path}/test.db")
-    metadata.create_all(engine)
-    with engine.begin() as connection:
-        connection.execute(insert(stream).values(id=1, position=0, **{kind.value: 0 for kind in Kind}))
-        connection.execute(insert(counters).values(name="nid", next=1))
-    engine.dispose()
+    location = Location.parse(databases.sqlite(tmp_path))
     made = Database(location, reactor, on_commit=commits.add)  # type: ignore[arg-type]  # zope's reactor
     made.start()
     yield made

@@ -15,7 +15,8 @@ POSTGRES = "HOMESERVER_TEST_POSTGRES"
 @pytest.fixture(params=["sqlite", *(["postgresql"] if POSTGRES in os.environ else [])])
 def store(request: pytest.FixtureRequest) -> Iterator[Store]:
     """An empty database."""
-    with sqlite_store() if request.param == "sqlite" else postgresql_store(os.environ[POSTGRES]) as made:
+    is_sqlite = request.param == "sqlite"
+    with sqlite_store() if is_sqlite else postgresql_store(request.getfixturevalue("schema_url")) as made:
         yield made
 
 

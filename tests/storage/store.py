@@ -105,19 +105,29 @@ def sqlite_store() -> Iterator[Store]:
 
 
 @contextlib.contextmanager
-def postgresql_store(url: str) -> Iterator[Store]:
-    """In a schema of its own of the database at `url`, which is dropped in the end."""
+def postgresql_schema(url: str) -> Iterator[str]:
+    """A schema of this process in the database at `url`, which is dropped in the end; gives the URL."""
     dialect = postgresql.dialect()  # type: ignore[no-untyped-call]  # as SQLAlchemy declares it
     with psycopg.connect(url, autocommit=True) as connection:
-        cursor = PqCursor(connection)
-        cursor.execute(f"DROP SCHEMA IF EXISTS {SCHEMA} CASCADE")
-        cursor.execute(f"CREATE SCHEMA {SCHEMA}")
-        cursor.execute(f"SET search_path = {SCHEMA}")
+        connection.execute(f"DROP SCHEMA IF EXISTS {SCHEMA} CASCADE")
+        connection.execute(f"CREATE SCHEMA {SCHEMA}")
+        connection.execute(f"SET search_path = {SCHEMA}")
         for table in metadata.sorted_tables:
-            cursor.execute(str(CreateTable(table).compile(dialect=dialect)))
+            connection.execute(str(CreateTable(table).compile(dialect=dialect)))
             for index in table.indexes:
-                cursor.execute(str(CreateIndex(index).compile(dialect=dialect)))
+                connection.execute(str(CreateIndex(index).compile(dialect=dialect)))
         try:
-            yield Store(cursor, "postgresql")
+            yield url
         finally:
-            cursor.execute(f"DROP SCHEMA {SCHEMA} CASCADE")
+            connection.execute(f"DROP SCHEMA {SCHEMA} CASCADE")
+
+
+@contextlib.contextmanager
+def postgresql_store(url: str) -> Iterator[Store]:
+    """In this process's schema of the database at `url`; nothing is in its tables. (To make them takes a while.)"""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"SET search_path = {SCHEMA}")
+        connection.execute(
+            "".join(f"DELETE FROM {table.name};" for table in reversed(metadata.sorted_tables))
+        )
+        yield Store(PqCursor(connection), "postgresql")

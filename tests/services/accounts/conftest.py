@@ -1,8 +1,6 @@
 """The services of accounts on a real database; passwords are hashed in real threads, but lightly."""
 
-import os
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from typing import cast
 
 import attrs
@@ -36,11 +34,8 @@ from homeserver.services.uia_stages import (
     RegistrationTokenStage,
 )
 from homeserver.services.user_names import UserNames
-from tests.api.server import LIGHT, Databases
+from tests.api.server import LIGHT
 from tests.services.conftest import Commits, MovableClock
-
-POSTGRES = "HOMESERVER_TEST_POSTGRES"
-"""The environment variable with the URL of a PostgreSQL server that tests may make databases on."""
 
 SECRET = "the shared secret"
 
@@ -112,21 +107,10 @@ class Stack:
         return True
 
 
-@pytest.fixture(scope="session")
-def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databases]:
-    """Makes databases."""
-    made = Databases(tmp_path_factory.mktemp("databases"), os.environ.get(POSTGRES))
-    yield made
-    made.drop_all()
-
-
-@pytest.fixture(params=["sqlite", *(["postgresql"] if POSTGRES in os.environ else [])])
-async def database(
-    request: pytest.FixtureRequest, databases: Databases, tmp_path: Path, commits: Commits
-) -> AsyncIterator[Database]:
+@pytest.fixture
+async def database(database_url: str, commits: Commits) -> AsyncIterator[Database]:
     """An empty database of each kind: what happens at once does so only on PostgreSQL."""
-    url = databases.sqlite(tmp_path) if request.param == "sqlite" else databases.postgresql()
-    made = Database(Location.parse(url), reactor, on_commit=commits.add)  # type: ignore[arg-type]  # zope's reactor
+    made = Database(Location.parse(database_url), reactor, on_commit=commits.add)  # type: ignore[arg-type]  # zope's reactor
     made.start()
     yield made
     await deferToThread(made.stop)
