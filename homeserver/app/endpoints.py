@@ -36,6 +36,7 @@ from homeserver.api.client.old_sync import OldSync
 from homeserver.api.client.openid import Openid
 from homeserver.api.client.password_management import PasswordManagement
 from homeserver.api.client.peeking_events import PeekingEvents
+from homeserver.api.client.policy_server import PolicyServer
 from homeserver.api.client.presence import Presence
 from homeserver.api.client.profile import Profile
 from homeserver.api.client.pushrules import Pushrules
@@ -62,6 +63,7 @@ from homeserver.api.client.sync import Sync
 from homeserver.api.client.sync_streams import FEATURE as STREAMING_SYNC
 from homeserver.api.client.sync_streams import SyncStreams
 from homeserver.api.client.tags import Tags
+from homeserver.api.client.third_party_lookup import ThirdPartyLookup
 from homeserver.api.client.threads_list import ThreadsList
 from homeserver.api.client.typing import Typing
 from homeserver.api.client.uia_fallback import UiaFallback
@@ -165,6 +167,7 @@ def _client(config: Config, services: Services) -> list[object]:
         Directory(services.aliases),
         EventContext(services.event_contexts),
         Filter(services.filters),
+        PolicyServer(config.policy_server),
         Presence(services.presence),
         Profile(services.profiles),
         Pushrules(services.push_rules),
@@ -185,6 +188,7 @@ def _client(config: Config, services: Services) -> list[object]:
         Sync(services.sync, services.sync_filters, services.presence),
         SyncStreams(services.streams, services.sync_filters, services.authentication),
         Tags(services.tags),
+        ThirdPartyLookup(),
         ThreadsList(services.threads),
         Typing(services.typing),
         Users(services.user_directory),

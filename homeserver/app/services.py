@@ -236,7 +236,7 @@ def make_services(
         "m.login.terms": TermsStage(config.registration.policies),
     }
     uia = UserInteractiveAuth(database, clock, stages)
-    incoming_presence = IncomingPresence(database, clock)
+    incoming_presence = IncomingPresence(database, clock, config.presence.enabled)
     incoming_receipts = IncomingReceipts(database, clock)
     policy_servers = PolicyServers(database, trust.client, clock)
     federation_edus = FederationEdus(
@@ -254,7 +254,7 @@ def make_services(
     guest_access = GuestAccess(database, clock, signer)
     member_profiles = MemberProfiles(database, clock, signer)
     memberships = Memberships(database, clock, signer, aliases, handshakes.remote_memberships)
-    presence = Presence(database, clock)
+    presence = Presence(database, clock, config.presence.enabled)
     remote_spaces = RemoteSpaces(trust.client, clock)
     waiters = Waiters()
     remembered = Remembered()

@@ -165,6 +165,18 @@ class Turn(Section, frozen=True):
     allow_guests: bool = True
 
 
+class Presence(Section, frozen=True):
+    """Whether users see who is there."""
+
+    enabled: bool = True
+
+
+class PolicyServer(Section, frozen=True):
+    """The policy server that has this server's name: its public key, in unpadded base64."""
+
+    ed25519: Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9+/_-]{43}$")] | None = None
+
+
 class UserDirectory(Section, frozen=True):
     """Whom users find in the user directory."""
 
@@ -226,6 +238,8 @@ class Config(Section, frozen=True):
     appservices: tuple[Path, ...] = ()
     support: Support = Support()
     turn: Turn | None = None
+    presence: Presence = Presence()
+    policy_server: PolicyServer = PolicyServer()
     user_directory: UserDirectory = UserDirectory()
     rtc: Rtc = Rtc()
     delayed_events: DelayedEvents = DelayedEvents()

@@ -58,7 +58,7 @@ class _Written:
 
 @attrs.frozen
 class Presence:
-    """Who is there. Without `enabled` nobody is ever seen, and nothing is stored."""
+    """Who is there. Without `enabled` nobody is seen, and nothing is stored; who was there before is gone soon."""
 
     database: Database
     clock: Clock
@@ -171,7 +171,7 @@ class Presence:
     async def expire(self) -> None:
         """Update those whose devices have become idle or are gone; to be called every few seconds."""
         now_ts = self.clock.now_ts()
-        while self.enabled:
+        while True:
             users = await self.database.read(presence.due, now_ts=now_ts, most=BATCH)
             if not users:
                 return

@@ -57,6 +57,7 @@ def test_defaults_are_shown_as_they_are(tmp_path: Path) -> None:
         "support",
         "turn",
         "rtc",
+        "policy_server",
         "email",
         "identity_servers",
     }

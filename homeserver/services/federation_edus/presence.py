@@ -45,7 +45,7 @@ class _Change:
 
 @attrs.frozen
 class IncomingPresence:
-    """Who is there elsewhere. Without `enabled` nothing is stored. No write waits for the disk."""
+    """Who is there elsewhere. Without `enabled` nothing is stored, all are soon gone. No write waits for the disk."""
 
     database: Database
     clock: Clock
@@ -63,7 +63,7 @@ class IncomingPresence:
     async def expire(self) -> None:
         """Those whose servers have long been silent are offline; to be called every few seconds."""
         now_ts = self.clock.now_ts()
-        while self.enabled:
+        while True:
             users = await self.database.read(presence.expired, now_ts=now_ts, most=BATCH)
             if not users:
                 return

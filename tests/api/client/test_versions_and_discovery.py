@@ -1,6 +1,6 @@
 """What clients ask first: `versions.yaml`, `capabilities.yaml`, `wellknown.yaml`, `support.yaml`, `login.yaml`.
 
-Also the server-server API's `wellknown.yaml`, by which other servers find this one.
+`policy_server.yaml`, too. Also the server-server API's `wellknown.yaml`, by which other servers find this one.
 """
 
 from contextlib import AbstractAsyncContextManager
@@ -12,7 +12,7 @@ import pytest
 
 from homeserver.api.client.capabilities import Capabilities
 from homeserver.api.client.versions import Versions
-from homeserver.config.sections import DelayedEvents, Rtc, RtcTransport, Support, SupportContact
+from homeserver.config.sections import DelayedEvents, PolicyServer, Rtc, RtcTransport, Support, SupportContact
 from homeserver.core.identifiers import UserID
 from homeserver.core.requester import Requester
 from homeserver.core.room_versions import ROOM_VERSIONS
@@ -24,6 +24,8 @@ CLIENT = "/.well-known/matrix/client"
 SERVER = "/.well-known/matrix/server"
 TRANSPORTS = "/_matrix/client/unstable/org.matrix.msc4143/rtc/transports"
 SUPPORT = "/.well-known/matrix/support"
+POLICY = "/.well-known/matrix/policy_server"
+POLICY_KEY = "6yhHGKhCiXTSEN2ksjV7kX+N6rBQZ3Xb+M7LlC6NS+s"
 
 
 async def test_old_and_new_versions_are_listed(server: TestServer, alice: Client) -> None:
@@ -100,8 +102,12 @@ async def test_a_server_that_is_announced(configured: Any) -> None:
         SupportContact(role="m.role.admin", matrix_id=UserID("@admin:test.example"), email_address="admin@x"),
         SupportContact(role="m.role.security", email_address="security@x"),
     )
-    support = Support(contacts=contacts, page="https://test.example/support")
-    async with configured(public_base_url="https://matrix.test.example", support=support) as server:
+    options: dict[str, Any] = {
+        "public_base_url": "https://matrix.test.example",
+        "support": Support(contacts=contacts, page="https://test.example/support"),
+        "policy_server": PolicyServer(ed25519=POLICY_KEY),
+    }
+    async with configured(**options) as server:
         client = server.anonymous()
         base_url = "https://matrix.test.example"
         assert (await client.get(CLIENT)).ok() == {"m.homeserver": {"base_url": base_url}}
@@ -114,8 +120,9 @@ async def test_a_server_that_is_announced(configured: Any) -> None:
             ],
             "support_page": "https://test.example/support",
         }
+        assert (await client.get(POLICY)).ok() == {"public_keys": {"ed25519": POLICY_KEY}}
         # These are for everybody: a token, even a wrong one, is not looked at.
-        for path in (CLIENT, SERVER, SUPPORT):
+        for path in (CLIENT, SERVER, SUPPORT, POLICY):
             assert (await client.request("GET", path, token="wrong")).status == 200
 
 
@@ -144,4 +151,5 @@ async def test_a_server_that_is_not_announced(server: TestServer, alice: Client)
     assert "org.matrix.msc4143" not in (await client.get(VERSIONS)).ok()["unstable_features"]
     (await client.get(CLIENT)).error(404, "M_NOT_FOUND")
     (await client.get(SUPPORT)).error(404, "M_NOT_FOUND")
+    (await client.get(POLICY)).error(404, "M_NOT_FOUND")
     assert (await client.get(SERVER)).ok() == {"m.server": "test.example"}
