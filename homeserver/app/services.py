@@ -91,6 +91,7 @@ from homeserver.services.sync.service import Sync
 from homeserver.services.sync.streams import Streams
 from homeserver.services.sync.waiters import Waiters
 from homeserver.services.tags import Tags
+from homeserver.services.third_party_invitations import ThirdPartyInvitations
 from homeserver.services.threads import Threads
 from homeserver.services.timelines import Timelines
 from homeserver.services.turn_servers import TurnServers
@@ -170,6 +171,7 @@ class Services:
     streams: Streams
     sync_filters: SyncFilters
     tags: Tags
+    third_party_invitations: ThirdPartyInvitations
     threads: Threads
     timelines: Timelines
     trust: Trust
@@ -227,7 +229,7 @@ def make_services(
     names = UserNames(config.server_name)
     passwords = Passwords(database, names, workers, attempts, hasher)
     sessions = Sessions(database, clock)
-    contact = make_contact(config, database, clock, reactor, attempts)
+    contact = make_contact(config, database, clock, reactor, attempts, trust)
     stages: dict[str, Stage] = {
         "m.login.dummy": DummyStage(),
         "m.login.email.identity": EmailStage(contact.validations, contact.named),
@@ -350,6 +352,9 @@ def make_services(
         sync=sync,
         sync_filters=SyncFilters(database),
         tags=Tags(database),
+        third_party_invitations=ThirdPartyInvitations(
+            database, clock, signer, contact.identity_servers, memberships
+        ),
         threads=Threads(database, clock),
         timelines=Timelines(database, clock, backfill),
         trust=trust,
