@@ -12,8 +12,10 @@ from homeserver.database.tables import (
     reports,
     rooms,
     search,
+    sliding_sync,
     state,
     stream,
+    thread_subscriptions,
     threepids,
     user_directory,
 )
@@ -32,8 +34,10 @@ __all__ = [
     "reports",
     "rooms",
     "search",
+    "sliding_sync",
     "state",
     "stream",
+    "thread_subscriptions",
     "threepids",
     "user_directory",
 ]
