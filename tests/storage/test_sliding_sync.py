@@ -5,7 +5,7 @@ import attrs
 from homeserver.core.identifiers import UserID
 from homeserver.core.sliding_sync.told import RoomRecord, Telling, Told
 from homeserver.database.transactions import WriteTransaction
-from homeserver.storage import sliding_sync
+from homeserver.storage import sliding_sync, state
 from homeserver.storage.sliding_sync import Connection, Step
 
 ALICE = UserID("@alice:test.example")
@@ -94,3 +94,13 @@ def test_what_is_unused_goes_with_all_that_it_has(tx: WriteTransaction) -> None:
     assert sliding_sync.connection(tx, new.connection_nid) == new
     sliding_sync.close_all_of(tx, ALICE, ["D"])
     assert sliding_sync.connection(tx, new.connection_nid) is None
+
+
+def test_keys_of_a_type_of_which_there_are_few(tx: WriteTransaction) -> None:
+    keys = {("org.example.few", str(number)): number + 1 for number in range(3)}
+    root = state.make(tx, 1, keys | {("org.example.other", ""): 9})
+    names = state.numbers_of_type(tx, "org.example.few", most=3)
+    assert names is not None
+    assert set(names.values()) == keys.keys()
+    assert state.of_numbers(tx, root, names) == keys
+    assert state.numbers_of_type(tx, "org.example.few", most=2) is None

@@ -143,7 +143,7 @@ class StableList(StableRoom, frozen=True):
     """A list of rooms."""
 
     range: _Range | None = None
-    filters: FiltersBody = FiltersBody()
+    filters: FiltersBody | None = None
 
 
 class StableBody(msgspec.Struct, frozen=True):
@@ -163,7 +163,7 @@ class StableBody(msgspec.Struct, frozen=True):
             RoomList(
                 name,
                 each.config(),
-                each.filters.room_filter(Form.STABLE),
+                (each.filters or FiltersBody()).room_filter(Form.STABLE),
                 None if each.range is None else (each.range,),
             )
             for name, each in self.lists.items()

@@ -64,8 +64,11 @@ def _check_list(form: Form, wanted: RoomList) -> None:
     if form is Form.STABLE and not _OPAQUE.fullmatch(wanted.name):
         raise InvalidParam("the name of a list is made of up to 255 characters of 0-9, a-z, A-Z and . _ ~ -")
     _check_config(wanted.config)
-    if wanted.filter.spaces is not None and len(wanted.filter.spaces) > MOST_SPACES:
+    spaces = wanted.filter.spaces or ()
+    if len(spaces) > MOST_SPACES:
         raise InvalidParam(f"at most {MOST_SPACES} spaces can be asked for")
+    if any("\0" in space for space in spaces):
+        raise InvalidParam("a room ID has no NUL")
     if wanted.ranges is None:
         return
     if len(wanted.ranges) > MOST_RANGES:
@@ -75,5 +78,8 @@ def _check_list(form: Form, wanted: RoomList) -> None:
 
 
 def _check_config(config: RoomConfig) -> None:
-    if any(len(rule.include) + len(rule.exclude) > MOST_ELEMENTS for rule in config.required_state):
-        raise InvalidParam(f"at most {MOST_ELEMENTS} elements of required_state can be asked for")
+    for rule in config.required_state:
+        if len(rule.include) + len(rule.exclude) > MOST_ELEMENTS:
+            raise InvalidParam(f"at most {MOST_ELEMENTS} elements of required_state can be asked for")
+        if any(part is not None and "\0" in part for element in rule.include for part in element):
+            raise InvalidParam("neither types nor state keys have NUL")

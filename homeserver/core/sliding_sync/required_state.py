@@ -77,12 +77,13 @@ class _Rule:
 class StateMatcher:
     """Several rules together: what any of them wants.
 
-    `keys` are all that can match, `None` if a rule leaves that open. `lazy_members`: members are to be added as
-    they are needed, since not all of them are sent anyway.
+    All that can match is one of `keys`, or of the `types`; `types` is `None` if a rule leaves the type open.
+    `lazy_members`: members are to be added as they are needed, since not all of them are sent anyway.
     """
 
     rules: tuple[_Rule, ...]
-    keys: frozenset[StateKey] | None
+    keys: frozenset[StateKey]
+    types: frozenset[str] | None
     lazy_members: bool
 
     @classmethod
@@ -91,16 +92,17 @@ class StateMatcher:
         compiled = tuple(
             _Rule(_Elements.of(rule.include), _Elements.of(rule.exclude), rule.lazy_members) for rule in rules
         )
-        keys: frozenset[StateKey] | None = None
-        if not any(rule.include.is_open for rule in compiled):
-            keys = frozenset(key for rule in compiled for key in rule.include.keys if rule.matches(key))
+        keys = frozenset(key for rule in compiled for key in rule.include.keys if rule.matches(key))
+        types: frozenset[str] | None = None
+        if not any(rule.include.has_all or rule.include.state_keys for rule in compiled):
+            types = frozenset(kind for rule in compiled for kind in rule.include.types)
         all_members = any(
             not rule.lazy_members and (rule.include.has_all or MEMBER in rule.include.types)
             for rule in compiled
             if not rule.exclude.keys and not rule.exclude.is_open
         )
         lazy = any(rule.lazy_members for rule in compiled) and not all_members
-        return cls(compiled, keys, lazy)
+        return cls(compiled, keys, types, lazy)
 
     def matches(self, key: StateKey) -> bool:
         """Whether the state under the key is wanted."""

@@ -1,7 +1,10 @@
 """What all parts of one answer share."""
 
+from collections.abc import Mapping
+
 import attrs
 
+from homeserver.core.event import StateKey
 from homeserver.core.identifiers import RoomID, UserID
 from homeserver.core.room_versions import get_room_version
 from homeserver.core.sliding_sync.requests import Form, RoomConfig, SlidingRequest
@@ -78,6 +81,8 @@ class Context:
     ignored: frozenset[str]
     new_members: dict[RoomID, frozenset[str]] = attrs.field(factory=dict)
     flushed: set[RoomID] = attrs.field(factory=set)
+    names_by_type: dict[str, Mapping[int, StateKey] | None] = attrs.field(factory=dict)
+    """State keys by type and number, as far as they have been asked for; `None`: too many."""
 
     @property
     def upto(self) -> int:

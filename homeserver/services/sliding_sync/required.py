@@ -18,6 +18,9 @@ from homeserver.services.sync.timeline import Timeline
 from homeserver.storage import events, state
 from homeserver.storage.events import StoredEvent
 
+MOST_NAMES = 500
+"""Keys of one type, in all rooms together, that are looked for one by one."""
+
 Changes = Mapping[StateKey, tuple[int | None, int | None]]
 """What differs between two states, as `storage.state.difference` gives it."""
 
@@ -57,7 +60,7 @@ def required_state(ctx: Context, wanted: Wanted, states: States, timeline: Timel
     """The events, and stubs in place of those that are gone."""
     matcher = _matcher(wanted.config.required_state)
     if states.old == 0:
-        section = _matching(ctx.tx, states.new, matcher)
+        section = _matching(ctx, states.new, matcher)
     else:
         section = {
             key: nid
@@ -83,10 +86,27 @@ def _is_wanted_change(matcher: StateMatcher, key: StateKey, timeline: Timeline) 
     return matcher.matches(key)
 
 
-def _matching(tx: ReadTransaction, root: int, matcher: StateMatcher) -> dict[StateKey, int]:
-    if matcher.keys is not None:
-        return state.get_many(tx, root, sorted(matcher.keys))
-    return {key: nid for key, nid in state.whole(tx, root).items() if matcher.matches(key)}
+def _matching(ctx: Context, root: int, matcher: StateMatcher) -> dict[StateKey, int]:
+    if matcher.types is None:
+        found = state.whole(ctx.tx, root)
+    else:
+        names = [_names(ctx, kind) for kind in sorted(matcher.types)]
+        known = [each for each in names if each is not None]
+        if len(known) < len(names):
+            found = state.whole(ctx.tx, root)
+        else:
+            found = state.get_many(ctx.tx, root, sorted(matcher.keys))
+            for each in known:
+                found |= state.of_numbers(ctx.tx, root, each)
+    return {key: nid for key, nid in found.items() if matcher.matches(key)}
+
+
+def _names(ctx: Context, kind: str) -> Mapping[int, StateKey] | None:
+    """The keys of a type of which there are few: then there is no need to look at all members of a large room."""
+    if kind not in ctx.names_by_type:
+        few = None if kind == MEMBER else state.numbers_of_type(ctx.tx, kind, most=MOST_NAMES)
+        ctx.names_by_type[kind] = few
+    return ctx.names_by_type[kind]
 
 
 def _expansion(ctx: Context, wanted: Wanted, root: int, matcher: StateMatcher) -> dict[StateKey, int]:
@@ -97,7 +117,7 @@ def _expansion(ctx: Context, wanted: Wanted, root: int, matcher: StateMatcher) -
     if before == wanted.config.required_state:
         return {}
     old = _matcher(before)
-    return {key: nid for key, nid in _matching(ctx.tx, root, matcher).items() if not old.matches(key)}
+    return {key: nid for key, nid in _matching(ctx, root, matcher).items() if not old.matches(key)}
 
 
 def _with_members(

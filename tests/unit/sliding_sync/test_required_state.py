@@ -38,10 +38,9 @@ def test_who_wants_all_members_needs_none_to_be_added() -> None:
 def test_several_rules_want_what_any_of_them_wants(rules: list[RequiredState], key: tuple[str, str]) -> None:
     together = matcher(*rules)
     assert together.matches(key) == any(matcher(rule).matches(key) for rule in rules)
-    if together.keys is not None and together.matches(key):
-        assert key in together.keys
-    if together.keys is not None:
-        assert all(together.matches(each) for each in together.keys)
+    assert all(together.matches(each) for each in together.keys)
+    if together.types is not None and together.matches(key):
+        assert key in together.keys or key[0] in together.types
 
 
 @given(rules=st.lists(RULES, max_size=4))

@@ -2,8 +2,13 @@
 
 from typing import Any
 
+from homeserver.core.identifiers import RoomID
+from homeserver.core.topics import room_topic
+from homeserver.database.kinds import Kind
+from homeserver.database.transactions import WriteTransaction
+from homeserver.storage import rooms, state
 from tests.api.client.sliding_sync.harness import EVERYTHING, Sliding, keys, old_list, one_list
-from tests.api.server import Client
+from tests.api.server import Client, TestServer
 
 LAZY: dict[str, Any] = {"include": [{}], "lazy_members": True}
 TOPIC = ("m.room.topic", "")
@@ -102,16 +107,20 @@ async def test_members_as_they_are_needed(alice: Client, bob: Client, carol: Cli
         answer = await client.ask(lists=one_list(state=LAZY, limit=limit))
         return {key for kind, key in keys(answer["rooms"].get(room, {})) if kind == "m.room.member"}
 
+    async def rename(name: str) -> None:
+        content = {"membership": "join", "displayname": name}
+        await carol.set_state(room, "m.room.member", content, carol.user_id)
+
     assert await members(limit=1) == {alice.user_id}
     await bob.send(room, "hi")
     assert await members() == {alice.user_id, bob.user_id}  # two events: more than before
     await bob.send(room, "again")
     assert await members() == set()
     # Changes of any member, as long as there is no gap.
-    (await carol.put(f"/_matrix/client/v3/profile/{carol.user_id}/displayname", {"displayname": "C"})).ok()
+    await rename("C")
     assert await members() == {carol.user_id}
     # After a gap the client begins anew.
-    (await carol.put(f"/_matrix/client/v3/profile/{carol.user_id}/displayname", {"displayname": "D"})).ok()
+    await rename("D")
     for _ in range(3):
         await bob.send(room, "x")
     assert await members() == {bob.user_id}
@@ -124,3 +133,37 @@ async def test_members_as_they_are_needed(alice: Client, bob: Client, carol: Cli
     for _ in range(2):
         lost = await client.repeat(lists=wanted)
         assert ("m.room.member", alice.user_id) in keys(lost["rooms"][room])
+
+
+def lose_topic(tx: WriteTransaction, room_id: RoomID) -> None:
+    """The resolution of a fork has left the room without its topic."""
+    room = rooms.lock(tx, room_id)
+    assert room is not None
+    root = state.put(tx, room.room_nid, room.state_root, {TOPIC: None})
+    tx.publish(
+        rooms.ADVANCE_STATE,
+        kind=Kind.EVENTS,
+        to=[room_topic(room_id)],
+        also=[(state.INSERT_ROOT, {"room_nid": room.room_nid, "state_root": root})],
+        the_room=room.room_nid,
+        state_root=root,
+        forward_extremities=rooms.extremities_json(room.extremities),
+        joined_members=room.joined_members,
+        invited_members=room.invited_members,
+        remote_members=room.remote_members,
+        bumps=0,
+    )
+
+
+async def test_state_that_is_gone(alice: Client, server: TestServer) -> None:
+    """ "To handle state being deleted, the list may include a `StateStub`"."""
+    room = await alice.create_room(topic="t")
+    client, old = Sliding(alice), Sliding(alice, "old")
+    await client.ask(lists=one_list(state=EVERYTHING))
+    await old.ask_old(lists=old_list(state=[("*", "*")]))
+    await server.server.database.write(lose_topic, RoomID(room))
+    section = (await client.ask(lists=one_list(state=EVERYTHING)))["rooms"][room]
+    assert section["required_state"] == [{"type": "m.room.topic", "state_key": ""}]
+    assert "timeline" not in section
+    # Which the unstable form does not have.
+    assert (await old.ask_old(lists=old_list(state=[("*", "*")])))["rooms"] == {}
