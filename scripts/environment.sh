@@ -39,3 +39,21 @@ make_environment() {
     "${install[@]}" --no-deps --no-build-isolation --no-index --editable .
     printf '%s' "$wanted" >"$folder/made-from"
 }
+
+# make_js_sdk FOLDER: FOLDER holds exactly what its package-lock.json says: matrix-js-sdk, and a Node to run it.
+# Where npm is missing or fails nothing is there; the tests that need it say so.
+make_js_sdk() {
+    local folder=$1 wanted
+    wanted=$(cat "$folder/package.json" "$folder/package-lock.json" | sha256sum)
+    if ! command -v npm >/dev/null ||
+        { [ -f "$folder/node_modules/made-from" ] && [ "$(cat "$folder/node_modules/made-from")" = "$wanted" ]; }; then
+        return
+    fi
+    printf 'Setting up matrix-js-sdk in %s ...\n' "$folder" >&2
+    # The Node that is locked runs it, not the one of the machine, whose age npm would complain of.
+    if npm ci --prefix "$folder" --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null; then
+        printf '%s' "$wanted" >"$folder/node_modules/made-from"
+    else
+        rm -rf "$folder/node_modules"
+    fi
+}

@@ -81,20 +81,16 @@ from homeserver.services.search import Search
 from homeserver.services.search_index import SearchIndex
 from homeserver.services.sessions import Sessions
 from homeserver.services.shared_secret_registration import SharedSecretRegistrations
-from homeserver.services.sliding_sync.service import SlidingSync
 from homeserver.services.space_hierarchy import SpaceHierarchies
 from homeserver.services.sync.filters import SyncFilters
 from homeserver.services.sync.follower import Follower
 from homeserver.services.sync.from_tail import FromTail, Renderings
 from homeserver.services.sync.lazy_members import LazyMembers
-from homeserver.services.sync.listening import Listening
 from homeserver.services.sync.remembered import Remembered
 from homeserver.services.sync.service import Sync
 from homeserver.services.sync.streams import Streams
 from homeserver.services.sync.waiters import Waiters
 from homeserver.services.tags import Tags
-from homeserver.services.third_party_invitations import ThirdPartyInvitations
-from homeserver.services.thread_subscriptions import ThreadSubscriptions
 from homeserver.services.threads import Threads
 from homeserver.services.timelines import Timelines
 from homeserver.services.turn_servers import TurnServers
@@ -169,14 +165,11 @@ class Services:
     search_index: SearchIndex
     sessions: Sessions
     shared_secret_registrations: SharedSecretRegistrations
-    sliding_sync: SlidingSync
     space_hierarchies: SpaceHierarchies
     sync: Sync
     streams: Streams
     sync_filters: SyncFilters
     tags: Tags
-    third_party_invitations: ThirdPartyInvitations
-    thread_subscriptions: ThreadSubscriptions
     threads: Threads
     timelines: Timelines
     trust: Trust
@@ -234,7 +227,7 @@ def make_services(
     names = UserNames(config.server_name)
     passwords = Passwords(database, names, workers, attempts, hasher)
     sessions = Sessions(database, clock)
-    contact = make_contact(config, database, clock, reactor, attempts, trust)
+    contact = make_contact(config, database, clock, reactor, attempts)
     stages: dict[str, Stage] = {
         "m.login.dummy": DummyStage(),
         "m.login.email.identity": EmailStage(contact.validations, contact.named),
@@ -266,8 +259,15 @@ def make_services(
     waiters = Waiters()
     remembered = Remembered()
     follower = Follower(database, clock, reactor, waiters, remembered)
-    listening = Listening(database, clock, reactor, waiters, follower, remembered)
-    sync = Sync(database, clock, listening, FromTail(follower, remembered, Renderings()), LazyMembers())
+    sync = Sync(
+        database,
+        clock,
+        reactor,
+        waiters,
+        follower,
+        FromTail(follower, remembered, Renderings()),
+        LazyMembers(),
+    )
     backfill = Backfill(
         database,
         clock,
@@ -347,14 +347,9 @@ def make_services(
         ),
         space_hierarchies=SpaceHierarchies(database, clock, config.server_name, remote_spaces),
         streams=Streams(sync, presence, reactor),
-        sliding_sync=SlidingSync(database, clock, listening, LazyMembers()),
         sync=sync,
         sync_filters=SyncFilters(database),
         tags=Tags(database),
-        third_party_invitations=ThirdPartyInvitations(
-            database, clock, signer, contact.identity_servers, memberships
-        ),
-        thread_subscriptions=ThreadSubscriptions(database),
         threads=Threads(database, clock),
         timelines=Timelines(database, clock, backfill),
         trust=trust,

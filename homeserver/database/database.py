@@ -54,9 +54,7 @@ class Database:
         self._reads = Jobs(loop, readers)
         self._writes = Jobs(loop, 1)
         self._threads: list[ReaderThread | WriterThread] = [
-            WriterThread(
-                location, self._writes, self.caches, self._numbers, loop, on_commit, self._log_length
-            )
+            WriterThread(location, self._writes, self.caches, self._numbers, on_commit, self._log_length)
         ]
         self._threads += [ReaderThread(location, self._reads, self.caches) for _ in range(readers)]
 

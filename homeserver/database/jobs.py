@@ -2,13 +2,16 @@
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+import structlog
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from homeserver.database.errors import StorageUnavailable
+
+_log = structlog.get_logger(__name__)
 
 
 class Loop(Protocol):
@@ -16,6 +19,14 @@ class Loop(Protocol):
 
     def callFromThread(self, f: Callable[..., object], /) -> object:  # noqa: N802 - Twisted's name
         """Call `f` in the reactor's thread, soon."""
+        ...
+
+
+class Outcome(Protocol):
+    """What a transaction has led to."""
+
+    def settle(self) -> None:
+        """Tell those who wait for it; in the reactor's thread."""
         ...
 
 
@@ -76,7 +87,7 @@ class Jobs:
         self._waiting: deque[Job] = deque()
         self._condition = threading.Condition()
         self._closing = False
-        self._done: deque[Job] = deque()
+        self._done: deque[Outcome] = deque()
         self._woken = False
 
     def add(self, job: Job) -> Deferred[Any]:
@@ -103,9 +114,9 @@ class Jobs:
             share = -(-len(self._waiting) // self._threads)
             return [self._waiting.popleft() for _ in range(min(most, share))]
 
-    def finish(self, jobs: list[Job]) -> None:
-        """Send the outcomes to the reactor; in a database thread."""
-        self._done.extend(jobs)
+    def finish(self, outcomes: Sequence[Outcome]) -> None:
+        """Send the outcomes to the reactor, which settles them in this order; in a database thread."""
+        self._done.extend(outcomes)
         if not self._woken:
             self._woken = True
             self._loop.callFromThread(self._settle)
@@ -127,4 +138,8 @@ class Jobs:
     def _settle(self) -> None:
         self._woken = False
         while self._done:
-            self._done.popleft().settle()
+            outcome = self._done.popleft()
+            try:
+                outcome.settle()
+            except Exception:  # noqa: BLE001 - one that cannot be told must not keep the others from being told
+                _log.exception("the outcome of a transaction could not be told")

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Collection
-from typing import Any
+from typing import Any, TypeAlias
 
 import attrs
 from sqlalchemy import bindparam, update
@@ -10,7 +10,7 @@ from sqlalchemy import bindparam, update
 from homeserver.database.checkpoints import LogLength
 from homeserver.database.drivers import Connection, Location
 from homeserver.database.errors import StorageUnavailable, TransactionEnded
-from homeserver.database.jobs import Job, Jobs, Loop
+from homeserver.database.jobs import Job, Jobs
 from homeserver.database.kinds import Kind
 from homeserver.database.leaps import MOST_AT_RISK, writing_connector
 from homeserver.database.links import Link
@@ -19,6 +19,8 @@ from homeserver.database.statements import Statement, statement
 from homeserver.database.tables.stream import counters, stream
 from homeserver.database.transactions import Caches, WriteTransaction
 from homeserver.runtime.caches import Cache
+
+OnCommit: TypeAlias = Callable[[int, Collection[str]], None]
 
 LEASE = statement(
     update(counters)
@@ -63,6 +65,19 @@ class _Batch:
         self.remembered += tx.remembered
 
 
+@attrs.frozen(slots=True, eq=False)
+class _News:
+    """What a commit has published, to be told in the reactor's thread."""
+
+    on_commit: OnCommit
+    position: int
+    topics: Collection[str]
+
+    def settle(self) -> None:
+        """Tell it."""
+        self.on_commit(self.position, self.topics)
+
+
 class WriterThread(threading.Thread):
     """Holds one connection and runs write functions on it: all that wait, in one transaction, with one commit.
 
@@ -84,8 +99,7 @@ class WriterThread(threading.Thread):
         jobs: Jobs,
         caches: Caches,
         numbers: NumberPool,
-        loop: Loop,
-        on_commit: Callable[[int, Collection[str]], None],
+        on_commit: OnCommit,
         log_length: LogLength,
     ) -> None:
         super().__init__(name="database-writer", daemon=True)
@@ -102,10 +116,10 @@ class WriterThread(threading.Thread):
         self._jobs = jobs
         self._caches = caches
         self._numbers = numbers
-        self._loop = loop
         self._on_commit = on_commit
         self._log_length = log_length
         self._at_risk = 0
+        self._committed: list[_News] = []
         self._set_positions: dict[tuple[Kind, ...], Statement] = {}
 
     def open(self) -> None:
@@ -120,7 +134,10 @@ class WriterThread(threading.Thread):
         """Work until the queue is closed."""
         while jobs := self._jobs.take(self.MOST):
             self._run_together(jobs)
-            self._jobs.finish(jobs)
+            # Who sends an event is answered before others see it: clients mistake an event that `/sync` shows them
+            # before its sending was answered for somebody else's.
+            self._jobs.finish([*jobs, *self._committed])
+            self._committed.clear()
             self._log_length.shorten(self._link)
         self._link.close()
 
@@ -180,7 +197,7 @@ class WriterThread(threading.Thread):
         for cache, key, value in batch.remembered:
             cache.put(key, value)
         if batch.topics:
-            self._loop.callFromThread(lambda: self._on_commit(batch.position, batch.topics))
+            self._committed.append(_News(self._on_commit, batch.position, batch.topics))
 
     def _commit(self, connection: Connection) -> None:
         """Commit. If the connection breaks now, nobody knows whether it was done: it is not tried again."""

@@ -59,7 +59,9 @@ class Messages:
         return await self._send(requester, room_id, draft, f"redact/{room_id}/{event_id}/{txn_id}")
 
     async def _send(self, requester: Requester, room_id: RoomID, draft: Draft, request: str) -> EventID:
-        event_id = await self.database.write(
+        # Beforehand: the answer is not to come after the event itself.
+        await self.presence.active(requester)
+        return await self.database.write(
             send_once,
             self.signer,
             room_id,
@@ -68,8 +70,6 @@ class Messages:
             now_ts=self.clock.now_ts(),
             only_own=requester.is_suspended,
         )
-        await self.presence.active(requester)
-        return event_id
 
 
 def send_once(

@@ -42,9 +42,6 @@ WHOLE_MS: Final = 400
 """For so long the answer to the client waits for the members, should they have been left out: of most rooms they come
 at once, and then nobody has to do without."""
 
-FEW_SERVERS: Final = 20
-"""A room of more servers has so many members that one would wait in vain."""
-
 _OMITTING: Final = {"omit_members": "true"}
 
 _VITAL: Final = frozenset({"m.room.create", "m.room.power_levels", "m.room.join_rules", "m.room.server_acl"})
@@ -89,7 +86,7 @@ class RemoteJoins:
         return await _undisturbed(outcome)
 
     async def _join(self, room_id: RoomID, wanted: Wanted, servers: Sequence[ServerName]) -> bool:
-        without_members: Sequence[ServerName] | None = None
+        is_partial = False
 
         async def attempt(server_name: ServerName) -> Arrival:
             made = await self.handshakes.make(server_name, room_id, wanted)
@@ -100,16 +97,15 @@ class RemoteJoins:
             return await self._arrival(made, answer)
 
         async def enter_it() -> bool:
-            nonlocal without_members
+            nonlocal is_partial
             arrival = await self.handshakes.try_each(servers, attempt)
-            without_members = arrival.servers
+            is_partial = arrival.servers is not None
             return await self._store(arrival)
 
         is_entered = await self.pending.alone(room_id, enter_it)
-        if without_members is not None:
+        if is_partial:
             self.completion.wake()
-            if len(without_members) <= FEW_SERVERS:
-                await self.completion.wait(room_id, most_ms=WHOLE_MS)
+            await self.completion.wait(room_id, most_ms=WHOLE_MS)
         return is_entered
 
     async def join_beside(self, room_id: RoomID, wanted: Wanted, servers: Iterable[ServerName]) -> None:

@@ -49,7 +49,6 @@ class RoomOfUser:
     joined_members: int
     invited_members: int
     state_position: int
-    bump_position: int
 
 
 _m = memberships.c
@@ -87,7 +86,6 @@ _ROOM_OF_USER = (
     rooms.c.joined_members,
     rooms.c.invited_members,
     rooms.c.state_position,
-    rooms.c.bump_position,
 )
 _JOINED_TABLES = memberships.join(rooms, rooms.c.room_nid == _m.room_nid)
 OF_USER = statement(

@@ -144,10 +144,19 @@ _visible = or_(
 SINCE = statement(_shown().where(_p.position > bindparam("since"), _visible))
 ALL = statement(_shown().where(_p.presence != "offline", _visible))
 OF_USERS = statement(_shown().where(in_list(_p.user_id, "user_ids")))
-OF_ROOMS = statement(
+_newer = or_(_mine.c.since_position > bindparam("since"), _theirs.c.since_position > bindparam("since"))
+NEWLY_MET = statement(
     _shown().where(
         _p.presence != "offline",
-        _p.user_id.in_(select(_m.user_id).where(in_list(_m.room_nid, "room_nids"), _m.membership == "join")),
+        _p.user_id != bindparam("reader"),
+        _p.user_id.in_(
+            select(_theirs.c.user_id).where(
+                in_list(_theirs.c.room_nid, "room_nids"),
+                _mine.c.user_id == bindparam("reader"),
+                _shared_room,
+                _newer,
+            )
+        ),
     )
 )
 
@@ -178,9 +187,14 @@ def of_users(tx: ReadTransaction, user_ids: Collection[UserID], *, upto: int) ->
     return [_presence_of(row) for row in tx.all(OF_USERS, user_ids=list(user_ids), upto=upto)]
 
 
-def of_rooms(tx: ReadTransaction, room_nids: Collection[int], *, upto: int) -> list[PresenceOf]:
-    """The presence of those members of these rooms who are there: for a reader who has just joined them."""
-    return [_presence_of(row) for row in tx.all(OF_ROOMS, room_nids=list(room_nids), upto=upto)]
+def newly_met(
+    tx: ReadTransaction, reader: UserID, room_nids: Collection[int], *, since: int, upto: int
+) -> list[PresenceOf]:
+    """Who is there and has come into one of these rooms after `since`, or was in one that `reader` has come into."""
+    if not room_nids:
+        return []
+    rows = tx.all(NEWLY_MET, reader=reader, room_nids=list(room_nids), since=since, upto=upto)
+    return [_presence_of(row) for row in rows]
 
 
 def lock(tx: WriteTransaction, user_id: UserID) -> UserPresence:

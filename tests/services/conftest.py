@@ -6,6 +6,7 @@ from pathlib import Path
 import attrs
 import pytest
 from twisted.internet import reactor
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
 from homeserver.core.identifiers import DeviceID, UserID
@@ -40,8 +41,9 @@ class Commits:
     def add(self, _position: int, topics: Collection[str]) -> None:
         self.topics.append(set(topics))
 
-    def take(self) -> list[set[str]]:
-        """What was told since the last call."""
+    async def take(self) -> list[set[str]]:
+        """What was told since the last call; who has written is answered first."""
+        await deferLater(reactor, 0)
         taken, self.topics = self.topics, []
         return taken
 

@@ -44,11 +44,6 @@ from tests.services.test_follower import until
 B = ServerName("b.example")
 
 
-class Outside:
-    async def settle(self, pdu: CheckedPdu) -> None:
-        del pdu
-
-
 class NoEdus:
     async def receive(self, origin: ServerName, edus: Sequence[JsonObject]) -> None:
         del origin, edus
@@ -87,7 +82,6 @@ class Scene:
             self.clock,
             Signer(US, key_of(US)),
             receiver(self.database, self.clock, self.remote),
-            Outside(),
         )
 
     async def send(self, *sent: Event, txn_id: str = "t") -> bytes:
@@ -156,15 +150,15 @@ async def test_what_was_acknowledged_is_processed_by_whoever_comes(scene: Scene)
 async def test_a_full_transaction_is_stored_as_it_comes(scene: Scene, commits: Commits) -> None:
     """In few writes, of which none takes long."""
     said = [scene.room.say(BOB, str(number)) for number in range(MOST_PDUS)]
-    commits.take()
+    await commits.take()
     answer = await scene.send(*said)
     assert decode(answer) == {"pdus": {event.event_id: {} for event in said}}
     assert scene.woken == 0
-    assert len(commits.take()) == 2
+    assert len(await commits.take()) == 2
     assert set(scene.room.events) == await scene.known()
     # Should it come again, it is answered as it was.
     assert await scene.send(*said) == answer
-    assert not commits.take()
+    assert not await commits.take()
 
 
 async def test_a_transaction_that_was_broken_off_is_taken_to_its_end(scene: Scene) -> None:
@@ -184,13 +178,13 @@ async def test_what_lacks_nothing_is_processed_together(scene: Scene, commits: C
     said = [room.say(BOB, str(number)) for number in range(3 * MOST_AT_ONCE)]
     # Not in their order.
     await scene.stage(*said[MOST_AT_ONCE:], *said[:MOST_AT_ONCE])
-    commits.take()
+    await commits.take()
     await scene.work()
     assert set(room.events) == await scene.known()
     assert (await scene.database.read(held, room)).extremities == {said[-1].event_id}
     # The first batch has what stands on the second.
     assert scene.remote.count("missing_events") == 1
-    assert len(commits.take()) < len(said) // 5
+    assert len(await commits.take()) < len(said) // 5
 
 
 async def test_one_that_lacks_something_keeps_no_others_waiting(scene: Scene) -> None:

@@ -200,23 +200,23 @@ async def test_only_changes_are_told(
 ) -> None:
     await database.write(add_room, RoomID("!room:test"), ALICE, BOB)
     await presence.touch(PHONE, wait_ms=IDLE_MS)
-    assert commits.take() == [{"user:@alice:test", "room:!room:test"}]
+    assert await commits.take() == [{"user:@alice:test", "room:!room:test"}]
     clock.advance(ACTIVITY_MS)
     await presence.active(PHONE)
     await presence.touch(LAPTOP)
     await presence.expire()
-    assert commits.take() == []
+    assert await commits.take() == []
     await presence.set_status(PHONE, ALICE, "online", "new message")
-    assert len(commits.take()) == 1
+    assert len(await commits.take()) == 1
 
 
 async def test_a_new_profile_is_told_unless_the_user_is_offline(presence: Presence, commits: Commits) -> None:
     await presence.profile_changed(ALICE)
-    assert commits.take() == []
+    assert await commits.take() == []
     await presence.touch(PHONE)
-    commits.take()
+    await commits.take()
     await presence.profile_changed(ALICE)
-    assert commits.take() == [{"user:@alice:test"}]
+    assert await commits.take() == [{"user:@alice:test"}]
 
 
 async def test_expiry_goes_through_many_users(

@@ -140,9 +140,9 @@ async def test_repeating_a_change_tells_the_rooms_that_were_not_reached(
 
 async def test_those_who_see_the_user_are_told(profiles: Profiles, commits: Commits) -> None:
     await profiles.presence.touch(requester(ALICE))
-    commits.take()
+    await commits.take()
     await put(profiles, "displayname", "Alice")
-    assert commits.take() == [{"user:@alice:test"}]
+    assert await commits.take() == [{"user:@alice:test"}]
 
 
 async def test_profiles_of_others_cannot_be_changed(profiles: Profiles) -> None:

@@ -75,17 +75,17 @@ async def test_a_private_receipt_is_seen_by_its_user_alone(
 ) -> None:
     """Client-server API, "Private read receipts"."""
     await send(receipts, FIRST, READ_PRIVATE)
-    assert commits.take() == [{"user:@alice:test"}]
+    assert await commits.take() == [{"user:@alice:test"}]
     assert await seen_by(receipts, room, BOB) == []
     assert await seen_by(receipts, room, ALICE) == [Receipt(ALICE, READ_PRIVATE, UNTHREADED, FIRST, clock.ts)]
 
 
 async def test_receipts_do_not_move_backwards(receipts: Receipts, room: int, commits: Commits) -> None:
     await send(receipts, SECOND)
-    commits.take()
+    await commits.take()
     for event_id in (FIRST, HISTORY, SECOND):
         await send(receipts, event_id)
-    assert commits.take() == []
+    assert await commits.take() == []
     assert [receipt.event_id for receipt in await seen_by(receipts, room, BOB)] == [SECOND]
 
 
@@ -168,7 +168,7 @@ async def test_the_fully_read_marker_is_account_data(receipts: Receipts, room: i
     """Client-server API, "Fully read markers"."""
     await send(receipts, SECOND, FULLY_READ)
     assert await fully_read(receipts) == b'{"event_id":"$2"}'
-    assert commits.take() == [{"user:@alice:test"}]
+    assert await commits.take() == [{"user:@alice:test"}]
     assert await seen_by(receipts, room, ALICE) == []
 
 

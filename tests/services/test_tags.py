@@ -27,7 +27,7 @@ async def test_tags_are_added_replaced_and_removed(tags: Tags, database: Databas
         "m.favourite": {"order": 1},
         "u.Work": {"org.example": "kept"},
     }
-    assert commits.take() == [{"user:@alice:test"}] * 3
+    assert await commits.take() == [{"user:@alice:test"}] * 3
     await tags.remove(alice, ALICE, ROOM, "u.Work")
     content = await database.read(account_data.of, ALICE, ROOM, "m.tag")
     assert content == b'{"tags":{"m.favourite":{"order":1}}}'
@@ -37,7 +37,7 @@ async def test_removing_what_is_not_there_changes_nothing(
     tags: Tags, database: Database, commits: Commits
 ) -> None:
     await tags.remove(requester(ALICE), ALICE, ROOM, "u.Work")
-    assert commits.take() == []
+    assert await commits.take() == []
     assert await database.read(account_data.of, ALICE, ROOM, "m.tag") is None
 
 

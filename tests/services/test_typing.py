@@ -92,17 +92,17 @@ async def test_the_room_is_told_of_start_and_end_and_of_nothing_between(
     typing: Typing, room: int, clock: MovableClock, commits: Commits
 ) -> None:
     await types(typing)
-    assert commits.take() == [{"room:!room:test"}]
+    assert await commits.take() == [{"room:!room:test"}]
     clock.advance(5_000)
     await types(typing)
     await typing.expire()
-    assert commits.take() == []
+    assert await commits.take() == []
     clock.advance(10_000)
     await typing.expire()
-    assert commits.take() == [{"room:!room:test"}]
+    assert await commits.take() == [{"room:!room:test"}]
     await typing.expire()
     await stops(typing)
-    assert commits.take() == []
+    assert await commits.take() == []
 
 
 async def test_typing_is_activity(typing: Typing, room: int, clock: MovableClock) -> None:

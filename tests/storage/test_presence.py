@@ -95,16 +95,30 @@ def test_name_and_avatar_come_along(store: Store) -> None:
     assert [each.presence for each in found] == [state("online")] * 3
 
 
-def test_of_users_and_of_rooms(store: Store) -> None:
-    room = store.write(add_room, RoomID("!room:test"), ALICE, BOB)
+def test_of_users(store: Store) -> None:
     for user_id in (ALICE, CAROL):
         put(store, user_id, state("online"))
     put(store, BOB, state("offline"))
-    in_room = store.read(presence.of_rooms, [room], upto=EVERYTHING)
-    assert [each.user_id for each in in_room] == [ALICE]
     of_users = store.read(presence.of_users, {BOB, CAROL}, upto=EVERYTHING)
     assert [each.user_id for each in of_users] == [CAROL, BOB]
     assert store.read(presence.of_users, {BOB, CAROL}, upto=1) == []
+
+
+def test_who_is_newly_met(store: Store) -> None:
+    """Who comes is met by all, and meets all; who is not there is not told of."""
+    for user_id in (ALICE, BOB):
+        put(store, user_id, state("online"))
+    put(store, CAROL, state("offline"))
+    room = store.write(add_room, RoomID("!room:test"), ALICE, BOB, CAROL)
+
+    def met(reader: UserID, since: int) -> list[UserID]:
+        found = store.read(presence.newly_met, reader, [room], since=since, upto=EVERYTHING)
+        return [each.user_id for each in found]
+
+    assert met(ALICE, -1) == [BOB]
+    assert met(CAROL, -1) == [ALICE, BOB]
+    assert met(ALICE, EVERYTHING) == []
+    assert store.read(presence.newly_met, ALICE, [], since=0, upto=EVERYTHING) == []
 
 
 def test_a_change_wakes_small_rooms_only_and_a_bounded_number_of_them(store: Store) -> None:

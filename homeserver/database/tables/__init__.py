@@ -12,10 +12,8 @@ from homeserver.database.tables import (
     reports,
     rooms,
     search,
-    sliding_sync,
     state,
     stream,
-    thread_subscriptions,
     threepids,
     user_directory,
 )
@@ -34,10 +32,8 @@ __all__ = [
     "reports",
     "rooms",
     "search",
-    "sliding_sync",
     "state",
     "stream",
-    "thread_subscriptions",
     "threepids",
     "user_directory",
 ]

@@ -6,16 +6,12 @@ forgotten at any time; then members are sent once more.
 """
 
 from collections import OrderedDict
-from collections.abc import Collection, Mapping
-from typing import TypeAlias
+from collections.abc import Mapping
 
 from homeserver.core.identifiers import RoomID, UserID
 
 Sent = Mapping[RoomID, frozenset[str]]
 """Users whose membership event a device has, by room."""
-
-Token: TypeAlias = int | str
-"""What a response was given under: its position, or all of its token."""
 
 _Device = tuple[UserID, str]
 
@@ -29,9 +25,9 @@ class LazyMembers:
     """Per room and device: a device that has been sent more starts again with none."""
 
     def __init__(self) -> None:
-        self._devices: OrderedDict[_Device, OrderedDict[Token, Sent]] = OrderedDict()
+        self._devices: OrderedDict[_Device, OrderedDict[int, Sent]] = OrderedDict()
 
-    def sent(self, user_id: UserID, device_id: str, since: Token | None) -> Sent:
+    def sent(self, user_id: UserID, device_id: str, since: int | None) -> Sent:
         """What the device had when it got the token `since`."""
         tokens = self._devices.get((user_id, device_id))
         if tokens is None or since is None:
@@ -43,19 +39,12 @@ class LazyMembers:
         self,
         user_id: UserID,
         device_id: str,
-        since: Token | None,
-        upto: Token,
+        since: int | None,
+        upto: int,
         new: Mapping[RoomID, frozenset[str]],
-        *,
-        anew: Collection[RoomID] = (),
     ) -> None:
-        """The response with the token `upto`, given for `since`, brought these members as well.
-
-        In the rooms `anew` the client has no others any more.
-        """
+        """The response with the token `upto`, given for `since`, brought these members as well."""
         before = self.sent(user_id, device_id, since)
-        if anew:
-            before = {room: users for room, users in before.items() if room not in anew}
         merged: Sent = before
         if new:
             merged = {**before, **{room: self._union(before.get(room), users) for room, users in new.items()}}

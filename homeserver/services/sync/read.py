@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 import attrs
 
-from homeserver.core.identifiers import RoomID, UserID
+from homeserver.core.identifiers import RoomID
 from homeserver.core.json import encode
 from homeserver.core.presence import presence_event
 from homeserver.core.push_rules import UNMODIFIED, Customisation, Ruleset
@@ -20,6 +20,7 @@ from homeserver.services.sync.stripped import stripped_room
 from homeserver.storage import account_data, memberships, presence, push_rules, receipts, typing
 from homeserver.storage.account_data import AccountData
 from homeserver.storage.memberships import RoomOfUser
+from homeserver.storage.presence import PresenceOf
 
 _GLOBAL = RoomID("")
 
@@ -42,7 +43,7 @@ def read_sync(tx: ReadTransaction, request: SyncRequest) -> SyncAnswer:
         body["rooms"] = object_of({name: keyed(found) for name, found in sections.items()})
     if own_data := _account_data(context):
         body["account_data"] = object_of({"events": array(own_data)})
-    if present := _presence(context):
+    if present := _presence(context, rooms):
         body["presence"] = object_of({"events": array(present)})
     is_empty = len(body) == 1
     return SyncAnswer(
@@ -179,7 +180,7 @@ def _room_account_data(context: SyncContext, joined: Collection[RoomOfUser]) -> 
             and matcher.rooms.matches(data.room_id)
             and matcher.matches(data.type, None, has_url=False)
         ):
-            found.setdefault(data.room_id, []).append(data_json(data))
+            found.setdefault(data.room_id, []).append(_data_json(data))
     return found
 
 
@@ -205,38 +206,44 @@ def _account_data(context: SyncContext) -> list[bytes]:
     if not first and not context.stream.changed_since(Kind.ACCOUNT_DATA, since or 0):
         return []
     found = [
-        data_json(data)
+        _data_json(data)
         for data in _data_rows(context, ())
         if data.room_id == _GLOBAL and matcher.matches(data.type, None)
     ]
     if matcher.matches("m.push_rules", None) and (
         first or push_rules.has_changed(context.tx, request.user_id, since=since or 0, upto=context.upto)
     ):
-        found.append(push_rules_event(context.tx, context.request.user_id))
+        found.append(_push_rules(context))
     return found
 
 
-def push_rules_event(tx: ReadTransaction, user_id: UserID) -> bytes:
-    """The user's push rules, in the form of account data."""
-    stored = push_rules.of(tx, user_id)
+def _push_rules(context: SyncContext) -> bytes:
+    stored = push_rules.of(context.tx, context.request.user_id)
     ruleset = UNMODIFIED if stored is None else Ruleset.of(Customisation.from_bytes(stored))
-    rules = ruleset.to_json(user_id)
+    rules = ruleset.to_json(context.request.user_id)
     return encode({"type": "m.push_rules", "content": {"global": rules}})
 
 
-def data_json(data: AccountData) -> bytes:
-    """Account data as clients see them."""
+def _data_json(data: AccountData) -> bytes:
     return object_of({"type": encode(data.type), "content": data.content})
 
 
-def _presence(context: SyncContext) -> list[bytes]:
+def _presence(context: SyncContext, rooms: Collection[RoomOfUser]) -> list[bytes]:
+    """What has changed for those whom the user shares a room with, and how those are who have newly become such."""
     request, since = context.request, context.request.since
-    if since is not None and not context.stream.changed_since(Kind.PRESENCE, since):
-        return []
     matcher = request.filter.presence
     if matcher.matches_none:
         return []
-    rows = presence.since(context.tx, request.user_id, since=since or 0, upto=context.upto)
+    rows: list[PresenceOf] = []
+    if since is None or context.stream.changed_since(Kind.PRESENCE, since):
+        rows = presence.since(context.tx, request.user_id, since=since or 0, upto=context.upto)
+    if since is not None:
+        changed = [
+            room.room_nid for room in rooms if room.membership == "join" and room.state_position > since
+        ]
+        met = presence.newly_met(context.tx, request.user_id, changed, since=since, upto=context.upto)
+        told = {row.user_id for row in rows}
+        rows = [*(row for row in met if row.user_id not in told), *rows]
     return [
         encode(presence_event(row.user_id, row.presence, row.profile, request.now_ts))
         for row in rows

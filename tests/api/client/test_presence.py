@@ -61,6 +61,17 @@ async def test_who_syncs_is_there_unless_asked_not_to_tell(alice: Client, bob: C
     assert seen == ["offline", "unavailable", "online"]
 
 
+async def test_those_who_newly_share_a_room_see_each_other(alice: Client, bob: Client) -> None:
+    """Neither's presence changes: they meet."""
+    room = await alice.create_room(preset="public_chat")
+    since_of = [(client, (await client.sync())["next_batch"]) for client in (alice, bob)]
+    await bob.join(room)
+    for (reader, since), other in zip(since_of, (bob, alice), strict=True):
+        answer = await reader.sync(since)
+        assert presence_in(answer, other.user_id)["presence"] == "online"
+        assert "presence" not in await reader.sync(answer["next_batch"])
+
+
 async def test_only_ones_own_is_set(alice: Client, bob: Client, guest: Client) -> None:
     path = status_path(alice.user_id)
     (await bob.put(path, {"presence": "online"})).error(403, "M_FORBIDDEN")

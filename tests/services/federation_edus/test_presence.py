@@ -38,7 +38,7 @@ async def test_a_user_comes_and_goes(
 ) -> None:
     await incoming.receive(ORIGIN, [says(status_msg="Here", currently_active=True)])
     assert await state(incoming) == UserPresence("online", "Here", clock.ts - 1000, currently_active=True)
-    assert any(f"user:{BOB}" in topics for topics in commits.take())
+    assert any(f"user:{BOB}" in topics for topics in await commits.take())
     await incoming.receive(ORIGIN, [says(presence="unavailable")])
     assert await state(incoming) == UserPresence("unavailable", None, clock.ts - 1000, currently_active=False)
     await incoming.receive(ORIGIN, [says(presence="offline", currently_active=True)])
@@ -49,10 +49,10 @@ async def test_nobody_is_told_what_is_no_news(
     incoming: IncomingPresence, clock: MovableClock, commits: Commits
 ) -> None:
     await incoming.receive(ORIGIN, [says()])
-    commits.take()
+    await commits.take()
     clock.advance(60_000)
     await incoming.receive(ORIGIN, [says()])
-    assert commits.take() == []
+    assert await commits.take() == []
     assert (await state(incoming)).last_active_ts == clock.ts - 1000
 
 
@@ -66,12 +66,12 @@ async def test_who_is_not_heard_of_again_is_gone(
     await incoming.expire()
     assert (await state(incoming)).presence == "online"
     clock.advance(1)
-    commits.take()
+    await commits.take()
     await incoming.expire()
     assert (await state(incoming)).presence == "offline"
-    assert len(commits.take()) == 1
+    assert len(await commits.take()) == 1
     await incoming.expire()
-    assert commits.take() == []
+    assert await commits.take() == []
 
 
 async def test_of_one_user_the_last_word_counts(incoming: IncomingPresence) -> None:

@@ -70,10 +70,10 @@ def receipt(event_id: EventID, user_id: UserID = BOB, thread_id: str = UNTHREADE
 async def test_a_receipt_moves_forward_only(incoming: IncomingReceipts, room: int, commits: Commits) -> None:
     await incoming.receive(ORIGIN, [read(SECOND)])
     assert await seen(incoming, room) == [receipt(SECOND)]
-    assert commits.take() == [{f"room:{ROOM}"}]
+    assert await commits.take() == [{f"room:{ROOM}"}]
     await incoming.receive(ORIGIN, [read(FIRST)])
     assert await seen(incoming, room) == [receipt(SECOND)]
-    assert commits.take() == []
+    assert await commits.take() == []
 
 
 async def test_threads_are_kept_apart(incoming: IncomingReceipts, room: int) -> None:
@@ -145,12 +145,12 @@ async def test_a_receipt_waits_for_its_event(
     await incoming.settle()
     assert await seen(incoming, room) == [receipt(FIRST)]
     await database.write(add_event, room, late, position=9)
-    commits.take()
+    await commits.take()
     await incoming.settle()
     assert await seen(incoming, room) == [receipt(late, ts=TS + 1)]
-    assert commits.take() == [{f"room:{ROOM}"}]
+    assert await commits.take() == [{f"room:{ROOM}"}]
     await incoming.settle()
-    assert commits.take() == []
+    assert await commits.take() == []
 
 
 async def test_a_receipt_waits_for_history_that_is_fetched(
@@ -239,6 +239,6 @@ async def test_a_room_that_denies_the_server_ignores_all_its_receipts(
     await story.member(BOB, "join")
     await story.say("hello")
     await story.set("m.room.server_acl", {"allow": ["*"], "deny": ["other.example"]})
-    commits.take()
+    await commits.take()
     await incoming.receive(ORIGIN, [read(story.said["hello"], room_id=story.room_id)])
-    assert commits.take() == []
+    assert await commits.take() == []

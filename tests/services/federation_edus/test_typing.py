@@ -43,10 +43,10 @@ async def who(incoming: IncomingTyping, room: int) -> list[UserID]:
 async def test_a_member_types_and_stops(incoming: IncomingTyping, room: int, commits: Commits) -> None:
     await incoming.receive(ORIGIN, [says()])
     assert await who(incoming, room) == [BOB]
-    assert commits.take() == [{f"room:{ROOM}"}]
+    assert await commits.take() == [{f"room:{ROOM}"}]
     await incoming.receive(ORIGIN, [says(typing=False)])
     assert await who(incoming, room) == []
-    assert commits.take() == [{f"room:{ROOM}"}]
+    assert await commits.take() == [{f"room:{ROOM}"}]
 
 
 async def test_who_is_not_heard_of_again_has_stopped(
@@ -60,9 +60,9 @@ async def test_who_is_not_heard_of_again_has_stopped(
     assert await who(incoming, room) == [BOB]
     clock.advance(1)
     assert await who(incoming, room) == []
-    commits.take()
+    await commits.take()
     await Typing(incoming.database, clock, Presence(incoming.database, clock)).expire()
-    assert commits.take() == [{f"room:{ROOM}"}]
+    assert await commits.take() == [{f"room:{ROOM}"}]
 
 
 @pytest.mark.parametrize(
@@ -112,10 +112,10 @@ async def test_a_server_that_the_room_denies_is_ignored(
     """ "If the sending server is denied access to the room identified by `room_id`, the EDU MUST be ignored.\""""
     story = await Story(database, ALICE).begin("shared")
     await story.member(BOB, "join")
-    commits.take()
+    await commits.take()
     await incoming.receive(ORIGIN, [says(room_id=story.room_id)])
-    assert commits.take()
+    assert await commits.take()
     await story.set("m.room.server_acl", {"allow": ["*"], "deny": ["other.example"]})
-    commits.take()
+    await commits.take()
     await incoming.receive(ORIGIN, [says(room_id=story.room_id, typing=False)])
-    assert not commits.take()
+    assert not await commits.take()

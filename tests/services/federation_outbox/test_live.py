@@ -1,5 +1,8 @@
 """Sending to servers that answer: everything, once, in order, in few transactions."""
 
+from twisted.internet import reactor
+from twisted.internet.task import deferLater
+
 from homeserver.core import topics
 from homeserver.core.identifiers import UserID
 from homeserver.services.federation_outbox import reading
@@ -165,10 +168,14 @@ async def test_sending_asks_for_reading_at_once(scene: OutboxScene) -> None:
     told: list[str] = []
     scene.outbox.hint = told.extend  # type: ignore[method-assign, assignment]
     await room.say("hello")
+    await deferLater(reactor, 0)  # who sends is answered first
     assert topics.OUTBOX in told
     alone = await scene.room(seed="alone")
+    await deferLater(reactor, 0)
     told.clear()
     await alone.say("hello")
+    await deferLater(reactor, 0)
+    assert told
     assert topics.OUTBOX not in told
 
 

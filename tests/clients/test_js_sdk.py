@@ -1,0 +1,37 @@
+"""Conversations of clients that are built on matrix-js-sdk, as Element Web is, under Node.
+
+What they do and assert stands in tests/clients/js_sdk/scenarios, one file a scenario.
+"""
+
+from functools import partial
+from pathlib import Path
+from subprocess import PIPE, STDOUT, run
+from typing import Final
+
+import pytest
+from twisted.internet.threads import deferToThread
+
+from tests.api.server import TestServer
+
+HERE: Final = Path(__file__).with_name("js_sdk")
+NODES: Final = [HERE / "node_modules" / f"node-linux-{each}" / "bin" / "node" for each in ("x64", "arm64")]
+
+PATIENCE_S: Final = 50
+
+
+def the_node() -> str:
+    """Path of the Node that stands beside the SDK."""
+    found = next((str(each) for each in NODES if each.exists()), None)
+    if found is None:
+        pytest.skip("matrix-js-sdk is not installed: scripts/test does that where there is npm")
+    return found
+
+
+@pytest.mark.parametrize("scenario", sorted(path.stem for path in (HERE / "scenarios").glob("*.mjs")))
+async def test_js_sdk(server: TestServer, scenario: str) -> None:
+    """A scenario of the SDK comes to its end."""
+    command = [the_node(), str(HERE / "run.mjs"), scenario, server.base_url]
+    done = await deferToThread(
+        partial(run, command, stdout=PIPE, stderr=STDOUT, timeout=PATIENCE_S, text=True, check=False)
+    )
+    assert done.returncode == 0, done.stdout
