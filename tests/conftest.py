@@ -9,8 +9,10 @@ the test.
 
 import asyncio
 import functools
+import gc
 import inspect
 import os
+from collections import Counter
 from collections.abc import Callable, Coroutine, Generator, Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -79,15 +81,26 @@ def synchronous(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the tests of slow folders first, and those of `unit`, which are the shortest, last."""
+    """Put the tests of slow folders first, a file of each in turn, and those of `unit`, the shortest, last.
 
-    def place(item: pytest.Item) -> int:
-        folder = item.path.relative_to(Path(__file__).parent).parts[0]
-        return (
-            SLOW_FOLDERS.index(folder) if folder in SLOW_FOLDERS else len(SLOW_FOLDERS) + (folder == "unit")
-        )
+    In turn, as those that start many processes would else stand in each other's way.
+    """
+    numbers: Counter[str] = Counter()
+    places: dict[Path, tuple[int, int]] = {}
+    for path in dict.fromkeys(item.path for item in items):
+        folder = path.relative_to(Path(__file__).parent).parts[0]
+        if folder in SLOW_FOLDERS:
+            places[path] = (numbers[folder], SLOW_FOLDERS.index(folder))
+            numbers[folder] += 1
+        else:
+            places[path] = (len(items), int(folder == "unit"))
+    items.sort(key=lambda item: places[item.path])
 
-    items.sort(key=place)
+
+def pytest_collection_finish() -> None:
+    """What is there by now stays: the garbage collector need not look through it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)
