@@ -20,6 +20,11 @@ def check_accepts(tx: ReadTransaction, user_id: UserID) -> None:
     user = users.find(tx, user_id)
     if user is not None and user.is_deactivated:
         raise Forbidden("The account of the invited user has been closed")
-    stored = account_data.of(tx, user_id, account_data.GLOBAL, PERMISSION)
-    if stored is not None and decode_object(stored).get("default_action") == "block":
+    if are_blocked(tx, user_id):
         raise InviteBlocked(f"{user_id} does not accept invitations")
+
+
+def are_blocked(tx: ReadTransaction, user_id: UserID) -> bool:
+    """Whether this user of this server wants no invitations at all."""
+    stored = account_data.of(tx, user_id, account_data.GLOBAL, PERMISSION)
+    return stored is not None and decode_object(stored).get("default_action") == "block"

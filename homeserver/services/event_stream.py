@@ -31,6 +31,7 @@ from homeserver.services.timelines import (
     position_of,
     read_up_to_gap,
 )
+from homeserver.services.unwanted_invites import unwanted
 from homeserver.storage import events, memberships
 from homeserver.storage.events import StoredEvent
 from homeserver.storage.memberships import RoomOfUser
@@ -177,8 +178,8 @@ def _of_room(
         if access is not None:
             return _page(tx, listening, access, since, upto, limit=limit)
     found: list[tuple[StoredEvent, str]] = []
-    is_ignored = room.membership == "invite" and room.sender in ignored_by(tx, user_id)
-    if room.position > since and not room.forgotten and not is_ignored:
+    is_hidden = bool(unwanted(tx, user_id, [room], ignored_by(tx, user_id)))
+    if room.position > since and not room.forgotten and not is_hidden:
         member = events.of_nids(tx, [room.event_nid]).values()
         found = [(event, room.membership) for event in member if event.position is not None]
     return Page(found, upto, is_exhausted=True)

@@ -22,6 +22,7 @@ from homeserver.services.client_events import View, render, render_one
 from homeserver.services.history_access import BEGINNING, Access, enter
 from homeserver.services.ignored_users import ignored_by
 from homeserver.services.timelines import DEFAULT_LIMIT, EVERYTHING, MAX_LIMIT, Direction, read_up_to_gap
+from homeserver.services.unwanted_invites import unwanted
 from homeserver.storage import account_data, events, memberships, presence, push_rules, rooms, state
 from homeserver.storage.account_data import AccountData
 
@@ -108,15 +109,14 @@ def read_account(tx: ReadTransaction, user_id: UserID, *, archived: bool, now_ts
     ruleset = UNMODIFIED if stored is None else Ruleset.of(Customisation.from_bytes(stored))
     rules = encode({"type": "m.push_rules", "content": {"global": ruleset.to_json(user_id)}})
     own = account_data.of_rooms(tx, user_id, [account_data.GLOBAL], upto=upto)
-    ignored = ignored_by(tx, user_id)
+    rooms_of_user = memberships.rooms_of(tx, user_id)
+    hidden = unwanted(tx, user_id, rooms_of_user, ignored_by(tx, user_id))
     return _Account(
         upto,
         [
             room.room_id
-            for room in memberships.rooms_of(tx, user_id)
-            if room.membership in shown
-            and not room.forgotten
-            and not (room.membership == "invite" and room.sender in ignored)
+            for room in rooms_of_user
+            if room.membership in shown and not room.forgotten and room.room_nid not in hidden
         ],
         [
             encode(presence_event(row.user_id, row.presence, row.profile, now_ts))

@@ -17,6 +17,7 @@ from homeserver.services.sync.context import SyncContext
 from homeserver.services.sync.request import SyncAnswer, SyncRequest
 from homeserver.services.sync.rooms import RoomExtras, joined_room, left_room
 from homeserver.services.sync.stripped import stripped_room
+from homeserver.services.unwanted_invites import unwanted
 from homeserver.storage import account_data, memberships, presence, push_rules, receipts, typing
 from homeserver.storage.account_data import AccountData
 from homeserver.storage.memberships import RoomOfUser
@@ -63,6 +64,7 @@ def _rooms(context: SyncContext, rooms: Collection[RoomOfUser]) -> dict[str, dic
     since = context.request.since
     sections: dict[str, dict[RoomID, bytes]] = {}
     extras = _extras(context, [room for room in rooms if room.membership == "join"])
+    hidden = unwanted(context.tx, context.request.user_id, rooms, context.ignored)
     for room in rooms:
         if room.membership == "join":
             if room.room_nid in extras and (found := joined_room(context, room, extras[room.room_nid])):
@@ -70,8 +72,7 @@ def _rooms(context: SyncContext, rooms: Collection[RoomOfUser]) -> dict[str, dic
             continue
         if since is not None and room.position <= since and not _is_new_to_full_state(context, room):
             continue
-        if room.membership == "invite" and room.sender in context.ignored:
-            # "Servers must not send room invites from ignored users to clients."
+        if room.room_nid in hidden:
             continue
         if room.membership in ("invite", "knock"):
             sections.setdefault(room.membership, {})[room.room_id] = stripped_room(

@@ -78,6 +78,38 @@ async def test_invitations_to_nowhere(alice: Client, bob: Client) -> None:
     (await invite(alice, "!nowhere:test.example", bob.user_id)).error(404, "M_NOT_FOUND")
 
 
+async def test_who_blocks_invitations_is_not_shown_those_that_there_are(alice: Client, bob: Client) -> None:
+    """ "Invite permission": "already in the database [...] MUST NOT be served"."""
+    room = await alice.create_room()
+    before = (await bob.sync())["next_batch"]
+    await alice.invite(room, bob.user_id)
+    config = path_of("user", bob.user_id, "account_data", "m.invite_permission_config")
+
+    async def shown() -> list[bool]:
+        answers = [
+            await bob.sync(),
+            await bob.sync(before),
+            await bob.sync(before, full_state="true"),
+        ]
+        listed = (await bob.get(path_of("initialSync"))).ok()["rooms"]
+        events = (await bob.get(path_of("events"), **{"from": before, "timeout": 0})).ok()["chunk"]
+        return [
+            *(room in answer.get("rooms", {}).get("invite", {}) for answer in answers),
+            room in [each["room_id"] for each in listed],
+            room in [each["room_id"] for each in events if "room_id" in each],
+        ]
+
+    assert await shown() == [True] * 5
+    (await bob.put(config, {"default_action": "block"})).ok()
+    assert await shown() == [False] * 5
+    # Other endpoints are not affected.
+    member = (await alice.get(room_path(room, "state", "m.room.member", bob.user_id))).ok()
+    assert member["membership"] == "invite"
+    (await bob.put(config, {})).ok()
+    assert await shown() == [True] * 5
+    await bob.join(room)
+
+
 async def test_who_blocks_invitations_gets_none(alice: Client, bob: Client) -> None:
     room = await alice.create_room()
     outside = await bob.create_room()
