@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from homeserver.api.admin.health import Health
 from homeserver.api.admin.metrics import Metrics
 from homeserver.api.admin.register import Register
+from homeserver.api.admin.send_server_notice import SendServerNotice
 from homeserver.api.client.account_data import AccountData
 from homeserver.api.client.account_deactivation import AccountDeactivation
 from homeserver.api.client.admin import Admin
@@ -184,6 +185,7 @@ def _client(config: Config, services: Services) -> list[object]:
         RoomUpgrades(services.room_upgrades),
         RtcTransports(config.rtc),
         Search(services.search),
+        SendServerNotice(services.server_notices),
         Support(config.support),
         Sync(services.sync, services.sync_filters, services.presence),
         SyncStreams(services.streams, services.sync_filters, services.authentication),

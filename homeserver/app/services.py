@@ -17,6 +17,7 @@ from homeserver.clients.history_source import FederationHistorySource
 from homeserver.clients.http_connections import ReactorForClients
 from homeserver.config.sections import Config
 from homeserver.config.sections import DelayedEvents as DelayedEventsSection
+from homeserver.core.identifiers import UserID
 from homeserver.database.database import Database, Rerun
 from homeserver.database.errors import Obstacle
 from homeserver.rooms.draft import Signer
@@ -79,6 +80,7 @@ from homeserver.services.room_summary import RoomSummaries
 from homeserver.services.room_upgrades import RoomUpgrades
 from homeserver.services.search import Search
 from homeserver.services.search_index import SearchIndex
+from homeserver.services.server_notices import Sender, ServerNotices
 from homeserver.services.sessions import Sessions
 from homeserver.services.shared_secret_registration import SharedSecretRegistrations
 from homeserver.services.space_hierarchy import SpaceHierarchies
@@ -163,6 +165,7 @@ class Services:
     room_upgrades: RoomUpgrades
     search: Search
     search_index: SearchIndex
+    server_notices: ServerNotices
     sessions: Sessions
     shared_secret_registrations: SharedSecretRegistrations
     space_hierarchies: SpaceHierarchies
@@ -224,7 +227,8 @@ def make_services(
         metrics=outbox_metrics,
     )
     trust.authentication.heard_of.append(outbox.heard_of)
-    names = UserNames(config.server_name)
+    notices = _notices_sender(config)
+    names = UserNames(config.server_name, lambda user_id: notices is not None and user_id == notices.user_id)
     passwords = Passwords(database, names, workers, attempts, hasher)
     sessions = Sessions(database, clock)
     contact = make_contact(config, database, clock, reactor, attempts)
@@ -341,6 +345,7 @@ def make_services(
         room_upgrades=RoomUpgrades(database, clock, signer),
         search=Search(database, clock),
         search_index=SearchIndex(database),
+        server_notices=ServerNotices(database, clock, signer, notices, config.default_room_version),
         sessions=sessions,
         shared_secret_registrations=SharedSecretRegistrations(
             database, clock, config.registration.shared_secret, names, passwords, sessions
@@ -365,3 +370,18 @@ def make_services(
 
 def _delay_limits(section: DelayedEventsSection) -> DelayLimits:
     return DelayLimits(section.max_delay_s * 1000, section.max_scheduled)
+
+
+def _notices_sender(config: Config) -> Sender | None:
+    """Who sends the notices of this server."""
+    section = config.server_notices
+    if section is None:
+        return None
+    return Sender(
+        UserID(f"@{section.localpart}:{config.server_name}"),
+        section.display_name,
+        section.avatar_url,
+        section.room_name,
+        section.room_topic,
+        section.auto_join,
+    )

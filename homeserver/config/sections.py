@@ -177,6 +177,17 @@ class PolicyServer(Section, frozen=True):
     ed25519: Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9+/_-]{43}$")] | None = None
 
 
+class ServerNotices(Section, frozen=True):
+    """By whom users are told what administrators want them to know, and in what rooms."""
+
+    localpart: Annotated[str, msgspec.Meta(pattern="^[a-z0-9._=/+-]+$")]
+    display_name: NonEmpty = "Server Notices"
+    avatar_url: Annotated[str, msgspec.Meta(pattern="^mxc://")] | None = None
+    room_name: NonEmpty = "Server Notices"
+    room_topic: NonEmpty | None = None
+    auto_join: bool = False
+
+
 class UserDirectory(Section, frozen=True):
     """Whom users find in the user directory."""
 
@@ -240,6 +251,7 @@ class Config(Section, frozen=True):
     turn: Turn | None = None
     presence: Presence = Presence()
     policy_server: PolicyServer = PolicyServer()
+    server_notices: ServerNotices | None = None
     user_directory: UserDirectory = UserDirectory()
     rtc: Rtc = Rtc()
     delayed_events: DelayedEvents = DelayedEvents()

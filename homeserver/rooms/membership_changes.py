@@ -9,7 +9,7 @@ from typing import Final, Self
 import attrs
 
 from homeserver.core.auth_events import member_of
-from homeserver.core.errors import GuestAccessForbidden, UserSuspended
+from homeserver.core.errors import CannotLeaveServerNoticeRoom, GuestAccessForbidden, UserSuspended
 from homeserver.core.event import Event
 from homeserver.core.identifiers import RoomID, UserID
 from homeserver.core.json import JsonObject
@@ -23,7 +23,7 @@ from homeserver.rooms.draft import Draft, Signer
 from homeserver.rooms.members import member_content
 from homeserver.rooms.partial_states import check_known
 from homeserver.rooms.restricted_joins import authoriser_for
-from homeserver.storage import users
+from homeserver.storage import server_notices, users
 
 AUTHORISER: Final = "join_authorised_via_users_server"
 GUEST_ACCESS: Final = ("m.room.guest_access", "")
@@ -65,10 +65,12 @@ class MembershipChanges:
 
         `delay_id` is for one that had been scheduled.
 
-        Errors: Forbidden, GuestAccessForbidden, InviteBlocked, UserSuspended; InvalidParam, BadJson, TooLarge
-        if `extra` cannot be.
+        Errors: Forbidden, GuestAccessForbidden, InviteBlocked, UserSuspended; CannotLeaveServerNoticeRoom;
+        InvalidParam, BadJson, TooLarge if `extra` cannot be.
         """
         requester = self.requester
+        if membership == "leave" and user_id == requester.user_id:
+            self._check_may_refuse(user_id)
         check_account(self.tx, requester, user_id, membership)
         content = content_of(self.tx, requester, user_id, membership, extra)
         if membership == "join" and user_id == requester.user_id:
@@ -84,6 +86,15 @@ class MembershipChanges:
             invitations.check_accepts(self.tx, user_id)
         self.appender.publish()
         return event
+
+    def _check_may_refuse(self, user_id: UserID) -> None:
+        """Whether an invitation, if the user has one, may be rejected. Errors: CannotLeaveServerNoticeRoom.
+
+        Spec: client-server API, "Server Notices".
+        """
+        room_id = self.appender.room.room_id
+        if server_notices.room_of(self.tx, user_id) == room_id and self.current(user_id) == "invite":
+            raise CannotLeaveServerNoticeRoom
 
 
 def check_account(tx: ReadTransaction, requester: Requester, user_id: UserID, membership: str) -> None:

@@ -147,7 +147,8 @@ class Memberships:
     async def leave(self, requester: Requester, room_id: RoomID, extra: JsonObject) -> None:
         """Leave a room, reject an invite, or take back a knock; nothing happens to who has left already.
 
-        Errors: Forbidden for who has never been there, or is banned.
+        Errors: Forbidden for who has never been there, or is banned; CannotLeaveServerNoticeRoom for an invitation to
+        the room of server notices.
         """
         try:
             await self.database.write(

@@ -34,7 +34,7 @@ def nothing_is_exclusive(user_id: UserID) -> bool:  # noqa: ARG001 - the signatu
 
 @attrs.frozen
 class UserNames:
-    """The names of one server. `is_exclusive` tells which user IDs are reserved by application services."""
+    """The names of one server. `is_exclusive` tells which user IDs are reserved, as by application services."""
 
     server_name: ServerName
     is_exclusive: Callable[[UserID], bool] = nothing_is_exclusive
@@ -49,7 +49,7 @@ class UserNames:
         check_new_localpart(localpart, server_name=self.server_name)
         user_id = UserID(f"@{localpart}:{self.server_name}")
         if self.is_exclusive(user_id):
-            raise Exclusive("The user ID is reserved by an application service")
+            raise Exclusive("The user ID is reserved")
         return user_id
 
     def new_user_id_of(self, name: str) -> UserID:

@@ -33,6 +33,8 @@ OUR_OWN: Final = {
     "GET /health": "for load balancers",
     "GET /_synapse/admin/v1/register": "Synapse's admin API, which tools to set up servers know",
     "POST /_synapse/admin/v1/register": "as above",
+    "POST /_synapse/admin/v1/send_server_notice": "Synapse's admin API, which tools of administrators know",
+    "PUT /_synapse/admin/v1/send_server_notice/{}": "as above",
     "PUT /_matrix/client/v3/rooms/{}/delayed_event/{}/{}": "MSC4140, accepted",
     "GET /_matrix/client/v1/delayed_events/{}": "as above",
     "POST /_matrix/client/v1/delayed_events/{}/{}": "as above",

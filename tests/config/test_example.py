@@ -58,6 +58,7 @@ def test_defaults_are_shown_as_they_are(tmp_path: Path) -> None:
         "turn",
         "rtc",
         "policy_server",
+        "server_notices",
         "email",
         "identity_servers",
     }
