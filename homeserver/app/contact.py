@@ -5,15 +5,20 @@ from typing import cast
 
 import attrs
 
+from homeserver.app.trust import Trust
 from homeserver.clients.http_connections import ReactorForClients
+from homeserver.clients.identity import IdentityClient
 from homeserver.config.sections import Config, Email
 from homeserver.core.globs import GlobSet
+from homeserver.core.server_lists import ServerLists
 from homeserver.database.database import Database
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.worker_pool import Loop, WorkerPool
 from homeserver.services.attempts import Attempts
+from homeserver.services.bindings import Bindings
 from homeserver.services.contacts import Contacts
 from homeserver.services.email_validations import EmailPolicy, EmailValidations, RunningMailer
+from homeserver.services.identity_servers import IdentityServers
 from homeserver.services.named_users import NamedUsers
 
 
@@ -25,10 +30,17 @@ class Contact:
     validations: EmailValidations
     contacts: Contacts
     named: NamedUsers
+    identity_servers: IdentityServers
+    bindings: Bindings
 
 
 def make_contact(
-    config: Config, database: Database, clock: Clock, reactor: ReactorForClients, attempts: Attempts
+    config: Config,
+    database: Database,
+    clock: Clock,
+    reactor: ReactorForClients,
+    attempts: Attempts,
+    trust: Trust,
 ) -> Contact:
     """Wire them together."""
     mailer, policy = None, None
@@ -42,7 +54,17 @@ def make_contact(
             allow=None if allow is None else GlobSet.of(allow),
         )
     validations = EmailValidations(database, clock, attempts, mailer, policy)
-    return Contact(mailer, validations, Contacts(database, clock, validations), NamedUsers(database))
+    identity_servers = IdentityServers(
+        IdentityClient(trust.client.identity, trust.transport), ServerLists.of(config.identity_servers.allow)
+    )
+    return Contact(
+        mailer,
+        validations,
+        Contacts(database, clock, validations),
+        NamedUsers(database),
+        identity_servers,
+        Bindings(database, identity_servers),
+    )
 
 
 def _mailer(section: Email, reactor: ReactorForClients, clock: Clock) -> RunningMailer:

@@ -58,6 +58,7 @@ from homeserver.api.client.room_upgrades import RoomUpgrades
 from homeserver.api.client.rooms import Rooms
 from homeserver.api.client.rtc_transports import RtcTransports
 from homeserver.api.client.search import Search
+from homeserver.api.client.sliding_sync import SlidingSync
 from homeserver.api.client.space_hierarchy import SpaceHierarchy as ClientSpaceHierarchy
 from homeserver.api.client.support import Support
 from homeserver.api.client.sync import Sync
@@ -65,6 +66,7 @@ from homeserver.api.client.sync_streams import FEATURE as STREAMING_SYNC
 from homeserver.api.client.sync_streams import SyncStreams
 from homeserver.api.client.tags import Tags
 from homeserver.api.client.third_party_lookup import ThirdPartyLookup
+from homeserver.api.client.thread_subscriptions import ThreadSubscriptions
 from homeserver.api.client.threads_list import ThreadsList
 from homeserver.api.client.typing import Typing
 from homeserver.api.client.uia_fallback import UiaFallback
@@ -120,12 +122,17 @@ def _client(config: Config, services: Services) -> list[object]:
     return [
         *_pages(config, services),
         AccountData(services.account_data),
-        AccountDeactivation(services.accounts, services.uia),
+        AccountDeactivation(services.accounts, services.contact.bindings, services.uia),
         Admin(services.moderation),
-        AdministrativeContact(services.contact.contacts, services.contact.validations, services.uia),
+        AdministrativeContact(
+            services.contact.contacts,
+            services.contact.bindings,
+            services.contact.validations,
+            services.uia,
+        ),
         Banning(services.memberships),
         MutualRooms(services.mutual_rooms),
-        CreateRoom(services.room_creation),
+        CreateRoom(services.room_creation, services.third_party_invitations),
         DelayedEvents(services.delayed_events),
         DeviceManagement(services.devices, services.uia),
         Login(
@@ -135,7 +142,7 @@ def _client(config: Config, services: Services) -> list[object]:
             config.server_name,
             config.public_base_url,
         ),
-        Inviting(services.memberships),
+        Inviting(services.memberships, services.third_party_invitations),
         Joining(services.memberships, services.handshakes.third_party_invites),
         Kicking(services.memberships),
         Knocking(services.memberships),
@@ -187,10 +194,12 @@ def _client(config: Config, services: Services) -> list[object]:
         Search(services.search),
         SendServerNotice(services.server_notices),
         Support(config.support),
+        SlidingSync(services.sliding_sync, services.presence),
         Sync(services.sync, services.sync_filters, services.presence),
         SyncStreams(services.streams, services.sync_filters, services.authentication),
         Tags(services.tags),
         ThirdPartyLookup(),
+        ThreadSubscriptions(services.thread_subscriptions),
         ThreadsList(services.threads),
         Typing(services.typing),
         Users(services.user_directory),

@@ -18,6 +18,8 @@ from homeserver.services.inbox_measures import InboxMetrics
 from homeserver.services.incoming_events import IncomingEvents
 from homeserver.services.partial_joins import PartialJoins
 from homeserver.services.policy_servers import PolicyServers
+from homeserver.services.remote_handshakes import RemoteHandshakes
+from homeserver.services.remote_withdrawals import RemoteWithdrawals
 from homeserver.services.timely_checks import TimelyChecks
 
 
@@ -48,7 +50,8 @@ def make_receiving(
     checks = PduChecks(trust.server_keys)
     missing = MissingEvents(database, FederationEventSource(trust.client), checks)
     receiver = Receiver(database, clock, signer.server_name, missing, policy_servers)
-    incoming = IncomingEvents(database, clock, signer, receiver)
+    withdrawals = RemoteWithdrawals(database, RemoteHandshakes(clock, signer, trust.client))
+    incoming = IncomingEvents(database, clock, signer, receiver, withdrawals)
     awaited = AwaitedMembers(database, clock, reactor)
     partial_joins = PartialJoins(database, clock, signer, missing, awaited, incoming.wake)
     inbox = FederationInbox(

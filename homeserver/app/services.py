@@ -83,16 +83,20 @@ from homeserver.services.search_index import SearchIndex
 from homeserver.services.server_notices import Sender, ServerNotices
 from homeserver.services.sessions import Sessions
 from homeserver.services.shared_secret_registration import SharedSecretRegistrations
+from homeserver.services.sliding_sync.service import SlidingSync
 from homeserver.services.space_hierarchy import SpaceHierarchies
 from homeserver.services.sync.filters import SyncFilters
 from homeserver.services.sync.follower import Follower
 from homeserver.services.sync.from_tail import FromTail, Renderings
 from homeserver.services.sync.lazy_members import LazyMembers
+from homeserver.services.sync.listening import Listening
 from homeserver.services.sync.remembered import Remembered
 from homeserver.services.sync.service import Sync
 from homeserver.services.sync.streams import Streams
 from homeserver.services.sync.waiters import Waiters
 from homeserver.services.tags import Tags
+from homeserver.services.third_party_invitations import ThirdPartyInvitations
+from homeserver.services.thread_subscriptions import ThreadSubscriptions
 from homeserver.services.threads import Threads
 from homeserver.services.timelines import Timelines
 from homeserver.services.turn_servers import TurnServers
@@ -168,11 +172,14 @@ class Services:
     server_notices: ServerNotices
     sessions: Sessions
     shared_secret_registrations: SharedSecretRegistrations
+    sliding_sync: SlidingSync
     space_hierarchies: SpaceHierarchies
     sync: Sync
     streams: Streams
     sync_filters: SyncFilters
     tags: Tags
+    third_party_invitations: ThirdPartyInvitations
+    thread_subscriptions: ThreadSubscriptions
     threads: Threads
     timelines: Timelines
     trust: Trust
@@ -231,7 +238,7 @@ def make_services(
     names = UserNames(config.server_name, lambda user_id: notices is not None and user_id == notices.user_id)
     passwords = Passwords(database, names, workers, attempts, hasher)
     sessions = Sessions(database, clock)
-    contact = make_contact(config, database, clock, reactor, attempts)
+    contact = make_contact(config, database, clock, reactor, attempts, trust)
     stages: dict[str, Stage] = {
         "m.login.dummy": DummyStage(),
         "m.login.email.identity": EmailStage(contact.validations, contact.named),
@@ -263,15 +270,8 @@ def make_services(
     waiters = Waiters()
     remembered = Remembered()
     follower = Follower(database, clock, reactor, waiters, remembered)
-    sync = Sync(
-        database,
-        clock,
-        reactor,
-        waiters,
-        follower,
-        FromTail(follower, remembered, Renderings()),
-        LazyMembers(),
-    )
+    listening = Listening(database, clock, reactor, waiters, follower, remembered)
+    sync = Sync(database, clock, listening, FromTail(follower, remembered, Renderings()), LazyMembers())
     backfill = Backfill(
         database,
         clock,
@@ -352,9 +352,14 @@ def make_services(
         ),
         space_hierarchies=SpaceHierarchies(database, clock, config.server_name, remote_spaces),
         streams=Streams(sync, presence, reactor),
+        sliding_sync=SlidingSync(database, clock, listening, LazyMembers()),
         sync=sync,
         sync_filters=SyncFilters(database),
         tags=Tags(database),
+        third_party_invitations=ThirdPartyInvitations(
+            database, clock, signer, contact.identity_servers, memberships
+        ),
+        thread_subscriptions=ThreadSubscriptions(database),
         threads=Threads(database, clock),
         timelines=Timelines(database, clock, backfill),
         trust=trust,

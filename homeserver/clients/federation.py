@@ -11,10 +11,11 @@ from homeserver.clients.discovery import Discovery
 from homeserver.clients.errors import RemoteError
 from homeserver.clients.http_responses import Response
 from homeserver.clients.http_transport import Exchange, HttpTransport, request_bytes, within
+from homeserver.clients.results import LONGEST_ERROR, result_of
 from homeserver.core.backoff import Backoff
-from homeserver.core.errors import BadJson, InvalidParam, MatrixError
+from homeserver.core.errors import InvalidParam
 from homeserver.core.identifiers import ServerName, parse_server_name
-from homeserver.core.json import JsonObject, canonical, decode
+from homeserver.core.json import JsonObject, canonical
 from homeserver.core.server_lists import ServerLists
 from homeserver.core.signing import SigningKey
 from homeserver.core.x_matrix import sign_request
@@ -26,9 +27,6 @@ PATIENCE_MS: Final = 30_000
 
 MOST_BYTES: Final = 10 * 1024 * 1024
 """How large a response may be, unless the caller says otherwise."""
-
-LONGEST_ERROR: Final = 300
-"""What is kept of the message of an error response."""
 
 _UNREACHABLE: Final = Backoff(first_ms=2_000, cap_ms=300_000)
 
@@ -168,7 +166,7 @@ class FederationClient:
                 self._unreached(destination)
             raise
         self.reached(destination)
-        return _result(destination, response)
+        return result_of(destination, response)
 
     async def _exchange(
         self, exchange: Exchange, method: str, uri: str, headers: dict[str, str], data: bytes | None
@@ -200,44 +198,3 @@ class FederationClient:
 def _uri(path: str, query: Query | None) -> str:
     """Path and query as they are sent and signed."""
     return f"{path}?{urlencode(query, doseq=True, quote_via=quote, safe='')}" if query else path
-
-
-def _object_in(body: bytes) -> JsonObject:
-    """The object that a body is, or that version 1 of some endpoints gives as `[200, {...}]`.
-
-    Errors: NotJson, BadJson.
-    """
-    match decode(body):
-        case dict(document) | [200, dict(document)]:
-            return document
-    raise BadJson("it is something else")
-
-
-def _result(destination: ServerName, response: Response) -> JsonObject:
-    """The object in a response. Errors: RemoteError."""
-    status = response.status
-    try:
-        document = _object_in(response.body)
-    except MatrixError as error:
-        if status == 200:
-            raise RemoteError(
-                destination, f"the response is no JSON object: {error.message}", transient=True, status=status
-            ) from error
-        document = {}
-    if status == 200:
-        return document
-    message = document.get("error")
-    raise RemoteError(
-        destination,
-        message[:LONGEST_ERROR] if isinstance(message, str) and message else f"the status is {status}",
-        # A redirect, which a server has no reason to send, comes from what stands before it at the moment.
-        transient=status >= 500 or status == 429 or status < 400,
-        status=status,
-        errcode=_text_in(document, "errcode"),
-        room_version=_text_in(document, "room_version"),
-    )
-
-
-def _text_in(document: JsonObject, key: str) -> str | None:
-    text = document.get(key)
-    return text[:LONGEST_ERROR] if isinstance(text, str) else None

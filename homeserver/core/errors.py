@@ -358,6 +358,13 @@ class BadStatus(_CodedError):
         self.fields = {"status": remote_status, "body": body}
 
 
+class ConflictingUnsubscription(_CodedError):
+    """The user has unsubscribed from the thread since the event that would have subscribed to it. Spec: MSC4306."""
+
+    ERRCODE = "IO.ELEMENT.MSC4306.M_CONFLICTING_UNSUBSCRIPTION"
+    MEANING = "You have unsubscribed from the thread since then"
+
+
 class CannotOverwriteMedia(_CodedError):
     """The media ID already has content."""
 
@@ -407,6 +414,13 @@ class KeyTooLarge(_CodedError):
     MEANING = "The key is too long"
 
 
+class NotInThread(_CodedError):
+    """The event that is to have caused a subscription is not in the thread. Spec: MSC4306."""
+
+    ERRCODE = "IO.ELEMENT.MSC4306.M_NOT_IN_THREAD"
+    MEANING = "The event is not in the thread"
+
+
 class NotYetUploaded(_CodedError):
     """The media ID has been reserved, but nothing has been uploaded yet."""
 
@@ -433,6 +447,13 @@ class UnableToGrantJoin(_CodedError):
 
     ERRCODE = "M_UNABLE_TO_GRANT_JOIN"
     MEANING = "This server has nobody who could grant the join"
+
+
+class UnknownPos(_CodedError):
+    """The `pos` of a sliding sync was never given to this device, or is too old: the client begins anew."""
+
+    ERRCODE = "M_UNKNOWN_POS"
+    MEANING = "This position is not known (any more)"
 
 
 class UrlNotSet(_CodedError):

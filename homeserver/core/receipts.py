@@ -42,3 +42,19 @@ def receipt_events(receipts: Iterable[Receipt]) -> list[JsonObject]:
         by_type = contents.setdefault(receipt.thread_id, {}).setdefault(receipt.event_id, {})
         by_type.setdefault(receipt.receipt_type, {})[receipt.user_id] = data
     return [{"type": "m.receipt", "content": content} for content in contents.values()]  # type: ignore[dict-item]
+
+
+def combined_receipt_event(receipts: Iterable[Receipt]) -> JsonObject:
+    """As `receipt_events`, where there is room for one event only.
+
+    Where a user's unthreaded receipt is on the same event as a threaded one, it stands for both.
+    """
+    listed = list(receipts)
+    listed.sort(key=lambda receipt: receipt.thread_id == UNTHREADED)
+    merged: dict[str, dict[str, dict[str, JsonValue]]] = {}
+    for receipt in listed:
+        data: JsonObject = {"ts": receipt.ts}
+        if receipt.thread_id != UNTHREADED:
+            data["thread_id"] = receipt.thread_id
+        merged.setdefault(receipt.event_id, {}).setdefault(receipt.receipt_type, {})[receipt.user_id] = data
+    return {"type": "m.receipt", "content": merged}  # type: ignore[dict-item]

@@ -15,6 +15,7 @@ class Kind(Enum):
     """A user's own membership changed in a way that no event of a room held here shows (forgetting)."""
     DEVICE_LISTS = "device_lists"
     TO_DEVICE = "to_device"
+    THREAD_SUBSCRIPTIONS = "thread_subscriptions"
 
 
 class StreamRow:

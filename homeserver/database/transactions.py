@@ -70,6 +70,10 @@ class Caches:
         self.server_acls: Cache[tuple[int, bool], Any] = Cache(1_000)
         self.resolutions: Cache[frozenset[int], Any] = Cache(1_000)
         self.rulesets: Cache[bytes, Any] = Cache(500)
+        self.told: Cache[int, Any] = Cache(300)
+        """What clients of sliding sync have been told, by step."""
+        self.room_facts: Cache[int, Any] = Cache(keys)
+        """What lists of rooms are filtered by, by the root of the room's state."""
 
 
 class ReadTransaction:

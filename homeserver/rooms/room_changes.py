@@ -14,6 +14,7 @@ from homeserver.core.event import Event, StateKey
 from homeserver.core.identifiers import EventID, RoomID, ServerName, UserID, server_of
 from homeserver.core.json import decode_object
 from homeserver.core.relations import Relation, relation_of
+from homeserver.core.room_activity import BUMPING
 from homeserver.core.room_versions import RoomVersion, get_room_version
 from homeserver.core.threads import thread_of
 from homeserver.core.topics import OUTBOX, room_topic, user_topic
@@ -131,7 +132,7 @@ class RoomChanges:
                 rooms.set_extremities(self.tx, self.room.room_nid, extremities)
             return
         *_, last = self._publications.values()
-        update = {
+        update: dict[str, object] = {
             "the_room": self.room.room_nid,
             "state_root": self.root,
             "forward_extremities": extremities,
@@ -139,6 +140,7 @@ class RoomChanges:
             "invited_members": self.members.invited,
             "remote_members": self.members.remote,
         }
+        update["bumps"] = int(any(_is_activity(each.params) for each in self._publications.values()))
         state_changed = self.root != self.room.state_root
         last.also.append((rooms.ADVANCE_STATE if state_changed else rooms.ADVANCE, update))
         for event_id, each in self._publications.items():
@@ -350,6 +352,11 @@ class RoomChanges:
             self._publications[new.event.event_id] = publication
         else:
             self.tx.execute(publication.statement, **publication.params)
+
+
+def _is_activity(row: dict[str, object]) -> bool:
+    """Whether a new event moves its room to the top for clients that sort by activity."""
+    return row.get("type") in BUMPING and row["status"] == events.ACCEPTED
 
 
 def _put_redacted(row: dict[str, object], target: Event, redaction_id: EventID) -> None:

@@ -25,16 +25,10 @@ from homeserver.rooms.room_changes import RoomChanges
 from homeserver.runtime.caches import Cache
 from homeserver.runtime.clock import Clock
 from homeserver.services import server_acls
-from homeserver.services.federation_withdrawals import withdraw
+from homeserver.services.federation_withdrawals import Word, weigh_word, withdraw
 from homeserver.services.inbox_measures import InboxMetrics
 from homeserver.services.timely_checks import TimelyChecks
-from homeserver.storage import (
-    federation_transactions,
-    incoming_pdus,
-    pending_joins,
-    room_servers,
-    rooms,
-)
+from homeserver.storage import federation_transactions, incoming_pdus, pending_joins, room_servers, rooms
 from homeserver.storage.incoming_pdus import IncomingPdu
 from homeserver.storage.pending_joins import PendingJoin
 
@@ -45,6 +39,9 @@ LONGEST_TXN_ID: Final = 255
 
 MOST_EARLY: Final = 1_000
 """PDUs of a room that may wait while the room is being entered, whoever sends them."""
+
+MOST_DOUBTED: Final = 20
+"""PDUs of a room that this server is not in that may wait to be looked into."""
 
 EARLY_MS: Final = 3_600_000
 """What is left of a join that was broken off is removed after that."""
@@ -354,10 +351,23 @@ class _RoomTaker:
             staged = self._stage(room_id, early, free=free, due_ts=now_ts + EARLY_MS)
             results |= {pdu.event.event_id: _TOO_MANY for pdu in early[staged:]}
             results |= {pdu.event.event_id: None for pdu in early[:staged]}
+        if room is None:
+            return results
         for pdu in pdus:
-            if room is not None and withdraw(self.tx, room, pdu, self.server_name, now_ts=now_ts):
+            if self._take_word(room, pdu, is_early=pdu in early):
                 results[pdu.event.event_id] = None
         return results
+
+    def _take_word(self, room: rooms.Room, pdu: CheckedPdu, *, is_early: bool) -> bool:
+        """Whether the event says something of a user of this server; what is doubted waits to be looked into."""
+        tx, now_ts = self.tx, self.transaction.received_ts
+        word = weigh_word(tx, room, pdu.event, self.server_name)
+        if word is Word.BELIEVED:
+            return withdraw(tx, pdu, self.server_name, now_ts=now_ts)
+        if word is Word.DOUBTED and not is_early:
+            free = MOST_DOUBTED - incoming_pdus.count_all(tx, room.room_id)
+            return self._stage(room.room_id, [pdu], free=free) > 0
+        return False
 
     def _stage(
         self, room_id: RoomID, pdus: Sequence[CheckedPdu], *, free: int, due_ts: int | None = None

@@ -79,18 +79,41 @@ def access_to(tx: ReadTransaction, user_id: UserID, room_id: RoomID) -> Access |
         version = get_room_version(room.version)
         reader = Reader(user_id, room.room_nid, version, None, 0, was_joined=False)
         return _from_outside(tx, room_id, reader, room.state_root)
-    reader = _reader(user_id, mine)
+    reader = reader_of(user_id, mine)
     if mine.membership == "join":
         return Access(room_id, reader, Standing.MEMBER, mine.state_root)
     if not mine.was_joined:
         return _from_outside(tx, room_id, reader, mine.state_root)
     if not mine.forgotten:
-        left_at = memberships.left_at(tx, mine.room_nid, user_id)
-        # A membership can also end without an event of its own, by state resolution.
-        departure = mine.since_position if left_at is None else left_at
-        return Access(room_id, reader, Standing.FORMER, mine.state_root, departure)
+        return Access(room_id, reader, Standing.FORMER, mine.state_root, departure_of(tx, user_id, mine))
     access = _from_outside(tx, room_id, reader, mine.state_root)
     return access if access.standing is Standing.PEEKER else None
+
+
+def reader_of(user_id: UserID, mine: RoomOfUser) -> Reader:
+    """The user as a reader of one of the user's rooms."""
+    return Reader(
+        user_id,
+        mine.room_nid,
+        get_room_version(mine.version),
+        mine.membership,
+        mine.since_position,
+        mine.was_joined,
+    )
+
+
+def access_of(reader: Reader, mine: RoomOfUser, departure: int | None) -> Access:
+    """The way into one of the user's rooms; `departure` is where the user has left it, `None` for members."""
+    if departure is None:
+        return Access(mine.room_id, reader, Standing.MEMBER, mine.state_root)
+    return Access(mine.room_id, reader, Standing.FORMER, mine.state_root, departure)
+
+
+def departure_of(tx: ReadTransaction, user_id: UserID, mine: RoomOfUser) -> int:
+    """Where a user who had joined the room has left it: what came after is not theirs to see."""
+    left_at = memberships.left_at(tx, mine.room_nid, user_id)
+    # A membership can also end without an event of its own, by state resolution.
+    return mine.since_position if left_at is None else left_at
 
 
 def enter(tx: ReadTransaction, user_id: UserID, room_id: RoomID) -> Access:
@@ -131,17 +154,6 @@ def newest_readable(tx: ReadTransaction, access: Access) -> int:
     if history_visibility_of(content.get("history_visibility")) in (SHARED, JOINED):
         return access.departure
     return NEWEST
-
-
-def _reader(user_id: UserID, mine: RoomOfUser) -> Reader:
-    return Reader(
-        user_id,
-        mine.room_nid,
-        get_room_version(mine.version),
-        mine.membership,
-        mine.since_position,
-        mine.was_joined,
-    )
 
 
 def _from_outside(tx: ReadTransaction, room_id: RoomID, reader: Reader, root: int) -> Access:

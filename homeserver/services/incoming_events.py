@@ -5,7 +5,7 @@ import itertools
 import random
 from collections import deque
 from collections.abc import Awaitable, Iterable, Sequence
-from typing import Final
+from typing import Final, Protocol
 
 import attrs
 import structlog
@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred
 
 from homeserver.core.backoff import Backoff
 from homeserver.core.errors import MatrixError, NotFound
+from homeserver.core.event import Event
 from homeserver.core.identifiers import EventID, RoomID
 from homeserver.database.database import Database
 from homeserver.database.errors import StorageUnavailable
@@ -108,8 +109,18 @@ class _Fate(enum.Enum):
 
     DONE = "done"
     LACKING = "lacking"
+    OUTSIDE = "outside"
+    """This server is not in the room, or has left it meanwhile."""
     AWAITING = "awaiting"
     """The members of the room; whoever has fetched them hastens what waits."""
+
+
+class Outside(Protocol):
+    """What looks into events of rooms that this server is not in."""
+
+    async def settle(self, pdu: CheckedPdu) -> None:
+        """Take what the event says of users of this server. Errors: Incomplete if that cannot be told now."""
+        ...
 
 
 @attrs.define(eq=False)
@@ -120,6 +131,7 @@ class IncomingEvents:
     clock: Clock
     signer: Signer
     receiver: Receiver
+    outside: Outside
     _completions: Completions = attrs.field(factory=Completions, init=False)
     _running: set[Deferred[None]] = attrs.field(factory=set, init=False)
     _closing: bool = attrs.field(default=False, init=False)
@@ -264,7 +276,7 @@ class IncomingEvents:
             outcome.put_off[pdu.pdu_nid] = pdu.failures, max(waits_until)
             return
         fate = await self._receive(pdu, self.receiver.receive_at_once(pdu.room_id, checked))
-        if fate is _Fate.DONE:
+        if fate is _Fate.DONE or (fate is _Fate.OUTSIDE and not _removes_somebody(event)):
             outcome.done.append(pdu.pdu_nid)
         elif isinstance(fate, str):
             self._fail(pdu, outcome, fate)
@@ -284,6 +296,8 @@ class IncomingEvents:
         due_ts = 0
         try:
             fate = await self._receive(pdu, self.receiver.receive(pdu.room_id, checked, origin=pdu.origin))
+            if fate is _Fate.OUTSIDE:
+                fate = await self._receive(pdu, self.outside.settle(checked))
             if isinstance(fate, str):
                 self._fail(pdu, outcome, fate)
                 _, due_ts = outcome.put_off.get(pdu.pdu_nid, (0, 0))
@@ -312,8 +326,7 @@ class IncomingEvents:
         except StorageUnavailable:
             raise
         except NotFound:
-            # This server has left the room meanwhile.
-            return _Fate.DONE
+            return _Fate.OUTSIDE
         except AwaitsState:
             return _Fate.AWAITING
         except (Incomplete, MatrixError) as error:
@@ -338,6 +351,11 @@ class IncomingEvents:
         log.info("an event cannot be completed now", failures=failures, retry_ms=delay_ms)
         outcome.failed[pdu.event_id] = due_ts
         outcome.put_off[pdu.pdu_nid] = failures, due_ts
+
+
+def _removes_somebody(event: Event) -> bool:
+    """Whether the event may be of interest outside of its room."""
+    return event.type == "m.room.member" and event.content.get("membership") in ("leave", "ban")
 
 
 def _log_verdict(pdu: IncomingPdu, verdict: Verdict) -> None:

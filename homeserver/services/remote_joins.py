@@ -42,6 +42,9 @@ WHOLE_MS: Final = 400
 """For so long the answer to the client waits for the members, should they have been left out: of most rooms they come
 at once, and then nobody has to do without."""
 
+FEW_SERVERS: Final = 20
+"""A room of more servers has so many members that one would wait in vain."""
+
 _OMITTING: Final = {"omit_members": "true"}
 
 _VITAL: Final = frozenset({"m.room.create", "m.room.power_levels", "m.room.join_rules", "m.room.server_acl"})
@@ -86,7 +89,7 @@ class RemoteJoins:
         return await _undisturbed(outcome)
 
     async def _join(self, room_id: RoomID, wanted: Wanted, servers: Sequence[ServerName]) -> bool:
-        is_partial = False
+        without_members: Sequence[ServerName] | None = None
 
         async def attempt(server_name: ServerName) -> Arrival:
             made = await self.handshakes.make(server_name, room_id, wanted)
@@ -97,15 +100,16 @@ class RemoteJoins:
             return await self._arrival(made, answer)
 
         async def enter_it() -> bool:
-            nonlocal is_partial
+            nonlocal without_members
             arrival = await self.handshakes.try_each(servers, attempt)
-            is_partial = arrival.servers is not None
+            without_members = arrival.servers
             return await self._store(arrival)
 
         is_entered = await self.pending.alone(room_id, enter_it)
-        if is_partial:
+        if without_members is not None:
             self.completion.wake()
-            await self.completion.wait(room_id, most_ms=WHOLE_MS)
+            if len(without_members) <= FEW_SERVERS:
+                await self.completion.wait(room_id, most_ms=WHOLE_MS)
         return is_entered
 
     async def join_beside(self, room_id: RoomID, wanted: Wanted, servers: Iterable[ServerName]) -> None:

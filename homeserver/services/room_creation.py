@@ -14,7 +14,6 @@ from homeserver.core.errors import (
     InvalidRoomState,
     MatrixError,
     RoomInUse,
-    ThreepidDenied,
 )
 from homeserver.core.identifiers import RoomAlias, RoomID, ServerName, UserID, server_of
 from homeserver.core.json import JsonObject, JsonValue
@@ -66,7 +65,6 @@ class NewRoom:
     name: str | None = None
     topic: str | None = None
     invite: tuple[UserID, ...] = ()
-    invites_third_parties: bool = False
     room_version: str | None = None
     creation_content: JsonObject = attrs.field(factory=dict)
     initial_state: tuple[StateDraft, ...] = ()
@@ -88,7 +86,7 @@ class RoomCreation:
         """Create the room with all its first events, or nothing of it.
 
         Errors: UnsupportedRoomVersion, RoomInUse, InvalidParam, BadJson, BadAlias, TooLarge; InvalidRoomState
-        if the wanted events do not make a room; Forbidden, InviteBlocked, ThreepidDenied if somebody cannot
+        if the wanted events do not make a room; Forbidden, InviteBlocked if somebody cannot
         be invited; UserSuspended.
         """
         version = get_room_version(wanted.room_version or self.default_room_version)
@@ -96,8 +94,6 @@ class RoomCreation:
         if wanted.alias_localpart is not None:
             alias = new_alias(wanted.alias_localpart, self.signer.server_name)
         _check_size(wanted)
-        if wanted.invites_third_parties:
-            raise ThreepidDenied("This server cannot invite by e-mail address or telephone number yet")
         room_id = None
         if not version.room_id_is_create_hash:
             room_id = RoomID(f"!{secrets.token_urlsafe(18)}:{self.signer.server_name}")

@@ -57,6 +57,9 @@ OF_USERS = statement(
         in_list(_a.user_id, "user_ids"), _a.room_id == "", _a.type == bindparam("type")
     )
 )
+OF_ALL_ROOMS = statement(
+    select(_a.room_id, _a.content).where(_a.user_id == bindparam("user_id"), _a.type == bindparam("type"))
+)
 RESERVE = insert_into(account_data, ignore_conflict=True)
 SET = upsert(account_data, key=["user_id", "room_id", "type"])
 
@@ -70,6 +73,11 @@ def of(tx: ReadTransaction, user_id: UserID, room_id: RoomID, type: str) -> byte
 def of_users(tx: ReadTransaction, user_ids: Collection[UserID], type: str) -> dict[UserID, bytes]:
     """The global contents of this type of those users who have it."""
     return {row[0]: row[1] for row in tx.all(OF_USERS, user_ids=list(user_ids), type=type)}
+
+
+def of_all_rooms(tx: ReadTransaction, user_id: UserID, type: str) -> dict[RoomID, bytes]:
+    """The user's contents of this type by room; the global one is under `GLOBAL`."""
+    return {row[0]: row[1] for row in tx.all(OF_ALL_ROOMS, user_id=user_id, type=type)}
 
 
 def all_of(tx: ReadTransaction, user_id: UserID, *, upto: int) -> list[AccountData]:

@@ -49,6 +49,7 @@ class RoomOfUser:
     joined_members: int
     invited_members: int
     state_position: int
+    bump_position: int
 
 
 _m = memberships.c
@@ -86,6 +87,7 @@ _ROOM_OF_USER = (
     rooms.c.joined_members,
     rooms.c.invited_members,
     rooms.c.state_position,
+    rooms.c.bump_position,
 )
 _JOINED_TABLES = memberships.join(rooms, rooms.c.room_nid == _m.room_nid)
 OF_USER = statement(

@@ -12,6 +12,7 @@ from homeserver.database.tables.account_data import account_data, push_rules
 from homeserver.database.tables.ephemeral import receipts, typing
 from homeserver.database.tables.events import events
 from homeserver.database.tables.rooms import rooms
+from homeserver.database.tables.thread_subscriptions import thread_subscriptions
 from homeserver.database.transactions import ReadTransaction
 
 
@@ -48,6 +49,12 @@ ACCOUNT_DATA = statement(
         )
     )
 )
+THREAD_SUBSCRIPTIONS = statement(
+    select(thread_subscriptions.c.position, thread_subscriptions.c.user_id).where(
+        thread_subscriptions.c.position > bindparam("after"),
+        thread_subscriptions.c.position <= bindparam("upto"),
+    )
+)
 COUNT = statement(
     select(func.count()).select_from(
         union_all(
@@ -58,7 +65,7 @@ COUNT = statement(
                     .limit(bindparam("most"))
                     .subquery(f"rows_of_{table.name}")
                 )
-                for table in (events, receipts, typing, account_data, push_rules)
+                for table in (events, receipts, typing, account_data, push_rules, thread_subscriptions)
             )
         ).subquery("rows_of_all")
     )
@@ -88,6 +95,11 @@ def typing_between(tx: ReadTransaction, *, after: int, upto: int) -> dict[tuple[
 def account_data_between(tx: ReadTransaction, *, after: int, upto: int) -> list[tuple[int, UserID]]:
     """Whose account data or push rules changed, with the position."""
     return [(row[0], row[1]) for row in tx.all(ACCOUNT_DATA, after=after, upto=upto)]
+
+
+def thread_subscriptions_between(tx: ReadTransaction, *, after: int, upto: int) -> list[tuple[int, UserID]]:
+    """Whose thread subscriptions changed, with the position."""
+    return [(row[0], row[1]) for row in tx.all(THREAD_SUBSCRIPTIONS, after=after, upto=upto)]
 
 
 def count(tx: ReadTransaction, *, after: int, upto: int, most: int) -> int:

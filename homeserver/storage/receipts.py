@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from sqlalchemy import bindparam, func, or_, select
+from sqlalchemy import and_, bindparam, func, or_, select
 from sqlalchemy.dialects.sqlite import insert
 
 from homeserver.core.identifiers import RoomID, UserID
@@ -42,6 +42,28 @@ SINCE = statement(
         or_(_r.receipt_type != READ_PRIVATE, _r.user_id == bindparam("reader")),
     )
     .order_by(_r.position)
+)
+OF_EVENTS = statement(
+    select(_r.room_nid, _r.user_id, _r.receipt_type, _r.thread_id, _r.event_id, _r.ts)
+    .where(
+        in_list(_r.room_nid, "room_nids"),
+        _r.position <= bindparam("upto"),
+        or_(
+            _r.user_id == bindparam("reader"),
+            and_(_r.receipt_type != READ_PRIVATE, in_list(_r.event_id, "event_ids")),
+        ),
+    )
+    .order_by(_r.position)
+)
+MOVED = statement(
+    select(_r.room_nid)
+    .where(
+        in_list(_r.room_nid, "room_nids"),
+        _r.user_id == bindparam("user_id"),
+        _r.position > bindparam("since"),
+        _r.position <= bindparam("upto"),
+    )
+    .distinct()
 )
 READ_UPTO = statement(
     select(_r.room_nid, _r.thread_id, func.max(_r.event_position))
@@ -90,6 +112,25 @@ def since(
     for room_nid, *columns in tx.all(SINCE, room_nids=list(room_nids), since=since, upto=upto, reader=reader):
         found.setdefault(room_nid, []).append(Receipt(*columns))
     return found
+
+
+def of_events(
+    tx: ReadTransaction, reader: UserID, room_nids: Collection[int], event_ids: Collection[str], *, upto: int
+) -> dict[int, list[Receipt]]:
+    """The receipts of these rooms that are on one of the events, and all of the reader's own, by room."""
+    found: dict[int, list[Receipt]] = {}
+    rows = tx.all(OF_EVENTS, reader=reader, room_nids=list(room_nids), event_ids=list(event_ids), upto=upto)
+    for room_nid, *columns in rows:
+        found.setdefault(room_nid, []).append(Receipt(*columns))
+    return found
+
+
+def moved(
+    tx: ReadTransaction, user_id: UserID, room_nids: Collection[int], *, since: int, upto: int
+) -> set[int]:
+    """Those of the rooms in which the user has read on with `since < position <= upto`."""
+    rows = tx.all(MOVED, user_id=user_id, room_nids=list(room_nids), since=since, upto=upto)
+    return {row[0] for row in rows}
 
 
 def own(tx: ReadTransaction, user_id: UserID, room_nids: Collection[int]) -> dict[int, dict[str, int]]:

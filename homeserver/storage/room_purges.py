@@ -21,6 +21,7 @@ from homeserver.database.tables.rooms import (
 )
 from homeserver.database.tables.search import search_texts
 from homeserver.database.tables.state import room_states, state_nodes
+from homeserver.database.tables.thread_subscriptions import thread_subscriptions
 from homeserver.database.tables.user_directory import directory_rooms
 from homeserver.database.transactions import WriteTransaction
 
@@ -91,6 +92,7 @@ PARTS = (
     _some(auth_edges, "auth_nid", "event_nid"),
     _some(relations, "parent_id", "rel_type", "position"),
     _some(threads, "root_id"),
+    _some(thread_subscriptions, "user_id", "root_id"),
     _some(events, "event_nid"),
     _some(search_texts, "event_nid"),
     _some(directory_rooms, "room_nid"),

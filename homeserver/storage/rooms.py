@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 
 import attrs
 import msgspec
-from sqlalchemy import bindparam, delete, func, select, update
+from sqlalchemy import BigInteger, bindparam, case, delete, func, select, update
 
 from homeserver.core.identifiers import EventID, RoomID, UserID
 from homeserver.database.statements import Statement, in_list, insert_into, statement
@@ -84,9 +84,13 @@ _AFTER_EVENT = (
     "invited_members",
     "remote_members",
 )
-ADVANCE = _changing(*_AFTER_EVENT)
-ADVANCE_STATE = _changing(*_AFTER_EVENT, "state_position")
-ARRIVE = _changing(*_AFTER_EVENT, "state_position", "version", "creator", "is_partial")
+_BUMPED = case(
+    (bindparam("bumps") == 1, bindparam("position", type_=BigInteger)), else_=rooms.c.bump_position
+)
+"""The position, if `bumps` is 1."""
+ADVANCE = _changing(*_AFTER_EVENT, bump_position=_BUMPED)
+ADVANCE_STATE = _changing(*_AFTER_EVENT, "state_position", bump_position=_BUMPED)
+ARRIVE = _changing(*_AFTER_EVENT, "state_position", "bump_position", "version", "creator", "is_partial")
 """As `ADVANCE_STATE`, for a room that this server enters: what it is, is known for certain only now."""
 COMPLETE = _changing(*_AFTER_EVENT, "state_position", is_partial=0)
 """As `ADVANCE_STATE`, for a room whose state has lacked most members until now."""
@@ -186,6 +190,7 @@ def _empty(
         "state_root": 0,
         "forward_extremities": b"[]",
         "last_position": 0,
+        "bump_position": 0,
         "joined_members": 0,
         "invited_members": 0,
         "remote_members": 0,

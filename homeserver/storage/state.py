@@ -25,6 +25,11 @@ KEYS_OF_TYPE = statement(
         state_keys.c.type == bindparam("type"), in_list(state_keys.c.state_key, "state_keys")
     )
 )
+SOME_OF_TYPE = statement(
+    select(state_keys.c.key_nid, state_keys.c.state_key)
+    .where(state_keys.c.type == bindparam("type"))
+    .limit(bindparam("most"))
+)
 INSERT_KEY = insert_into(state_keys, ignore_conflict=True)
 NODES = statement(
     select(state_nodes.c.node_nid, state_nodes.c.node).where(in_list(state_nodes.c.node_nid, "node_nids"))
@@ -141,6 +146,27 @@ def get_many(tx: ReadTransaction, root: int, keys: Iterable[StateKey]) -> dict[S
         if event is not None:
             found[key] = event
     return found
+
+
+def get_across(
+    tx: ReadTransaction, roots: Collection[int], keys: Collection[StateKey]
+) -> dict[int, dict[StateKey, int]]:
+    """As `get_many` for several states, by their roots; the nodes are read with a few statements for all of them."""
+    names = {nid: key for key in keys if (nid := key_nid(tx, key)) is not None}
+    found = state_trie.get_across(roots, names, loader(tx))
+    return {root: {names[nid]: event for nid, event in events.items()} for root, events in found.items()}
+
+
+def numbers_of_type(tx: ReadTransaction, kind: str, *, most: int) -> dict[int, StateKey] | None:
+    """All keys of this type that any room has used, by number; `None` if they are more than `most`."""
+    rows = tx.all(SOME_OF_TYPE, type=kind, most=most + 1)
+    return None if len(rows) > most else {nid: (kind, state_key) for nid, state_key in rows}
+
+
+def of_numbers(tx: ReadTransaction, root: int, names: Mapping[int, StateKey]) -> dict[StateKey, int]:
+    """The numbers of the events that the state has for those of the keys, given by number, that it holds."""
+    found = state_trie.get_across((root,), names, loader(tx))[root]
+    return {names[nid]: event for nid, event in found.items()}
 
 
 def members(tx: ReadTransaction, root: int, user_ids: Collection[str]) -> dict[str, int]:

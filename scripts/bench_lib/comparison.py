@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Self
 
-from bench_lib import federation, loads, peer, report, waiting
+from bench_lib import federation, loads, peer, report, sliding, waiting
 from bench_lib.certificates import Authority, CertificateError
 from bench_lib.databases import Cluster, Database, DatabaseError, Postgresql, Sqlite, TemporaryCluster
 from bench_lib.http_client import RequestError
@@ -28,6 +28,7 @@ LOADS: dict[str, Callable[[Side], Awaitable[Samples]]] = {
     "delivery": waiting.delivery,
     "polls": waiting.polls,
     "sync": loads.sync,
+    "sliding": sliding.sliding,
     "messages": loads.messages,
     "database": loads.database,
     "receive": federation.receive,
@@ -35,7 +36,7 @@ LOADS: dict[str, Callable[[Side], Awaitable[Samples]]] = {
     "join": federation.big_join,
 }
 ONCE = ("database",)
-WITHOUT_DATA = ("start", "receive", "outgoing", "join")
+WITHOUT_DATA = ("start", "sliding", "receive", "outgoing", "join")
 RUN_PREFIX = "run-"
 ELSEWHERE = "folders-elsewhere"
 """In a run's folder: a file with the folders that it has made in other places."""

@@ -99,6 +99,14 @@ def rows(scale: Scale) -> list[Row]:
             Row(f"{key}.cpu", f"{name}, CPU", _time, target),
             Row(f"{key}.wall", f"{name}, wall clock", _time),
         ]
+    rooms = f"{scale.list_rooms:,} rooms"
+    for key, name in (
+        ("sliding.first", f"sliding sync, first answer of {rooms}, first after start"),
+        ("sliding.again", f"sliding sync, first answer of {rooms}, repeated"),
+        ("sliding.message", f"sliding sync, {rooms}, sending a message and asking"),
+        ("sliding.nothing", f"sliding sync, {rooms}, nothing new"),
+    ):
+        table += [Row(f"{key}.cpu", f"{name}, CPU", _time), Row(f"{key}.wall", f"{name}, wall clock", _time)]
     return [
         *table,
         Row("sync.bytes", "size of the initial sync's answer", _size),

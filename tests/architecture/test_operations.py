@@ -52,6 +52,12 @@ OUR_OWN: Final = {
     "GET /_matrix/static/client/email/confirm": "the links in mails lead there",
     "POST /_matrix/static/client/email/confirm": "the form on that page",
     "POST /_matrix/static/client/email/request": "a form on the page of the stage m.login.email.identity",
+    "POST /_matrix/client/v4/sync": "MSC4186, accepted, and to be in the next version",
+    "POST /_matrix/client/unstable/org.matrix.simplified_msc3575/sync": "MSC4186 as today's clients know it",
+    "GET /_matrix/client/unstable/io.element.msc4306/rooms/{}/thread/{}/subscription": "MSC4306",
+    "PUT /_matrix/client/unstable/io.element.msc4306/rooms/{}/thread/{}/subscription": "MSC4306",
+    "DELETE /_matrix/client/unstable/io.element.msc4306/rooms/{}/thread/{}/subscription": "MSC4306",
+    "GET /_matrix/client/unstable/io.element.msc4308/thread_subscriptions": "MSC4308",
 }
 """Paths that are not in the specification's files."""
 

@@ -9,6 +9,8 @@ from tests.api.server import Client, path_of, room_path
 from tests.federation.conftest import Two
 from tests.federation.harness import FederatedServer, Servers, cut, free_port, until
 from tests.federation.meetings import VERSIONS, join_via, membership, section, sees, state_of
+from tests.federation.peer import Peer, Reply, federation
+from tests.federation.peer_rooms import PeerRoom
 
 Three = tuple[FederatedServer, FederatedServer, FederatedServer]
 
@@ -98,11 +100,20 @@ async def test_who_may_not_join_is_told_so(two: Two) -> None:
     assert (await bob.get(path_of("joined_rooms"))).ok() == {"joined_rooms": []}
 
 
-async def test_a_banned_server_is_told_so(two: Two) -> None:
+async def test_a_banned_server_is_told_so(servers: Servers, peer: Peer) -> None:
     """Server-server API, "Server Access Control Lists (ACLs)"."""
+    server = await servers.start()
+    alice = await server.user("alice")
+    room = PeerRoom.create(peer)
+    refusal = Reply({"errcode": "M_FORBIDDEN", "error": "Your server is banned from this room"}, 403)
+    peer.answer("GET", federation("v1") + "make_join/{room_id}/{user_id}", refusal)
+    answer = await alice.post(path_of("join", room.room_id), via=[peer.server_name])
+    assert answer.error(403, "M_FORBIDDEN")["error"] == "Your server is banned from this room"
+
+
+async def test_access_control_lists_know_names_without_ports(two: Two) -> None:
     alice, bob = await two.one.user("alice"), await two.other.user("bob")
     room = await alice.create_room(preset="public_chat")
-    # Access control lists know names without ports: the servers of the tests share theirs.
     acl = {"allow": ["*"], "deny": ["elsewhere"], "allow_ip_literals": True}
     await alice.set_state(room, "m.room.server_acl", acl)
     assert await join_via(bob, room, two.one) == room

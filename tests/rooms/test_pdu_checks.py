@@ -1,5 +1,6 @@
 """Server-server API, "Checks performed on receipt of a PDU", 1 to 3."""
 
+import threading
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from homeserver.core.json import JsonObject, canonical
 from homeserver.core.redaction import redact
 from homeserver.core.room_versions import ROOM_VERSIONS
 from homeserver.core.signing import add_signature
+from homeserver.rooms import pdu_checks
 from homeserver.rooms.pdu_checks import CheckedPdu, PduChecks, RefusedPdu
 from tests.rooms.signed_rooms import ALICE, BOB, CAROL, FAMILIES, Keys, SignedRoom, key_of
 
@@ -39,6 +41,26 @@ async def test_many_events_are_checked_in_order_with_one_question_for_keys() -> 
     found = await PduChecks(keys).check([room.pdu(event) for event in events], room.version)
     assert [each.event for each in found if isinstance(each, CheckedPdu)] == events
     assert len(keys.asked) == 1
+
+
+async def test_many_events_are_checked_beside_the_reactor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few are checked at once: that is done sooner than another thread is there."""
+    threads: set[int] = set()
+
+    def verify(*args: Any) -> Any:
+        threads.add(threading.get_ident())
+        return original(*args)
+
+    original = pdu_checks._verify
+    monkeypatch.setattr(pdu_checks, "_verify", verify)
+    room = SignedRoom.new()
+    for number in range(2 * pdu_checks.CHUNK):
+        room.say(ALICE, str(number))
+    pdus = [room.pdu(event) for event in room.events.values()]
+    await PduChecks(Keys()).check(pdus, room.version)
+    assert threading.get_ident() not in threads
+    await PduChecks(Keys()).check(pdus[: pdu_checks.FEW], room.version)
+    assert threading.get_ident() in threads
 
 
 async def test_unsigned_is_dropped() -> None:

@@ -44,6 +44,11 @@ from tests.services.test_follower import until
 B = ServerName("b.example")
 
 
+class Outside:
+    async def settle(self, pdu: CheckedPdu) -> None:
+        del pdu
+
+
 class NoEdus:
     async def receive(self, origin: ServerName, edus: Sequence[JsonObject]) -> None:
         del origin, edus
@@ -82,6 +87,7 @@ class Scene:
             self.clock,
             Signer(US, key_of(US)),
             receiver(self.database, self.clock, self.remote),
+            Outside(),
         )
 
     async def send(self, *sent: Event, txn_id: str = "t") -> bytes:

@@ -54,6 +54,15 @@ def test_it_behaves_as_a_dictionary(first: dict[int, int], later: list[dict[int,
         assert state_trie.get(root, key, store.load) == model.get(key)
 
 
+@given(st.lists(states, max_size=4), st.lists(keys, max_size=5, unique=True))
+def test_several_states_are_asked_at_once(several: list[dict[int, int]], wanted: list[int]) -> None:
+    store = Store()
+    by_root = {store.put(EMPTY, each): each for each in several}
+    asked = [*wanted, *itertools.islice(itertools.chain.from_iterable(several), 5)]
+    found = state_trie.get_across(by_root, asked, store.load)
+    assert found == {root: {key: each[key] for key in asked if key in each} for root, each in by_root.items()}
+
+
 @given(states, changes)
 def test_older_states_stay(first: dict[int, int], changed: dict[int, int | None]) -> None:
     store = Store()

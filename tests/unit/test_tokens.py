@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from homeserver.core.errors import InvalidParam
-from homeserver.core.tokens import parse_stream_token, stream_token
+from homeserver.core.errors import InvalidParam, UnknownPos
+from homeserver.core.tokens import SlidingToken, parse_stream_token, stream_token
 
 INT64 = st.integers(min_value=-(2**63), max_value=2**63 - 1)
 
@@ -53,3 +53,21 @@ def test_whatever_is_read_is_what_would_be_written(text: str) -> None:
 def test_foreign_tokens(text: str) -> None:
     with pytest.raises(InvalidParam):
         parse_stream_token(text)
+
+
+NUMBERS = st.integers(min_value=1, max_value=10**18 - 1)
+
+
+@given(position=st.integers(min_value=0, max_value=10**18 - 1), connection=NUMBERS, step=NUMBERS)
+def test_tokens_of_sliding_sync(position: int, connection: int, step: int) -> None:
+    token = SlidingToken(position, connection, step)
+    assert SlidingToken.parse(str(token)) == token
+    assert parse_stream_token(str(token)) == position
+
+
+@pytest.mark.parametrize(
+    "text", ["", "s1", "s1_2", "s1_2_3_4", "s01_2_3", "s1_0_3", "s-1_2_3", "s1_2_3\n", f"s{10**18}_1_1"]
+)
+def test_foreign_tokens_of_sliding_sync(text: str) -> None:
+    with pytest.raises(UnknownPos):
+        SlidingToken.parse(text)

@@ -11,6 +11,7 @@ from homeserver.http.endpoints import Auth, Limit, endpoint
 from homeserver.http.request import Request
 from homeserver.http.response import Response
 from homeserver.services.accounts import Accounts
+from homeserver.services.bindings import Bindings
 from homeserver.services.uia import Challenge, UserInteractiveAuth
 
 
@@ -33,6 +34,7 @@ class AccountDeactivation:
     """Closing the account."""
 
     accounts: Accounts
+    bindings: Bindings
     uia: UserInteractiveAuth
 
     @endpoint("POST", "/_matrix/client/v3/account/deactivate", auth=Auth.OPTIONAL, limit=Limit.LOGIN)
@@ -45,6 +47,7 @@ class AccountDeactivation:
         if isinstance(outcome, Challenge):
             return challenge_response(outcome)
         user_id = UserID(str(outcome.completed["m.login.password"]))
+        published = await self.bindings.of(user_id, body.id_server)
         await self.accounts.deactivate(user_id, erase=body.erase)
-        # This server keeps no third-party identifiers, so there is nothing to unbind.
-        return DeactivateResponse("success")
+        is_done = await self.bindings.unbind_as_far_as_possible(user_id, published)
+        return DeactivateResponse("success" if is_done else "no-support")

@@ -13,6 +13,7 @@ from homeserver.core.threepids import canonical
 from homeserver.http.endpoints import Auth, Limit, endpoint
 from homeserver.http.request import Request
 from homeserver.http.response import Response
+from homeserver.services.bindings import Bindings, Credentials
 from homeserver.services.contacts import Contacts
 from homeserver.services.email_validations import EmailValidations, Purpose
 from homeserver.services.uia import Challenge, UserInteractiveAuth
@@ -43,6 +44,26 @@ class AddBody(msgspec.Struct):
     auth: JsonObject | None = None
 
 
+class BindBody(msgspec.Struct):
+    """A validation session on an identity server."""
+
+    client_secret: str
+    id_server: str
+    id_access_token: str
+    sid: str
+
+    @property
+    def credentials(self) -> Credentials:
+        """As the service takes them."""
+        return Credentials(self.id_server, self.id_access_token, self.sid, self.client_secret)
+
+
+class OldBindBody(msgspec.Struct):
+    """The same, as it was before."""
+
+    three_pid_creds: BindBody
+
+
 class RemoveBody(msgspec.Struct):
     """The address, and the identity server that is to forget it too."""
 
@@ -62,6 +83,7 @@ class AdministrativeContact:
     """The addresses of an account."""
 
     contacts: Contacts
+    bindings: Bindings
     validations: EmailValidations
     uia: UserInteractiveAuth
 
@@ -86,11 +108,33 @@ class AdministrativeContact:
         await self.contacts.add(requester, validated)
         return {}
 
+    @endpoint("POST", BASE, auth=Auth.USER, limit=Limit.LOGIN)
+    async def post_3pi_ds(self, requester: Requester, body: OldBindBody) -> JsonObject:
+        """As `bind_3pid`: "This results in this endpoint being an equivalent to `/3pid/bind`"."""
+        await self.bindings.bind(requester, body.three_pid_creds.credentials)
+        return {}
+
+    @endpoint("POST", f"{BASE}/bind", auth=Auth.USER, limit=Limit.LOGIN)
+    async def bind_3pid(self, requester: Requester, body: BindBody) -> JsonObject:
+        """Have an identity server tell others whose an address is."""
+        await self.bindings.bind(requester, body.credentials)
+        return {}
+
+    @endpoint("POST", f"{BASE}/unbind", auth=Auth.USER, limit=Limit.LOGIN)
+    async def unbind_3pid_from_account(self, requester: Requester, body: RemoveBody) -> UnbindResponse:
+        """Have an identity server tell others no longer whose an address is."""
+        threepid = canonical(body.medium, body.address)
+        return _unbound(await self.bindings.unbind(requester.user_id, threepid, body.id_server))
+
     @endpoint("POST", f"{BASE}/delete", auth=Auth.USER, limit=Limit.UPDATES)
     async def delete_3pid_from_account(self, requester: Requester, body: RemoveBody) -> UnbindResponse:
-        """Remove an address from the account."""
-        await self.contacts.remove(requester, canonical(body.medium, body.address))
-        return UnbindResponse("no-support")
+        """Remove an address from the account, and have identity servers forget it, as far as they do."""
+        threepid = canonical(body.medium, body.address)
+        await self.contacts.remove(requester, threepid)
+        published = await self.bindings.of(requester.user_id, body.id_server)
+        targets = [binding for binding in published if binding.threepid == threepid]
+        is_done = await self.bindings.unbind_as_far_as_possible(requester.user_id, targets)
+        return _unbound(bool(targets) and is_done)
 
     @endpoint("POST", f"{BASE}/email/requestToken", auth=Auth.OPTIONAL, limit=Limit.VALIDATION)
     async def request_token_to_3pid_email(
@@ -108,3 +152,7 @@ class AdministrativeContact:
     ) -> TokenResponse:
         """Have a telephone number validated: not here."""
         raise no_phone_numbers()
+
+
+def _unbound(is_done: bool) -> UnbindResponse:
+    return UnbindResponse("success" if is_done else "no-support")

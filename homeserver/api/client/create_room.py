@@ -10,6 +10,7 @@ from homeserver.core.json import JsonObject
 from homeserver.core.requester import Requester
 from homeserver.http.endpoints import Auth, Limit, endpoint
 from homeserver.services.room_creation import NewRoom, RoomCreation, StateDraft
+from homeserver.services.third_party_invitations import ThirdPartyInvitations
 
 
 class StateEvent(msgspec.Struct):
@@ -20,6 +21,15 @@ class StateEvent(msgspec.Struct):
     state_key: str = ""
 
 
+class Invite3pid(msgspec.Struct):
+    """Somebody to invite who is known by an address."""
+
+    id_server: str
+    id_access_token: str
+    medium: str
+    address: str
+
+
 class CreateRoomRequest(msgspec.Struct):
     """How the room is to be; `None` for what is left to the server."""
 
@@ -28,7 +38,7 @@ class CreateRoomRequest(msgspec.Struct):
     name: str | None = None
     topic: str | None = None
     invite: list[str] = []
-    invite_3pid: list[JsonObject] = []
+    invite_3pid: list[Invite3pid] = []
     room_version: str | None = None
     creation_content: JsonObject = {}
     initial_state: list[StateEvent] = []
@@ -48,10 +58,15 @@ class CreateRoom:
     """Creating rooms."""
 
     room_creation: RoomCreation
+    third_party: ThirdPartyInvitations
 
     @endpoint("POST", "/_matrix/client/v3/createRoom", auth=Auth.USER, limit=Limit.ROOMS)
     async def create_room(self, requester: Requester, body: CreateRoomRequest) -> CreateRoomResponse:
         """Create a room."""
+        # What could be refused is refused before there is a room.
+        invitees = self.third_party.invitees(
+            [(each.id_server, each.id_access_token, each.medium, each.address) for each in body.invite_3pid]
+        )
         wanted = NewRoom(
             preset=body.preset,
             is_public=body.visibility == "public",
@@ -59,7 +74,6 @@ class CreateRoom:
             name=body.name,
             topic=body.topic,
             invite=tuple(parse_user_id(user_id) for user_id in body.invite),
-            invites_third_parties=bool(body.invite_3pid),
             room_version=body.room_version,
             creation_content=body.creation_content,
             initial_state=tuple(
@@ -68,4 +82,6 @@ class CreateRoom:
             is_direct=body.is_direct,
             power_level_content_override=body.power_level_content_override,
         )
-        return CreateRoomResponse(await self.room_creation.create(requester, wanted))
+        room_id = await self.room_creation.create(requester, wanted)
+        await self.third_party.invite_all(requester, room_id, invitees, is_direct=body.is_direct)
+        return CreateRoomResponse(room_id)

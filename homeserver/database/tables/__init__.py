@@ -13,8 +13,10 @@ from homeserver.database.tables import (
     rooms,
     search,
     server_notices,
+    sliding_sync,
     state,
     stream,
+    thread_subscriptions,
     threepids,
     user_directory,
 )
@@ -34,8 +36,10 @@ __all__ = [
     "rooms",
     "search",
     "server_notices",
+    "sliding_sync",
     "state",
     "stream",
+    "thread_subscriptions",
     "threepids",
     "user_directory",
 ]

@@ -18,6 +18,8 @@ rooms = Table(
     Column("forward_extremities", LargeBinary, nullable=False),
     # Position of the newest event.
     Column("last_position", BigInteger, nullable=False),
+    # Position of the newest event that counts as activity (see core.room_activity); 0: there has been none yet.
+    Column("bump_position", BigInteger, nullable=False, server_default="0"),
     Column("joined_members", BigInteger, nullable=False),
     Column("invited_members", BigInteger, nullable=False),
     # Those of the joined members that are users of other servers.

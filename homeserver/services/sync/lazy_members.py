@@ -6,12 +6,16 @@ forgotten at any time; then members are sent once more.
 """
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from typing import TypeAlias
 
 from homeserver.core.identifiers import RoomID, UserID
 
 Sent = Mapping[RoomID, frozenset[str]]
 """Users whose membership event a device has, by room."""
+
+Token: TypeAlias = int | str
+"""What a response was given under: its position, or all of its token."""
 
 _Device = tuple[UserID, str]
 
@@ -25,9 +29,9 @@ class LazyMembers:
     """Per room and device: a device that has been sent more starts again with none."""
 
     def __init__(self) -> None:
-        self._devices: OrderedDict[_Device, OrderedDict[int, Sent]] = OrderedDict()
+        self._devices: OrderedDict[_Device, OrderedDict[Token, Sent]] = OrderedDict()
 
-    def sent(self, user_id: UserID, device_id: str, since: int | None) -> Sent:
+    def sent(self, user_id: UserID, device_id: str, since: Token | None) -> Sent:
         """What the device had when it got the token `since`."""
         tokens = self._devices.get((user_id, device_id))
         if tokens is None or since is None:
@@ -39,12 +43,19 @@ class LazyMembers:
         self,
         user_id: UserID,
         device_id: str,
-        since: int | None,
-        upto: int,
+        since: Token | None,
+        upto: Token,
         new: Mapping[RoomID, frozenset[str]],
+        *,
+        anew: Collection[RoomID] = (),
     ) -> None:
-        """The response with the token `upto`, given for `since`, brought these members as well."""
+        """The response with the token `upto`, given for `since`, brought these members as well.
+
+        In the rooms `anew` the client has no others any more.
+        """
         before = self.sent(user_id, device_id, since)
+        if anew:
+            before = {room: users for room, users in before.items() if room not in anew}
         merged: Sent = before
         if new:
             merged = {**before, **{room: self._union(before.get(room), users) for room, users in new.items()}}

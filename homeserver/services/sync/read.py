@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 import attrs
 
-from homeserver.core.identifiers import RoomID
+from homeserver.core.identifiers import RoomID, UserID
 from homeserver.core.json import encode
 from homeserver.core.presence import presence_event
 from homeserver.core.push_rules import UNMODIFIED, Customisation, Ruleset
@@ -181,7 +181,7 @@ def _room_account_data(context: SyncContext, joined: Collection[RoomOfUser]) -> 
             and matcher.rooms.matches(data.room_id)
             and matcher.matches(data.type, None, has_url=False)
         ):
-            found.setdefault(data.room_id, []).append(_data_json(data))
+            found.setdefault(data.room_id, []).append(data_json(data))
     return found
 
 
@@ -207,25 +207,27 @@ def _account_data(context: SyncContext) -> list[bytes]:
     if not first and not context.stream.changed_since(Kind.ACCOUNT_DATA, since or 0):
         return []
     found = [
-        _data_json(data)
+        data_json(data)
         for data in _data_rows(context, ())
         if data.room_id == _GLOBAL and matcher.matches(data.type, None)
     ]
     if matcher.matches("m.push_rules", None) and (
         first or push_rules.has_changed(context.tx, request.user_id, since=since or 0, upto=context.upto)
     ):
-        found.append(_push_rules(context))
+        found.append(push_rules_event(context.tx, context.request.user_id))
     return found
 
 
-def _push_rules(context: SyncContext) -> bytes:
-    stored = push_rules.of(context.tx, context.request.user_id)
+def push_rules_event(tx: ReadTransaction, user_id: UserID) -> bytes:
+    """The user's push rules, in the form of account data."""
+    stored = push_rules.of(tx, user_id)
     ruleset = UNMODIFIED if stored is None else Ruleset.of(Customisation.from_bytes(stored))
-    rules = ruleset.to_json(context.request.user_id)
+    rules = ruleset.to_json(user_id)
     return encode({"type": "m.push_rules", "content": {"global": rules}})
 
 
-def _data_json(data: AccountData) -> bytes:
+def data_json(data: AccountData) -> bytes:
+    """Account data as clients see them."""
     return object_of({"type": encode(data.type), "content": data.content})
 
 

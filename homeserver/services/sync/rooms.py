@@ -4,23 +4,20 @@ from collections.abc import Mapping
 
 import attrs
 
-from homeserver.core.client_event import Members
 from homeserver.core.json import JsonObject, encode
 from homeserver.core.room_versions import get_room_version
 from homeserver.core.splice import array, object_of
-from homeserver.services.aggregations import aggregations
+from homeserver.services.aggregations import render_aggregated
 from homeserver.services.client_events import render
-from homeserver.services.history_access import BEGINNING, NEWEST, Access, Standing
+from homeserver.services.history_access import BEGINNING, access_of, departure_of, reader_of
 from homeserver.services.sync.context import SyncContext
+from homeserver.services.sync.heroes import heroes_of
 from homeserver.services.sync.partial_rooms import cited_members, without_filled_in
 from homeserver.services.sync.room_state import MEMBER, Roots, members_in, roots_of, state_nids
 from homeserver.services.sync.timeline import Timeline, read_timeline, related, wanted
-from homeserver.services.sync.unread import UnreadCounts
-from homeserver.services.visibility import Reader
-from homeserver.storage import events, memberships, notifications, state
+from homeserver.services.sync.unread import read_unread
+from homeserver.storage import events, state
 from homeserver.storage.memberships import RoomOfUser
-
-_MOST_HEROES = 5
 
 
 @attrs.frozen(slots=True)
@@ -100,8 +97,7 @@ def _departure(context: SyncContext, room: RoomOfUser) -> int | None:
     """Up to where the user may see the room; `None` for nothing, since the user was only ever invited."""
     if not room.was_joined:
         return None
-    left_at = memberships.left_at(context.tx, room.room_nid, context.request.user_id)
-    return room.since_position if left_at is None else left_at
+    return departure_of(context.tx, context.request.user_id, room)
 
 
 def _add_own_membership(context: SyncContext, room: RoomOfUser, timeline: Timeline) -> None:
@@ -140,7 +136,7 @@ def _timeline(context: SyncContext, room: RoomOfUser, since: int | None, *, newe
         return Timeline([], limited=False, prev_batch=newest)
     return read_timeline(
         context.tx,
-        _reader(context, room),
+        reader_of(context.request.user_id, room),
         matcher,
         after=after,
         newest=newest,
@@ -156,34 +152,21 @@ def _timeline_json(
     aggregated: bool,
     departure: int | None = None,
 ) -> bytes:
-    """The section; `aggregated`: with what there is of the events' children, which the client has not been sent.
-
-    `departure` is where the user left the room, `None` for members.
-    """
+    """The section; `departure` is where the user left the room, `None` for members."""
     tx, view = context.tx, context.view(room)
-    extras: dict[int, Members] = {}
-    if aggregated:
-        standing = Standing.MEMBER if departure is None else Standing.FORMER
-        left_at = NEWEST if departure is None else departure
-        access = Access(room.room_id, _reader(context, room), standing, room.state_root, left_at)
-        extras = aggregations(tx, view, access, [event for event, _ in timeline.events])
+    shown = (
+        render_aggregated(
+            tx, view, access_of(reader_of(view.user_id, room), room, departure), timeline.events
+        )
+        if aggregated
+        else render(tx, view, timeline.events)
+    )
     return object_of(
         {
-            "events": array(render(tx, view, timeline.events, extras)),
+            "events": array(shown),
             "limited": b"true" if timeline.limited else b"false",
             "prev_batch": b'"s%d"' % timeline.prev_batch,
         }
-    )
-
-
-def _reader(context: SyncContext, room: RoomOfUser) -> Reader:
-    return Reader(
-        context.request.user_id,
-        room.room_nid,
-        get_room_version(room.version),
-        room.membership,
-        room.since_position,
-        room.was_joined,
     )
 
 
@@ -247,31 +230,13 @@ def _summary(context: SyncContext, room: RoomOfUser) -> tuple[bytes, list[str]]:
     named = state.get_many(tx, room.state_root, (("m.room.name", ""), ("m.room.canonical_alias", "")))
     heroes: list[str] = []
     if not named:
-        for membership in ("join", "invite"):
-            users = memberships.users(tx, room.room_nid, membership, most=_MOST_HEROES + 1)
-            heroes += (user_id for user_id in users if user_id != context.request.user_id)
-        if not heroes:
-            for membership in ("leave", "ban"):
-                users = memberships.users(tx, room.room_nid, membership, most=_MOST_HEROES + 1)
-                heroes += (user_id for user_id in users if user_id != context.request.user_id)
-        heroes = heroes[:_MOST_HEROES]
+        heroes = heroes_of(tx, room.room_nid, context.request.user_id)
         counts["m.heroes"] = [*heroes]
     return encode(counts), heroes
 
 
 def _unread(context: SyncContext, room: RoomOfUser, read_upto: Mapping[str, int]) -> dict[str, bytes]:
     """Unread counts; by thread if the client asked for that."""
-    threads = {thread: position for thread, position in read_upto.items() if thread}
-    counts = notifications.unread(
-        context.tx,
-        context.request.user_id,
-        room.room_nid,
-        read_upto=max(read_upto.get("", 0), room.since_position),
-        threads_read_upto=threads,
-        upto=context.upto,
-    )
-    context.unread[room.room_id] = UnreadCounts(
-        {thread: (count.notifications, count.highlights) for thread, count in counts.items()}
-    )
-    by_thread = context.request.filter.timeline.unread_thread_notifications
-    return context.unread[room.room_id].sections(by_thread=by_thread)
+    counts = read_unread(context.tx, context.request.user_id, room, read_upto, upto=context.upto)
+    context.unread[room.room_id] = counts
+    return counts.sections(by_thread=context.request.filter.timeline.unread_thread_notifications)

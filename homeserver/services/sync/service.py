@@ -1,27 +1,20 @@
 """Sync: what is new for a client since its token; the client waits until there is something."""
 
-from collections.abc import Collection
-
 import attrs
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
 
 from homeserver.core.filters import CompiledFilter
-from homeserver.core.identifiers import RoomID, UserID
+from homeserver.core.identifiers import UserID
 from homeserver.core.requester import Requester
-from homeserver.core.topics import room_topic, user_topic
 from homeserver.database.database import Database
 from homeserver.database.transactions import ReadTransaction
 from homeserver.runtime.clock import Clock
-from homeserver.services.ignored_users import ignored_by
-from homeserver.services.sync.follower import Follower
 from homeserver.services.sync.from_tail import Asking, FromTail, can_be_served
 from homeserver.services.sync.lazy_members import LazyMembers
+from homeserver.services.sync.listening import Listening, Patience
 from homeserver.services.sync.read import read_sync
 from homeserver.services.sync.remembered import UserRooms
 from homeserver.services.sync.request import SyncAnswer, SyncRequest
-from homeserver.services.sync.waiters import Waiters
-from homeserver.storage import memberships
 
 MAX_TIMEOUT_MS = 5 * 60_000
 
@@ -32,9 +25,7 @@ class Sync:
 
     database: Database
     clock: Clock
-    reactor: IReactorTime
-    waiters: Waiters
-    follower: Follower
+    listening: Listening
     from_tail: FromTail
     lazy_members: LazyMembers
 
@@ -69,20 +60,19 @@ class Sync:
             )
             return await self._read(request)
         asking = _Poll(requester.user_id, device_id, filter, since, use_state_after)
-        deadline_ms = self.clock.monotonic_ms() + min(timeout_ms, MAX_TIMEOUT_MS)
-        gone.addCallback(asking.give_up)
-        return await self._poll(asking, deadline_ms)
+        patience = self.listening.patience(min(timeout_ms, MAX_TIMEOUT_MS), gone)
+        return await self._poll(asking, patience)
 
-    async def _poll(self, poll: "_Poll", deadline_ms: int) -> SyncAnswer:
+    async def _poll(self, poll: "_Poll", patience: Patience) -> SyncAnswer:
         """Answer as soon as there is something new, or when the time is up."""
         position = poll.since
         # Who does not want to wait wants all there is now; the memory may be a moment behind. It may also be behind the
         # token, which another process gave; a token from before the database was restored leads back to what is there.
-        asks_database = position > self.follower.tail.position or (
-            self.clock.monotonic_ms() >= deadline_ms and not await self._knows_all()
+        asks_database = position > self.from_tail.tail.position or (
+            patience.is_over and not await self._knows_all()
         )
         while True:
-            rooms = await self._rooms(poll.user_id)
+            rooms = await self.listening.rooms(poll.user_id)
             body = None if asks_database else self._from_memory(poll, rooms, position)
             asks_database = False
             if body is None:
@@ -95,20 +85,19 @@ class Sync:
                     poll = attrs.evolve(poll, since=position)
                 continue
             if body:
-                return SyncAnswer(body, self.follower.tail.position, is_empty=False)
-            left_ms = deadline_ms - self.clock.monotonic_ms()
-            if left_ms <= 0 or self.waiters.closing or poll.is_given_up:
+                return SyncAnswer(body, self.from_tail.tail.position, is_empty=False)
+            if patience.is_over:
                 return self._nothing(poll, position)
             # Nothing falls between looking and waiting: both happen without a pause.
-            await self._wait(poll, rooms.topics, left_ms)
+            await patience.wait(poll.user_id, rooms.topics)
 
     async def _knows_all(self) -> bool:
         """Whether nothing has been published that the tail has not read."""
-        return self.follower.tail.position >= await self.database.look_up(_position)
+        return self.from_tail.tail.position >= await self.database.look_up(_position)
 
     def _from_memory(self, poll: "_Poll", rooms: UserRooms, position: int) -> bytes | None:
         """The answer, empty if there is nothing new after `position`; `None` if the database must be asked."""
-        tail = self.follower.tail
+        tail = self.from_tail.tail
         if position >= tail.position:
             return b""
         if not tail.holds(position) or rooms.position > tail.position:
@@ -136,7 +125,7 @@ class Sync:
 
     def _nothing(self, poll: "_Poll", position: int) -> SyncAnswer:
         """The answer when the time is up: everything up to the tail's end has been looked through."""
-        tail = self.follower.tail
+        tail = self.from_tail.tail
         upto = max(position, tail.position) if tail.holds(position) else position
         self._carry(poll, upto)
         return SyncAnswer(b'{"next_batch":"s%d"}' % upto, upto, is_empty=True)
@@ -167,62 +156,17 @@ class Sync:
         self.from_tail.remembered.remember_unread(request.user_id, answer.upto, answer.unread)
         return answer
 
-    async def _rooms(self, user_id: UserID) -> UserRooms:
-        """What the user listens to; kept right by the tail, which forgets it when a membership changes."""
-        remembered = self.from_tail.remembered
-        rooms = remembered.rooms(user_id)
-        if rooms is None:
-            position, room_ids, ignored = await self.database.read(joined_rooms, user_id)
-            topics = frozenset([user_topic(user_id), *(room_topic(room_id) for room_id in room_ids)])
-            rooms = UserRooms(position, topics, ignored)
-            tail = self.follower.tail
-            changed = tail.after(position, (user_topic(user_id),), most=500) if tail.holds(position) else None
-            if position >= tail.position or changed == []:
-                remembered.remember_rooms(user_id, rooms)
-        return rooms
-
-    async def _wait(self, poll: "_Poll", topics: frozenset[str], timeout_ms: int) -> None:
-        """Until one of the topics is told something, the time is up, or the client has gone."""
-        waiter = self.waiters.add(poll.user_id, topics)
-        poll.waiting = waiter.woken
-        call = self.reactor.callLater(timeout_ms / 1000, _fire, waiter.woken)
-        try:
-            await waiter.woken
-        finally:
-            self.waiters.remove(waiter)
-            if call.active():
-                call.cancel()
-
 
 @attrs.define(slots=True, eq=False)
 class _Poll:
-    """An incremental sync that may wait; `waiting` is what it waits for at the moment."""
+    """An incremental sync that may wait."""
 
     user_id: UserID
     device_id: str
     filter: CompiledFilter
     since: int
     use_state_after: bool
-    waiting: Deferred[None] | None = None
-    is_given_up: bool = False
-
-    def give_up(self, _: None) -> None:
-        """The client has gone away."""
-        self.is_given_up = True
-        if self.waiting is not None:
-            _fire(self.waiting)
-
-
-def joined_rooms(tx: ReadTransaction, user_id: UserID) -> tuple[int, Collection[RoomID], frozenset[str]]:
-    """The position of the snapshot, and in it the user's joined rooms, and the users who are ignored."""
-    room_ids = memberships.joined_room_ids(tx, user_id)
-    return tx.stream_row().position, room_ids, ignored_by(tx, user_id)
 
 
 def _position(tx: ReadTransaction) -> int:
     return tx.stream_row().position
-
-
-def _fire(waiting: Deferred[None]) -> None:
-    if not waiting.called:
-        waiting.callback(None)

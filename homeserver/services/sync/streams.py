@@ -56,7 +56,7 @@ class Streams:
     @property
     def is_closing(self) -> bool:
         """Whether the server is shutting down."""
-        return self.sync.waiters.closing
+        return self.sync.listening.waiters.closing
 
     def admit(self, stream: "Stream") -> None:
         """The stream begins."""

@@ -11,14 +11,23 @@ from homeserver.storage.memberships import RoomOfUser
 
 def stripped_room(tx: ReadTransaction, room: RoomOfUser, user_id: UserID) -> bytes:
     """The room in the `invite` or `knock` section of a sync."""
-    told = stripped_states.of(tx, room.room_nid, user_id)
-    if told is not None:
-        own = events.of_nids(tx, [room.event_nid]).values()
-        shown = _appended(told, [stripped_state(event.pdu) for event in own])
-    else:
-        shown = array(_from_state(tx, room))
     section = "invite_state" if room.membership == "invite" else "knock_state"
-    return object_of({section: object_of({"events": shown})})
+    return object_of({section: object_of({"events": stripped_events(tx, room, user_id)})})
+
+
+def stripped_events(tx: ReadTransaction, room: RoomOfUser, user_id: UserID) -> bytes:
+    """What an outsider may see of the room, as a JSON array.
+
+    Once the invitation or the knock is a thing of the past, that is what has become of it.
+    """
+    if room.membership in ("invite", "knock"):
+        told = stripped_states.of(tx, room.room_nid, user_id)
+        if told is None:
+            return array(_from_state(tx, room))
+    else:
+        told = b"[]"
+    own = events.of_nids(tx, [room.event_nid]).values()
+    return _appended(told, [stripped_state(event.pdu) for event in own])
 
 
 def _from_state(tx: ReadTransaction, room: RoomOfUser) -> list[bytes]:

@@ -81,7 +81,7 @@ class TailRows:
 MOST_BEHIND = 50_000
 """Rows. Who is further behind (the process was suspended) does not read all of it into memory."""
 
-_FOLLOWED = (Kind.EVENTS, Kind.RECEIPTS, Kind.TYPING, Kind.ACCOUNT_DATA)
+_FOLLOWED = (Kind.EVENTS, Kind.RECEIPTS, Kind.TYPING, Kind.ACCOUNT_DATA, Kind.THREAD_SUBSCRIPTIONS)
 
 
 def read_tail(tx: ReadTransaction, *, after: int, now_ts: int) -> TailRows:
@@ -102,6 +102,9 @@ def read_tail(tx: ReadTransaction, *, after: int, now_ts: int) -> TailRows:
         entries += _typing(tx, after, upto, now_ts)
     if stream.changed_since(Kind.ACCOUNT_DATA, after):
         changed = published.account_data_between(tx, after=after, upto=upto)
+        entries += (Entry(position, user_topic(user_id)) for position, user_id in changed)
+    if stream.changed_since(Kind.THREAD_SUBSCRIPTIONS, after):
+        changed = published.thread_subscriptions_between(tx, after=after, upto=upto)
         entries += (Entry(position, user_topic(user_id)) for position, user_id in changed)
     entries.sort(key=lambda entry: entry.position)
     unsure = any(stream.changed_since(kind, after) for kind in Kind if kind not in _FOLLOWED)

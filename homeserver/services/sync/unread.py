@@ -5,7 +5,11 @@ from typing import Self
 
 import attrs
 
+from homeserver.core.identifiers import UserID
 from homeserver.core.json import JsonObject, encode
+from homeserver.database.transactions import ReadTransaction
+from homeserver.storage import notifications
+from homeserver.storage.memberships import RoomOfUser
 
 HIGHLIGHTS = 2
 NOTIFIES = 1
@@ -42,6 +46,21 @@ class UnreadCounts:
             if threads:
                 sections["unread_thread_notifications"] = encode(threads)
         return sections
+
+
+def read_unread(
+    tx: ReadTransaction, user_id: UserID, room: RoomOfUser, read_upto: Mapping[str, int], *, upto: int
+) -> UnreadCounts:
+    """The user's counts at `upto`; `read_upto` as `receipts.own` gives it for the room."""
+    counts = notifications.unread(
+        tx,
+        user_id,
+        room.room_nid,
+        read_upto=max(read_upto.get("", 0), room.since_position),
+        threads_read_upto={thread: position for thread, position in read_upto.items() if thread},
+        upto=upto,
+    )
+    return UnreadCounts({thread: (count.notifications, count.highlights) for thread, count in counts.items()})
 
 
 def _json(notifications: int, highlights: int) -> bytes:

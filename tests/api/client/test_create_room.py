@@ -252,9 +252,12 @@ async def test_a_failed_creation_gives_the_alias_back(alice: Client) -> None:
     await alice.create_room(room_alias_name="pub")
 
 
-async def test_nobody_is_invited_without_a_name(alice: Client) -> None:
-    third_party = {"id_server": "id.example", "id_access_token": "t", "medium": "email", "address": "a@b.c"}
-    (await alice.post(CREATE, {"invite_3pid": [third_party]})).error(403, "M_THREEPID_DENIED")
+async def test_without_a_good_address_there_is_no_room(alice: Client) -> None:
+    good = {"id_server": "id.example", "id_access_token": "t", "medium": "email", "address": "a@b.c"}
+    for wrong in ({"id_server": "no/server"}, {"id_access_token": ""}, {"medium": "icq"}, {"address": "a"}):
+        body = {"invite_3pid": [{**good, **wrong}]}
+        (await alice.post(CREATE, body)).error(400, "M_INVALID_PARAM")
+    (await alice.post(CREATE, {"invite_3pid": [good] * 21})).error(400, "M_INVALID_PARAM")
     assert (await alice.get(path_of("joined_rooms"))).ok() == {"joined_rooms": []}
     await alice.create_room(invite_3pid=[])
 

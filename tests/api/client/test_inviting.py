@@ -62,11 +62,9 @@ async def test_a_server_that_cannot_be_reached(alice: Client) -> None:
         ({}, 400, "M_BAD_JSON"),
         ({"user_id": 5}, 400, "M_BAD_JSON"),
         ({"user_id": "bob"}, 400, "M_INVALID_PARAM"),
-        (
-            {"id_server": "id.example", "id_access_token": "t", "medium": "email", "address": "a@b.c"},
-            403,
-            "M_THREEPID_DENIED",
-        ),
+        ({"id_server": "id.example", "id_access_token": "t"}, 400, "M_MISSING_PARAM"),
+        ({"medium": "email", "address": "a@b.c"}, 400, "M_MISSING_PARAM"),
+        ({"id_server": "id.example", "medium": "email", "address": "a@b.c"}, 400, "M_INVALID_PARAM"),
     ],
 )
 async def test_malformed_invitations(alice: Client, body: Any, status: int, errcode: str) -> None:

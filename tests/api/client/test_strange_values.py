@@ -146,6 +146,18 @@ BODIES: Final[dict[str, Any]] = {
     },
     "set_room_tag": {"order": 0.5},
     "set_typing": {"typing": True, "timeout": 1},
+    "sliding_sync": {
+        "pos": "s1_1_1",
+        "lists": {
+            "a": {
+                "timeline_limit": 1,
+                "required_state": {"include": [{"type": "x", "state_key": "y"}]},
+                "filters": {"spaces": ["!x"]},
+            }
+        },
+    },
+    "unstable_sliding_sync": {"conn_id": "c", "lists": {"a": {"required_state": [["x", "*"]]}}},
+    "subscribe_to_thread": {"automatic": "$x"},
 }
 """Good bodies by endpoint, to put strange values into."""
 

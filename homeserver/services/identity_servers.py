@@ -1,0 +1,58 @@
+"""Which identity servers this server deals with, and what its users are told when these refuse something."""
+
+import re
+from typing import Final
+
+import attrs
+import structlog
+
+from homeserver.clients.errors import RemoteError
+from homeserver.clients.identity import Access, IdentityClient
+from homeserver.core.errors import Forbidden, InvalidParam, MatrixError, ServerNotTrusted, Unknown
+from homeserver.core.identifiers import ServerName, parse_server_name
+from homeserver.core.server_lists import ServerLists
+
+LONGEST_TOKEN: Final = 4_096
+
+_ABOUT_TOKENS: Final = frozenset({"M_MISSING_TOKEN", "M_UNKNOWN_TOKEN", "M_UNAUTHORIZED", "M_USER_LOCKED"})
+"""Codes that an app would take for this server's word on its own access token, and log its user out."""
+
+_ERRCODE = re.compile(r"[A-Z][0-9A-Z_.]{1,80}")
+
+_log = structlog.get_logger(__name__)
+
+
+@attrs.frozen
+class IdentityServers:
+    """The identity servers that users of this server may name."""
+
+    client: IdentityClient
+    lists: ServerLists
+
+    def named(self, id_server: str) -> ServerName:
+        """An identity server that a client names. Errors: InvalidParam; ServerNotTrusted."""
+        name = parse_server_name(id_server)
+        if not self.lists.allows(name):
+            raise ServerNotTrusted("This server does not deal with that identity server")
+        return name
+
+    def access(self, id_server: str, token: str | None) -> Access:
+        """An identity server, and the access token that the client has there. Errors: as `named`."""
+        name = self.named(id_server)
+        if not token or len(token) > LONGEST_TOKEN:
+            raise InvalidParam("`id_access_token` is needed: an access token of the identity server")
+        return Access(name, token)
+
+
+def error_of(error: RemoteError) -> MatrixError:
+    """What the client is told whose request led to the call: "simply proxy any errors received".
+
+    Not those about access tokens, since they are about another one than the client would think.
+    """
+    _log.info("an identity server did not do what was asked", server=error.party, reason=error.message)
+    status, errcode = error.status, error.errcode
+    if status is None or not 400 <= status < 500 or errcode is None or not _ERRCODE.fullmatch(errcode):
+        return Unknown(f"The identity server did not do it: {error}", status=502)
+    if status == 401 or errcode in _ABOUT_TOKENS:
+        return Forbidden(f"The identity server does not accept the access token: {error.message}")
+    return MatrixError(errcode, error.message, status=429 if status == 429 else max(status, 400))

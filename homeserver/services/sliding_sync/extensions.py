@@ -1,0 +1,152 @@
+"""What clients are told beside rooms: account data, receipts, typing, thread subscriptions.
+
+Spec: MSC3959, MSC3960, MSC3961 and MSC4308, extensions of sliding sync.
+"""
+
+from collections.abc import Collection, Mapping
+
+import attrs
+
+from homeserver.core.identifiers import RoomID
+from homeserver.core.json import JsonObject, encode
+from homeserver.core.receipts import combined_receipt_event
+from homeserver.core.sliding_sync.requests import Scope
+from homeserver.core.splice import array, keyed, object_of
+from homeserver.database.kinds import Kind
+from homeserver.services.sliding_sync.context import Context, Wanted
+from homeserver.services.sliding_sync.room_results import RoomResult
+from homeserver.services.sync.read import data_json, push_rules_event
+from homeserver.services.thread_subscriptions import changes_json
+from homeserver.storage import account_data, push_rules, receipts, typing
+
+THREAD_SUBSCRIPTIONS = "io.element.msc4308.thread_subscriptions"
+"""Not accepted yet, and so called that in both forms."""
+
+
+@attrs.frozen(slots=True)
+class Told:
+    """A room of the request, and what this answer tells of it."""
+
+    wanted: Wanted
+    result: RoomResult
+
+
+def extensions(ctx: Context, told: Collection[Told]) -> dict[str, bytes]:
+    """Those that are wanted, and have something to tell."""
+    wanted = ctx.asking.request.extensions
+    found: dict[str, bytes | None] = {}
+    if wanted.account_data is not None:
+        found["account_data"] = _account_data(ctx, _in_scope(wanted.account_data, told))
+    if wanted.receipts is not None:
+        found["receipts"] = _receipts(ctx, _joined(_in_scope(wanted.receipts, told)))
+    if wanted.typing is not None:
+        found["typing"] = _typing(ctx, _joined(_in_scope(wanted.typing, told)))
+    if wanted.thread_subscriptions is not None:
+        found[THREAD_SUBSCRIPTIONS] = _thread_subscriptions(ctx, wanted.thread_subscriptions)
+    return {name: body for name, body in found.items() if body is not None}
+
+
+def _in_scope(scope: Scope, told: Collection[Told]) -> list[Told]:
+    return [
+        each
+        for each in told
+        if scope.covers(
+            each.wanted.room.room_id, each.wanted.match.lists, is_subscribed=each.wanted.match.is_subscribed
+        )
+    ]
+
+
+def _joined(told: Collection[Told]) -> list[Told]:
+    return [each for each in told if each.wanted.room.membership == "join"]
+
+
+def _since(ctx: Context, each: Told) -> int | None:
+    """From where the client needs what is new of a room; `None`: from the beginning."""
+    return None if each.result.is_initial else ctx.told_upto(each.wanted.record)
+
+
+def _by_since(ctx: Context, told: Collection[Told]) -> dict[int | None, list[Told]]:
+    groups: dict[int | None, list[Told]] = {}
+    for each in told:
+        groups.setdefault(_since(ctx, each), []).append(each)
+    return groups
+
+
+def _account_data(ctx: Context, told: Collection[Told]) -> bytes | None:
+    body: dict[str, bytes] = {}
+    if own := _global_account_data(ctx):
+        body["global"] = array(own)
+    rooms: dict[RoomID, list[bytes]] = {}
+    for since, group in _by_since(ctx, told).items():
+        room_ids = {each.wanted.room.room_id for each in group}
+        if since is None:
+            rows = account_data.of_rooms(ctx.tx, ctx.asking.user_id, room_ids, upto=ctx.upto)
+        elif ctx.stream.changed_since(Kind.ACCOUNT_DATA, since):
+            rows = account_data.since(ctx.tx, ctx.asking.user_id, since=since, upto=ctx.upto)
+        else:
+            continue
+        for data in rows:
+            if data.room_id in room_ids:
+                rooms.setdefault(data.room_id, []).append(data_json(data))
+    if rooms:
+        body["rooms"] = keyed({room_id: array(listed) for room_id, listed in rooms.items()})
+    return object_of(body) if body else None
+
+
+def _global_account_data(ctx: Context) -> list[bytes]:
+    since, user_id = ctx.since, ctx.asking.user_id
+    if since is None:
+        rows = account_data.of_rooms(ctx.tx, user_id, [account_data.GLOBAL], upto=ctx.upto)
+    elif ctx.stream.changed_since(Kind.ACCOUNT_DATA, since):
+        rows = account_data.since(ctx.tx, user_id, since=since, upto=ctx.upto)
+    else:
+        return []
+    found = [data_json(data) for data in rows if data.room_id == account_data.GLOBAL]
+    if since is None or push_rules.has_changed(ctx.tx, user_id, since=since, upto=ctx.upto):
+        found.append(push_rules_event(ctx.tx, user_id))
+    return found
+
+
+def _receipts(ctx: Context, told: Collection[Told]) -> bytes | None:
+    """Of a room that is new to the client, those on the events that it is sent, and the user's own."""
+    rooms: dict[RoomID, bytes] = {}
+    for since, group in _by_since(ctx, told).items():
+        names = {each.wanted.room.room_nid: each.wanted.room.room_id for each in group}
+        if since is None:
+            event_ids = [event_id for each in group for event_id in each.result.event_ids]
+            found = receipts.of_events(ctx.tx, ctx.asking.user_id, names, event_ids, upto=ctx.upto)
+        elif ctx.stream.changed_since(Kind.RECEIPTS, since):
+            found = receipts.since(ctx.tx, ctx.asking.user_id, names, since=since, upto=ctx.upto)
+        else:
+            continue
+        rooms |= {names[nid]: encode(combined_receipt_event(listed)) for nid, listed in found.items()}
+    return _of_rooms(rooms)
+
+
+def _typing(ctx: Context, told: Collection[Told]) -> bytes | None:
+    """Where it has changed who types; of a room that is new to the client, if somebody does."""
+    rooms: dict[RoomID, bytes] = {}
+    for since, group in _by_since(ctx, told).items():
+        names = {each.wanted.room.room_nid: each.wanted.room.room_id for each in group}
+        nids: Collection[int] = names
+        if since is not None:
+            if not ctx.stream.changed_since(Kind.TYPING, since):
+                continue
+            nids = typing.changed(ctx.tx, names, since=since, upto=ctx.upto)
+        users = typing.now(ctx.tx, nids, now_ts=ctx.asking.now_ts) if nids else {}
+        for nid in nids if since is not None else users:
+            content: JsonObject = {"user_ids": [*users.get(nid, ())]}
+            rooms[names[nid]] = encode({"type": "m.typing", "content": content})
+    return _of_rooms(rooms)
+
+
+def _of_rooms(rooms: Mapping[RoomID, bytes]) -> bytes | None:
+    return object_of({"rooms": keyed(rooms)}) if rooms else None
+
+
+def _thread_subscriptions(ctx: Context, most: int) -> bytes | None:
+    if ctx.since is not None and not ctx.stream.changed_since(Kind.THREAD_SUBSCRIPTIONS, ctx.since):
+        return None
+    after = 0 if ctx.since is None else ctx.since
+    body = changes_json(ctx.tx, ctx.asking.user_id, after=after, upto=ctx.upto, most=most, more="prev_batch")
+    return object_of(body) if body else None

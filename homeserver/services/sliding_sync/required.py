@@ -1,0 +1,157 @@
+"""The state of a room that a client is sent. Spec: MSC4186, "RequiredStateRequest"."""
+
+import functools
+from collections.abc import Collection, Mapping
+
+import attrs
+
+from homeserver.core.event import StateKey
+from homeserver.core.json import encode
+from homeserver.core.sliding_sync.required_state import MEMBER, StateMatcher
+from homeserver.core.sliding_sync.told import Rules
+from homeserver.database.transactions import ReadTransaction
+from homeserver.services.client_events import render
+from homeserver.services.sliding_sync.context import Context, Wanted
+from homeserver.services.sync.partial_rooms import cited_members, without_filled_in
+from homeserver.services.sync.room_state import Roots, members_in
+from homeserver.services.sync.timeline import Timeline
+from homeserver.storage import events, state
+from homeserver.storage.events import StoredEvent
+
+MOST_NAMES = 500
+"""Keys of one type, in all rooms together, that are looked for one by one."""
+
+Changes = Mapping[StateKey, tuple[int | None, int | None]]
+"""What differs between two states, as `storage.state.difference` gives it."""
+
+
+@attrs.frozen(slots=True)
+class States:
+    """The state of a room that the client knows of, and that which it is to be told of; `old` is 0 for nothing.
+
+    `changes` are what differs between the two; empty if the client has nothing, since all of it is new then.
+    """
+
+    old: int
+    new: int
+    changes: Changes
+
+    @classmethod
+    def of(cls, tx: ReadTransaction, old: int, new: int) -> "States":
+        """The two states with these roots."""
+        return cls(old, new, state.difference(tx, old, new) if old not in (0, new) else {})
+
+    def has_changed(self, key: StateKey) -> bool:
+        """Whether the client does not know what stands under the key now."""
+        return self.old == 0 or key in self.changes
+
+    @property
+    def members_changed(self) -> bool:
+        """Whether anybody's membership is new to the client."""
+        return self.old == 0 or any(key[0] == MEMBER for key in self.changes)
+
+
+@functools.lru_cache(maxsize=512)
+def _matcher(rules: Rules) -> StateMatcher:
+    return StateMatcher.of(rules)
+
+
+def required_state(ctx: Context, wanted: Wanted, states: States, timeline: Timeline) -> list[bytes]:
+    """The events, and stubs in place of those that are gone."""
+    matcher = _matcher(wanted.config.required_state)
+    if states.old == 0:
+        section = _matching(ctx, states.new, matcher)
+    else:
+        section = {
+            key: nid
+            for key, (_, nid) in states.changes.items()
+            if nid is not None and _is_wanted_change(matcher, key, timeline)
+        }
+        section |= _expansion(ctx, wanted, states.new, matcher)
+    if matcher.lazy_members:
+        section = _with_members(ctx, wanted, states, timeline, section, matcher)
+    stored = events.of_nids(ctx.tx, section.values()) if section else {}
+    listed = [(stored[nid], None) for _, nid in sorted(section.items())]
+    shown = render(ctx.tx, ctx.view(wanted.room), listed)
+    if ctx.is_stable and states.old != 0:
+        gone = sorted(key for key, (_, nid) in states.changes.items() if nid is None and matcher.matches(key))
+        shown += (encode({"type": kind, "state_key": state_key}) for kind, state_key in gone)
+    return shown
+
+
+def _is_wanted_change(matcher: StateMatcher, key: StateKey, timeline: Timeline) -> bool:
+    """Members that are sent as needed are kept up to date; but after a gap the client begins anew with them."""
+    if matcher.lazy_members and key[0] == MEMBER and not timeline.limited:
+        return True
+    return matcher.matches(key)
+
+
+def _matching(ctx: Context, root: int, matcher: StateMatcher) -> dict[StateKey, int]:
+    if matcher.types is None:
+        found = state.whole(ctx.tx, root)
+    else:
+        names = [_names(ctx, kind) for kind in sorted(matcher.types)]
+        known = [each for each in names if each is not None]
+        if len(known) < len(names):
+            found = state.whole(ctx.tx, root)
+        else:
+            found = state.get_many(ctx.tx, root, sorted(matcher.keys))
+            for each in known:
+                found |= state.of_numbers(ctx.tx, root, each)
+    return {key: nid for key, nid in found.items() if matcher.matches(key)}
+
+
+def _names(ctx: Context, kind: str) -> Mapping[int, StateKey] | None:
+    """The keys of a type of which there are few: then there is no need to look at all members of a large room."""
+    if kind not in ctx.names_by_type:
+        few = None if kind == MEMBER else state.numbers_of_type(ctx.tx, kind, most=MOST_NAMES)
+        ctx.names_by_type[kind] = few
+    return ctx.names_by_type[kind]
+
+
+def _expansion(ctx: Context, wanted: Wanted, root: int, matcher: StateMatcher) -> dict[StateKey, int]:
+    """What the client wants now and did not want before. Spec: MSC4186, "Changes to required_state"."""
+    if wanted.record is None:
+        return {}
+    before = ctx.told.configs[wanted.record.config]
+    if before == wanted.config.required_state:
+        return {}
+    old = _matcher(before)
+    return {key: nid for key, nid in _matching(ctx, root, matcher).items() if not old.matches(key)}
+
+
+def _with_members(
+    ctx: Context,
+    wanted: Wanted,
+    states: States,
+    timeline: Timeline,
+    section: dict[StateKey, int],
+    matcher: StateMatcher,
+) -> dict[StateKey, int]:
+    """The section with the members whom the client needs to show the timeline, and has not been sent before."""
+    room = wanted.room
+    shown = [event for event, _ in timeline.events]
+    needed = {event.sender for event in shown} | _targets(shown)
+    roots = Roots(states.old, states.new, states.new)
+    told = ctx.told_upto(wanted.record)
+    kept = {key[1] for key in section if key[0] == MEMBER and matcher.matches(key)}
+    section = without_filled_in(ctx.tx, room, section, roots, since=told, needed=needed | kept)
+    known: Collection[str] = ()
+    if states.old == 0 or timeline.limited:
+        ctx.flushed.add(room.room_id)
+    else:
+        known = ctx.asking.sent_members.get(room.room_id, ())
+    missing = [user_id for user_id in needed if user_id not in known and (MEMBER, user_id) not in section]
+    if missing:
+        section |= {
+            (MEMBER, user_id): nid for user_id, nid in state.members(ctx.tx, states.new, missing).items()
+        }
+        absent = {event.sender for event in shown if (MEMBER, event.sender) not in section} & set(missing)
+        if absent:
+            section |= cited_members(ctx.tx, room, shown, absent)
+    ctx.new_members[room.room_id] = members_in(section)
+    return section
+
+
+def _targets(shown: Collection[StoredEvent]) -> set[str]:
+    return {event.state_key for event in shown if event.type == MEMBER and event.state_key is not None}

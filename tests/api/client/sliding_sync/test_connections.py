@@ -1,0 +1,189 @@
+"""MSC4186, "Connections": tokens, lost answers, restarts and how long things are remembered."""
+
+from pathlib import Path
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred
+
+from homeserver.runtime.clock import SystemClock
+from homeserver.services.sliding_sync import service
+from tests.api.client.sliding_sync.harness import STABLE, UNSTABLE, Sliding, bodies, one_list
+from tests.api.server import Client, TestServer, path_of, room_path, running_server
+from tests.openapi import Specification
+
+
+async def test_a_lost_answer_is_given_again(alice: Client) -> None:
+    """Neither lost nor doubled, whatever the answer was about."""
+    one, other = await alice.create_room(), await alice.create_room()
+    client = Sliding(alice)
+    await client.ask(lists=one_list(last=0))
+    await alice.send(one, "m0")
+    for _ in range(2):
+        answer = await client.repeat(lists=one_list(last=0))
+        assert bodies(answer["rooms"][one])[-1] == "m0"
+        assert answer["rooms"][one]["initial"]
+    # The client may change its mind, too.
+    answer = await client.ask(lists=one_list(last=1))
+    assert set(answer["rooms"]) == {one}
+    await alice.send(other, "m1")
+    lost = await client.repeat(lists=one_list(last=1))
+    got = await client.ask(lists=one_list(last=1))
+    assert bodies(lost["rooms"][other]) == bodies(got["rooms"][other]) == ["m1"]
+    assert (await client.ask(lists=one_list(last=1)))["rooms"] == {}
+
+
+async def test_of_several_answers_to_one_token_the_client_may_use_any(alice: Client) -> None:
+    rooms = [await alice.create_room() for _ in range(3)]
+    client = Sliding(alice)
+    await client.ask(lists=one_list(last=0))
+    one = await client.repeat(lists=one_list(last=1))
+    two = await client.repeat(lists=one_list(last=2))
+    assert one["pos"] != two["pos"]
+    client.pos = one["pos"]
+    assert set((await client.ask(lists=one_list(last=2)))["rooms"]) == {rooms[0]}
+    # It has shown which one it has got: the others are forgotten.
+    (await alice.post(STABLE, {"pos": two["pos"]})).error(400, "M_UNKNOWN_POS")
+
+
+async def test_many_repetitions_are_not_all_remembered(alice: Client) -> None:
+    for _ in range(2):
+        await alice.create_room()
+    client = Sliding(alice)
+    await client.ask(lists=one_list(last=0))
+    answers = [await client.repeat(lists=one_list(last=1)) for _ in range(service.MOST_ANSWERS + 1)]
+    (await alice.post(STABLE, {"pos": answers[0]["pos"]})).error(400, "M_UNKNOWN_POS")
+    (await alice.post(STABLE, {"pos": answers[-1]["pos"]})).ok()
+
+
+async def test_unknown_positions(alice: Client) -> None:
+    for pos in ("s1", "x", "s1_2", "s1_2_3", "s1_2_3_4", "s-1_2_3", "s" + "9" * 30 + "_1_1"):
+        (await alice.post(STABLE, {"pos": pos})).error(400, "M_UNKNOWN_POS")
+        (await alice.post(UNSTABLE, {}, pos=pos)).error(400, "M_UNKNOWN_POS")
+
+
+async def test_a_position_is_good_for_its_connection_only(
+    alice: Client, bob: Client, server: TestServer
+) -> None:
+    room = await alice.create_room()
+    pos = (await Sliding(alice, "main").ask(lists=one_list()))["pos"]
+    device = await server.device(alice)
+    for client, conn_id in ((bob, "main"), (device, "main"), (alice, "other"), (alice, "")):
+        sent = {"conn_id": conn_id, "pos": pos, "lists": one_list()}
+        (await client.post(STABLE, sent)).error(400, "M_UNKNOWN_POS")
+    # A connection that begins anew ends the one before; others are not concerned.
+    other = Sliding(alice, "other")
+    await other.ask(lists=one_list())
+    await alice.send(room, "hello")
+    anew = Sliding(alice, "main")
+    assert (await anew.ask(lists=one_list()))["rooms"][room]["initial"]
+    (await alice.post(STABLE, {"conn_id": "main", "pos": pos})).error(400, "M_UNKNOWN_POS")
+    assert bodies((await other.ask(lists=one_list()))["rooms"][room]) == ["hello"]
+    # So does the end of the device.
+    (await alice.post(path_of("logout"))).ok()
+    assert await server.server.database.read(connections) == []
+
+
+def connections(tx: Any) -> list[Any]:
+    tx._cursor.execute("SELECT user_id, conn_id FROM sliding_connections")
+    return list(tx._cursor.fetchall())
+
+
+async def test_a_device_has_so_many_connections(alice: Client) -> None:
+    clients = [Sliding(alice, f"c{number}") for number in range(service.MOST_CONNECTIONS + 1)]
+    for client in clients:
+        await client.ask()
+    sent = {"conn_id": "c0", "pos": clients[0].pos}
+    (await alice.post(STABLE, sent)).error(400, "M_UNKNOWN_POS")
+    await clients[1].ask()
+
+
+@attrs.define
+class MovableClock(SystemClock):
+    """The system's clock, set forward by `ahead_ms`."""
+
+    ahead_ms: int = 0
+
+    def now_ts(self) -> int:
+        return super().now_ts() + self.ahead_ms
+
+
+async def test_a_connection_survives_a_restart_and_ends_when_it_is_not_used(
+    database_url: str, tmp_path: Path, specification: Specification | None
+) -> None:
+    async with running_server(database_url, tmp_path, specification) as server:
+        alice = await server.user("alice")
+        room, other = await alice.create_room(), await alice.create_room()
+        client = Sliding(alice)
+        await client.ask(lists=one_list(last=0))
+        await client.ask(lists=one_list(last=1))
+    clock = MovableClock()
+    async with running_server(database_url, tmp_path, specification, clock=clock) as server:
+        alice = attrs.evolve(alice, base_url=server.base_url, pool=server.pool)
+        client.client = alice
+        await alice.send(room, "after the restart")
+        answer = await client.ask(lists=one_list(last=1))
+        assert bodies(answer["rooms"][room]) == ["after the restart"]
+        assert set(answer["rooms"]) == {room}
+        # Whoever asks every few days keeps the connection, even if there is nothing new.
+        for _ in range(3):
+            clock.ahead_ms += service.EXPIRY_MS - 60_000
+            await client.ask(lists=one_list(last=1))
+            await server.server.services.sliding_sync.expire()
+        await alice.send(other, "hello")
+        assert set((await client.ask(lists=one_list(last=1)))["rooms"]) == {other}
+        clock.ahead_ms += service.EXPIRY_MS + 60_000
+        await server.server.services.sliding_sync.expire()
+        (await alice.post(STABLE, {"pos": client.pos})).error(400, "M_UNKNOWN_POS")
+
+
+async def test_a_position_leads_into_the_history(alice: Client) -> None:
+    """ "A `pos` token can be used in `/messages` and `/relations` APIs"."""
+    room = await alice.create_room()
+    root = await alice.send(room, "before")
+    client = Sliding(alice)
+    pos = (await client.ask(lists=one_list(limit=1)))["pos"]
+    await alice.send(room, "after")
+    page = (await alice.get(room_path(room, "messages"), dir="b", limit=1, **{"from": pos})).ok()
+    assert [event["event_id"] for event in page["chunk"]] == [root]
+    page = (await alice.get(room_path(room, "messages"), dir="f", limit=5, **{"from": pos})).ok()
+    assert [event["content"]["body"] for event in page["chunk"]] == ["after"]
+    path = path_of("rooms", room, "relations", root, version="v1")
+    assert (await alice.get(path, **{"from": pos})).ok()["chunk"] == []
+
+
+async def test_what_is_said_while_the_client_waits_is_told_at_once(alice: Client, bob: Client) -> None:
+    room = await alice.create_room(invite=[bob.user_id])
+    await bob.join(room)
+    client = Sliding(bob)
+    await client.ask(lists=one_list())
+    for number in range(3):
+        waiting = Deferred.fromCoroutine(client.ask(lists=one_list(), timeout=30_000))
+        await alice.send(room, f"m{number}")
+        assert bodies((await waiting)["rooms"][room]) == [f"m{number}"]
+    # Not only rooms that the client knows.
+    waiting = Deferred.fromCoroutine(client.ask(lists=one_list(), timeout=30_000))
+    new = await alice.create_room(invite=[bob.user_id])
+    assert set((await waiting)["rooms"]) == {new}
+    # Nothing happens: the answer comes when the time is up, and loses nothing.
+    answer = await client.ask(lists=one_list(), timeout=20)
+    assert answer["rooms"] == {}
+    await alice.send(room, "after")
+    assert bodies((await client.ask(lists=one_list(), timeout=30_000))["rooms"][room]) == ["after"]
+    # What is wanted in another way is given at once.
+    answer = await client.ask(lists=one_list(limit=20), timeout=30_000)
+    assert answer["rooms"] == {}
+
+
+async def test_a_server_that_stops_does_not_leave_clients_waiting(
+    database_url: str, tmp_path: Path, specification: Specification | None
+) -> None:
+    async with running_server(database_url, tmp_path, specification) as server:
+        alice = await server.user("alice")
+        client = Sliding(alice)
+        await client.ask(lists=one_list())
+        waiting = Deferred.fromCoroutine(client.ask(lists=one_list(), timeout=60_000))
+        while not len(server.server.services.waiters):
+            await alice.get(path_of("account", "whoami"))
+        server.server.services.waiters.close()
+        assert (await waiting)["rooms"] == {}

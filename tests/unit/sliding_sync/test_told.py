@@ -1,0 +1,65 @@
+"""What a client has been told, from one answer to the next."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from homeserver.core.sliding_sync.required_state import RequiredState
+from homeserver.core.sliding_sync.told import DIRECT, LEFT, MOST_CHANGES, RoomRecord, Rules, Telling, Told
+
+RULES: list[Rules] = [
+    (),
+    (RequiredState((("m.room.name", ""),)),),
+    (RequiredState((("m.room.name", ""),)), RequiredState(((None, None),), (), lazy_members=True)),
+]
+CHANGES = st.lists(
+    st.tuples(st.integers(1, 30), st.integers(0, 5), st.sampled_from(RULES), st.integers(0, 7)), max_size=20
+)
+
+
+def tell(told: Told, changes: list[tuple[int, int, Rules, int]]) -> Told:
+    telling = Telling(told)
+    for nid, upto, rules, flags in changes:
+        telling.record(nid, RoomRecord(upto, telling.place_of(rules), 10, flags))
+    return telling.done()
+
+
+def meaning(told: Told) -> dict[int, tuple[int, Rules, int, int]]:
+    return {
+        nid: (each.upto, told.configs[each.config], each.limit, each.flags)
+        for nid, each in told.rooms.items()
+    }
+
+
+@given(first=CHANGES, second=CHANGES)
+def test_what_is_stored_is_what_was_told(
+    first: list[tuple[int, int, Rules, int]], second: list[tuple[int, int, Rules, int]]
+) -> None:
+    base = tell(Told(), first).compact()
+    assert meaning(Told.decode(base.encode())) == meaning(base)
+    told = tell(base, second)
+    assert meaning(told.compact()) == meaning(told)
+    changes = told.changes_since(base)
+    assert changes is not None
+    assert meaning(Told.decode(base.encode()).changed(changes)) == meaning(told)
+
+
+def test_nothing_changes_where_nothing_is_new() -> None:
+    told = tell(Told(), [(1, 0, RULES[1], DIRECT)])
+    assert tell(told, [(1, 0, RULES[1], DIRECT)]) is told
+    assert tell(told, [(1, 0, RULES[1], LEFT)]) is not told
+
+
+def test_many_changes_are_written_as_a_whole() -> None:
+    base = tell(Told(), [(nid, 0, RULES[0], 0) for nid in range(1, 400)])
+    few = tell(base, [(nid, 5, RULES[0], 0) for nid in range(1, 90)])
+    many = tell(base, [(nid, 5, RULES[0], 0) for nid in range(1, 200)])
+    assert few.changes_since(base) is not None
+    assert many.changes_since(base) is None
+    small = tell(Told(), [])
+    assert tell(small, [(nid, 0, RULES[0], 0) for nid in range(1, MOST_CHANGES + 1)]).changes_since(small)
+
+
+def test_records_are_small() -> None:
+    """A room in a window takes some ten bytes, whatever the rules."""
+    rooms = [(nid, 0, RULES[2], 0) for nid in range(2**40, 2**40 + 1_000)]
+    assert len(tell(Told(), rooms).encode()) < 17_000
