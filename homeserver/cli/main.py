@@ -30,6 +30,7 @@ COMMANDS: Mapping[str, Place] = {
     "check-config": Place("homeserver.cli.check_config", "check_config", "Check the configuration."),
     "user": Place("homeserver.cli.user", "user", "Create and change accounts."),
     "federation": Place("homeserver.cli.federation", "federation", "See and retry other servers."),
+    "email": Place("homeserver.cli.email", "email", "Try out the sending of mail."),
     "reports": Place("homeserver.cli.reports", "reports", "See what users have reported."),
     "db": Place("homeserver.cli.db", "db", "Bring the database's schema up to date."),
     "version": Place("homeserver.cli.version", "version", "Print the version."),

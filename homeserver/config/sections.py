@@ -91,7 +91,7 @@ class RateLimits(Section, frozen=True):
     joins: Bucket = Bucket(per_second=0.5, burst=30)
     invites: Bucket = Bucket(per_second=0.5, burst=30)
     login: Bucket = Bucket(per_second=0.1, burst=10)
-    registration: Bucket = Bucket(per_second=0.05, burst=5)
+    registration: Bucket = Bucket(per_second=0.1, burst=15)
     validation: Bucket = Bucket(per_second=0.02, burst=5)
     search: Bucket = Bucket(per_second=2, burst=20)
     media: Bucket = Bucket(per_second=50, burst=500)

@@ -83,6 +83,17 @@ def nobodys(recipient: str, server_name: ServerName) -> Mail:
     )
 
 
+def trial(recipient: str, server_name: ServerName) -> Mail:
+    """Tells an operator that mail arrives."""
+    return _mail(
+        recipient,
+        f"A trial of {server_name}",
+        f"This is a trial: the Matrix server {server_name} can send mail.",
+        None,
+        "There is nothing to do.",
+    )
+
+
 def _mail(recipient: str, subject: str, question: str, link: str | None, otherwise: str) -> Mail:
     wrapper = TextWrapper(LINE, break_long_words=False, break_on_hyphens=False)
     parts = [wrapper.fill(question), *([] if link is None else [link]), wrapper.fill(otherwise)]

@@ -20,6 +20,7 @@ from homeserver.storage import (
     accepted_policies,
     delayed_events,
     login_tokens,
+    threepid_bindings,
     threepids,
     uia_sessions,
     users,
@@ -203,6 +204,7 @@ def deactivate(tx: WriteTransaction, user_id: UserID, *, erase: bool) -> None:
     uia_sessions.remove_of_user(tx, user_id)
     validation_sessions.remove_of_user(tx, user_id)
     threepids.remove_of_user(tx, user_id)
+    threepid_bindings.remove_of_user(tx, user_id)
     end_all_sessions(tx, user_id)
     delayed_events.remove_of_user(tx, user_id)
     if erase:

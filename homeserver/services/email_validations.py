@@ -303,7 +303,8 @@ def _check_link(link: str) -> None:
         parts = urlsplit(link)
     except ValueError:
         raise InvalidParam("`next_link` is not a URL") from None
-    if len(link) > LONGEST_LINK or not link.isprintable() or parts.scheme not in ("https", "http"):
+    is_plain = link.isascii() and link.isprintable()  # what is shown is to be read by people
+    if len(link) > LONGEST_LINK or not is_plain or parts.scheme not in ("https", "http"):
         raise InvalidParam(f"`next_link` must be a web address of up to {LONGEST_LINK} characters")
     if not parts.hostname or parts.username is not None:
         raise InvalidParam("`next_link` must be a web address with a host, and without a user")

@@ -33,6 +33,7 @@ DELETE = statement(
         _b.id_server == bindparam("the_server"),
     )
 )
+DELETE_OF_USER = statement(delete(threepid_bindings).where(_b.user_id == bindparam("the_user")))
 
 
 def of_user(tx: ReadTransaction, user_id: UserID) -> list[Binding]:
@@ -63,3 +64,8 @@ def remove(tx: WriteTransaction, user_id: UserID, binding: Binding) -> None:
         the_address=binding.threepid.address,
         the_server=binding.id_server,
     )
+
+
+def remove_of_user(tx: WriteTransaction, user_id: UserID) -> None:
+    """Forget what is published of a user."""
+    tx.execute(DELETE_OF_USER, the_user=user_id)
