@@ -6,6 +6,7 @@ from typing import Final
 from urllib.parse import quote, urlencode
 
 import attrs
+from twisted.internet.threads import deferToThread
 
 from homeserver.clients.discovery import Discovery
 from homeserver.clients.errors import RemoteError
@@ -27,6 +28,9 @@ PATIENCE_MS: Final = 30_000
 
 MOST_BYTES: Final = 10 * 1024 * 1024
 """How large a response may be, unless the caller says otherwise."""
+
+LARGE: Final = 256 * 1024
+"""A response of more bytes is decoded beside the reactor."""
 
 _UNREACHABLE: Final = Backoff(first_ms=2_000, cap_ms=300_000)
 
@@ -166,6 +170,8 @@ class FederationClient:
                 self._unreached(destination)
             raise
         self.reached(destination)
+        if len(response.body) > LARGE:
+            return await deferToThread(result_of, destination, response)
         return result_of(destination, response)
 
     async def _exchange(

@@ -1,11 +1,15 @@
 """The federation client against a server that answers what it is told to."""
 
 import json
+import threading
 
 import pytest
 
+from homeserver.clients import federation
 from homeserver.clients.errors import RemoteError
 from homeserver.clients.federation import federation_path
+from homeserver.clients.http_responses import Response
+from homeserver.clients.results import result_of
 from homeserver.core.hashes import decode_base64
 from homeserver.core.identifiers import ServerName
 from homeserver.core.json import JsonObject
@@ -17,6 +21,25 @@ from tests.outbound.scripted import OWN_KEY, OWN_NAME, Caller, Raw, Received, Sc
 from tests.services.conftest import MovableClock
 
 PATH = federation_path("v1", "event", "$ä/b")
+
+
+async def test_a_large_answer_is_decoded_beside_the_reactor(
+    remote: Caller, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as the state of a big room."""
+    threads: list[int] = []
+
+    def decode(party: str, response: Response) -> JsonObject:
+        threads.append(threading.get_ident())
+        return result_of(party, response)
+
+    monkeypatch.setattr(federation, "result_of", decode)
+    large = "x" * federation.LARGE
+    server.answer = lambda _: ok({"pdus": [large]})
+    assert await remote.client.get(server.name, PATH) == {"pdus": [large]}
+    server.answer = lambda _: ok({"pdus": []})
+    assert await remote.client.get(server.name, PATH) == {"pdus": []}
+    assert [each == threading.get_ident() for each in threads] == [False, True]
 
 
 def checked(received: Received, server: ScriptedServer, content: JsonObject | None) -> XMatrix:
