@@ -13,6 +13,7 @@ from typing import Final
 import attrs
 
 from homeserver.core.json import JsonObject, JsonValue
+from homeserver.core.relations import REPLACE
 
 MAX_CHARACTERS: Final = 20_000
 """What is indexed of a text; what comes after is not found."""
@@ -78,14 +79,15 @@ def terms_of(text: str) -> list[str]:
 
 
 def text_of(event_type: str, content: JsonObject) -> str | None:
-    """What can be searched of an event: `None` for nothing, as for replacements, which only repeat another event.
+    """What can be searched of an event, of a replacement what it makes of the other event: `None` for nothing.
 
     Spec: client-server API, "Server Side Search", `room_events`.
     """
     if event_type == "m.room.message":
         relation = content.get("m.relates_to")
-        if isinstance(relation, dict) and relation.get("rel_type") == "m.replace":
-            return None
+        if isinstance(relation, dict) and relation.get("rel_type") == REPLACE:
+            replacement = content.get("m.new_content")
+            return _string(replacement.get("body")) if isinstance(replacement, dict) else None
         return _string(content.get("body"))
     if event_type == "m.room.name":
         return _string(content.get("name"))

@@ -86,7 +86,7 @@ class Aggregator:
             event.event_nid: None if (relation := relation_of_stored(event)) is None else relation.rel_type
             for event in parents
         }
-        edits = self._edits([event for event in parents if rel_types[event.event_nid] != REPLACE])
+        edits = self.edits([event for event in parents if rel_types[event.event_nid] != REPLACE])
         roots = [event for event in parents if with_threads and rel_types[event.event_nid] is None]
         found = self.threads(roots)
         latest = [summary.latest for summary in found.values()]
@@ -154,7 +154,7 @@ class Aggregator:
             self._tx, self._access.room_nid, thread.root_id, THREAD, self._ignored
         )
 
-    def _edits(self, parents: Sequence[StoredEvent]) -> dict[EventID, Shown]:
+    def edits(self, parents: Sequence[StoredEvent]) -> dict[EventID, Shown]:
         """The latest edit of each of these events that the reader sees; of what is redacted, edits are not shown."""
         edited = {
             event.event_nid: event

@@ -1,18 +1,21 @@
 """Full-text search in the rooms that a user is or was in. Spec: client-server API, "Server Side Search"."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
 import attrs
 
 from homeserver.core.filters import RoomEventMatcher
-from homeserver.core.identifiers import RoomID, UserID
+from homeserver.core.identifiers import EventID, RoomID, UserID
+from homeserver.core.relations import REPLACE
 from homeserver.core.requester import Requester
 from homeserver.core.search_cursors import GroupKey, SearchCursor
 from homeserver.core.search_terms import Query, rank
 from homeserver.database.database import Database
 from homeserver.database.transactions import ReadTransaction
 from homeserver.runtime.clock import Clock
+from homeserver.services.aggregations import Aggregator, relation_of_stored
+from homeserver.services.client_events import View
 from homeserver.services.history_access import Access, Standing, access_to, readable_root, seen
 from homeserver.services.ignored_users import heard, ignored_by
 from homeserver.services.search_results import ContextLimits, Found, render_results
@@ -25,7 +28,10 @@ DEFAULT_LIMIT: Final = 10
 MAX_LIMIT: Final = 50
 
 MOST_MATCHES: Final = 1_000
-"""The newest matches that a search looks at; ranking is among these."""
+"""The newest matches that a search looks at; where there are more, ranking is among these and as many of the shortest.
+
+A text that has what is asked for ranks the higher the less else there is in it.
+"""
 
 AT_ONCE: Final = 50
 """Matches whose events are read in one go."""
@@ -124,14 +130,22 @@ class _Matches:
         }
         self._ignored = ignored_by(tx, user_id)
         self._accesses: dict[RoomID, Access | None] = {}
-        texts = search_texts.find(
-            tx, criteria.query.terms, self._rooms.keys(), upto=cursor.upto, most=MOST_MATCHES
-        )
+        texts = self._texts()
         ranked = [(rank(text.terms.split(" "), criteria.query), text) for text in texts]
         if criteria.by_rank:
             ranked.sort(key=_best_first)
         self._ranked = ranked
-        self.certain = sum(self._is_certain(text) for text in texts)
+        # An event and its edits have one position.
+        self.certain = len({text.position for text in texts if self._is_certain(text)})
+
+    def _texts(self) -> Collection[Text]:
+        """What may be found, the newest first."""
+        terms, rooms, upto = self._criteria.query.terms, self._rooms.keys(), self._cursor.upto
+        newest = search_texts.find(self._tx, terms, rooms, upto=upto, most=MOST_MATCHES)
+        if not self._criteria.by_rank or len(newest) < MOST_MATCHES:
+            return newest
+        shortest = search_texts.find_short(self._tx, terms, rooms, upto=upto, most=MOST_MATCHES)
+        return {text.event_nid: text for text in (*newest, *shortest)}.values()
 
     def visible(self) -> Iterator[tuple[int, Found]]:
         """What the user may see from the cursor on, each with its place among all matches."""
@@ -143,20 +157,38 @@ class _Matches:
                     yield offset, attrs.evolve(found, rank=score)
 
     def _shown(self, texts: Sequence[Text]) -> dict[int, Found]:
-        """Those of the texts that the user may see and wants to, by the numbers of their events."""
+        """Those of the texts that the user may see and wants to, by the numbers of their events.
+
+        An edited event is found by the text of its latest edit, and by no other.
+        """
         stored = events.of_nids(self._tx, [text.event_nid for text in texts])
-        by_room: dict[int, list[events.StoredEvent]] = {}
-        for event in stored.values():
+        by_room: dict[int, dict[EventID, events.StoredEvent]] = {}
+        for event in self._originals(stored.values()):
             # What has been redacted meanwhile is not found any more, whatever the index still says.
             if event.status == events.ACCEPTED and event.redacted_by is None and self._is_wanted(event):
-                by_room.setdefault(event.room_nid, []).append(event)
+                by_room.setdefault(event.room_nid, {})[event.event_id] = event
         shown: dict[int, Found] = {}
         for room_nid, listed in by_room.items():
             access = self._access(self._rooms[room_nid])
             if access is not None:
-                for event, membership in seen(self._tx, access, heard(listed, self._ignored)):
-                    shown[event.event_nid] = Found(access, event, membership, 0.0)
+                originals = list(seen(self._tx, access, heard(list(listed.values()), self._ignored)))
+                view = View(access.room_id, access.version, self._user_id, None, 0, with_room_id=True)
+                edits = Aggregator(self._tx, view, access).edits([event for event, _ in originals])
+                for event, membership in originals:
+                    said = edits[event.event_id][0] if event.event_id in edits else event
+                    shown[said.event_nid] = Found(access, event, membership, 0.0)
         return shown
+
+    def _originals(self, stored: Collection[events.StoredEvent]) -> Iterator[events.StoredEvent]:
+        """The events, and instead of edits what they edit."""
+        edited: set[EventID] = set()
+        for event in stored:
+            relation = None if event.state_key is not None else relation_of_stored(event)
+            if relation is not None and relation.rel_type == REPLACE:
+                edited.add(relation.event_id)
+            else:
+                yield event
+        yield from events.of_ids(self._tx, edited).values()
 
     def _is_wanted(self, event: events.StoredEvent) -> bool:
         cursor, room = self._cursor, self._rooms.get(event.room_nid)

@@ -5,11 +5,14 @@ from typing import Final
 import attrs
 
 from homeserver.core.identifiers import EventID
+from homeserver.core.relations import REPLACE, relation_of
 from homeserver.core.search_terms import terms_of, text_of
 from homeserver.database.database import Database
 from homeserver.database.transactions import ReadTransaction
-from homeserver.storage import search_texts
+from homeserver.storage import events, search_texts
 from homeserver.storage.search_texts import REDACTION, Batch, Source, Text
+
+MESSAGE: Final = "m.room.message"
 
 AT_ONCE: Final = 200
 """Events that are looked at in one transaction."""
@@ -46,8 +49,29 @@ def read_work(tx: ReadTransaction) -> _Work | None:
     if batch is None:
         return None
     texts = [text for source in batch.sources if (text := _text(source)) is not None]
+    texts = _placed(tx, batch, texts)
     targets = (source.redacts for source in batch.sources if source.type == REDACTION)
     return _Work(batch, texts, [target for target in targets if target is not None])
+
+
+def _placed(tx: ReadTransaction, batch: Batch, texts: list[Text]) -> list[Text]:
+    """The texts, those of edits at the places of what they edit: found is that, as it reads now."""
+    edits = {
+        source.event_nid: relation.event_id
+        for source in batch.sources
+        if source.type == MESSAGE
+        and (relation := relation_of(source.content)) is not None
+        and relation.rel_type == REPLACE
+    }
+    parents = events.placed(tx, list(edits.values())) if edits else {}
+    placed: list[Text] = []
+    for text in texts:
+        parent = parents.get(edits.get(text.event_nid, EventID("")))
+        if parent is None or parent.position is None or parent.room_nid != text.room_nid:
+            placed.append(text)
+        else:
+            placed.append(attrs.evolve(text, position=parent.position))
+    return placed
 
 
 def _text(source: Source) -> Text | None:

@@ -3,16 +3,18 @@
 from collections.abc import Collection, Sequence
 
 import attrs
-from sqlalchemy import bindparam, delete, desc, or_, select
+from sqlalchemy import and_, bindparam, delete, desc, func, or_, select
 from sqlalchemy.dialects.sqlite import insert
 
 from homeserver.core.identifiers import EventID
 from homeserver.core.json import JsonObject, decode_object
+from homeserver.core.relations import REPLACE
 from homeserver.core.search_terms import KEYS
 from homeserver.database.full_text import all_of, has_terms
 from homeserver.database.kinds import Kind
-from homeserver.database.statements import in_list, insert_into, statement
+from homeserver.database.statements import Statement, in_list, insert_into, statement
 from homeserver.database.tables.events import events
+from homeserver.database.tables.relations import relations
 from homeserver.database.tables.search import search_progress, search_queue, search_texts
 from homeserver.database.transactions import ReadTransaction, WriteTransaction
 
@@ -70,6 +72,25 @@ REMOVE_REDACTED = statement(
         .scalar_subquery()
     )
 )
+_edit = events.alias("edit")
+REMOVE_EDITS_OF_REDACTED = statement(
+    delete(search_texts).where(
+        _t.event_nid.in_(
+            select(_edit.c.event_nid)
+            .select_from(
+                events.join(
+                    relations,
+                    and_(relations.c.room_nid == _e.room_nid, relations.c.parent_id == _e.event_id),
+                ).join(_edit, _edit.c.event_id == relations.c.event_id)
+            )
+            .where(
+                _e.event_id == bindparam("the_event"),
+                _e.redacted_by.is_not(None),
+                relations.c.rel_type == REPLACE,
+            )
+        )
+    )
+)
 FIND = statement(
     select(_t.event_nid, _t.room_nid, _t.position, _t.terms)
     .where(
@@ -78,6 +99,16 @@ FIND = statement(
         _t.position <= bindparam("upto"),
     )
     .order_by(desc(_t.position))
+    .limit(bindparam("most"))
+)
+FIND_SHORT = statement(
+    select(_t.event_nid, _t.room_nid, _t.position, _t.terms)
+    .where(
+        has_terms(search_texts, "search_index", "wanted"),
+        in_list(_t.room_nid, "room_nids"),
+        _t.position <= bindparam("upto"),
+    )
+    .order_by(func.length(_t.terms), desc(_t.position))
     .limit(bindparam("most"))
 )
 
@@ -151,6 +182,7 @@ def add(tx: WriteTransaction, done: Batch, texts: Collection[Text], redacted: Co
     tx.execute_many(ADD, [attrs.asdict(each) for each in texts if each.event_nid in there])
     for event_id in redacted:
         tx.execute(REMOVE_REDACTED, the_event=event_id)
+        tx.execute(REMOVE_EDITS_OF_REDACTED, the_event=event_id)
     if done.queued:
         tx.execute(UNQUEUE, event_nids=list(done.queued))
     return True
@@ -168,8 +200,27 @@ def find(
 
     A text may have been redacted a moment ago.
     """
+    return _found(tx, FIND, terms, room_nids, upto=upto, most=most)
+
+
+def find_short(
+    tx: ReadTransaction, terms: Collection[str], room_nids: Collection[int], *, upto: int, most: int
+) -> list[Text]:
+    """As `find`: not the newest, but the shortest."""
+    return _found(tx, FIND_SHORT, terms, room_nids, upto=upto, most=most)
+
+
+def _found(
+    tx: ReadTransaction,
+    query: Statement,
+    terms: Collection[str],
+    room_nids: Collection[int],
+    *,
+    upto: int,
+    most: int,
+) -> list[Text]:
     if not terms or not room_nids:
         return []
     wanted = all_of(terms, tx.backend)
-    rows = tx.all(FIND, wanted=wanted, room_nids=list(room_nids), upto=upto, most=most)
+    rows = tx.all(query, wanted=wanted, room_nids=list(room_nids), upto=upto, most=most)
     return [Text(*row) for row in rows]

@@ -49,6 +49,8 @@ def test_texts_are_found_by_all_of_their_terms_newest_first(store: Store) -> Non
     assert found(store, "cake", upto=4) == [101]
     assert found(store, "東京") == [102]
     assert found(store, "नमस्ते") == [103]
+    short = store.read(search_texts.find_short, ("tea",), (1, 2), upto=NEWEST, most=1)
+    assert [each.event_nid for each in short] == [101]
     for nothing in (("te",), ("and", "東"), ()):
         assert found(store, *nothing) == []
     assert found(store, "tea", rooms=()) == []

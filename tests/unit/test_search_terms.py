@@ -60,6 +60,16 @@ def test_what_is_asked_for_is_what_is_indexed() -> None:
         ("m.room.message", {"body": 1}, None),
         ("m.room.message", {}, None),
         ("m.room.message", {"body": "* x", "m.relates_to": {"rel_type": "m.replace"}}, None),
+        (
+            "m.room.message",
+            {"body": "* x", "m.relates_to": {"rel_type": "m.replace"}, "m.new_content": {"body": "x"}},
+            "x",
+        ),
+        (
+            "m.room.message",
+            {"body": "* x", "m.relates_to": {"rel_type": "m.replace"}, "m.new_content": 1},
+            None,
+        ),
         ("m.room.message", {"body": "x", "m.relates_to": {"rel_type": "m.thread"}}, "x"),
         ("m.room.message", {"body": "x", "m.relates_to": "m.replace"}, "x"),
         ("m.room.name", {"name": "Club"}, "Club"),

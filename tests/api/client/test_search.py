@@ -10,6 +10,7 @@ from homeserver.core.search_cursors import SearchCursor
 from homeserver.database.statements import statement
 from homeserver.database.tables.search import search_progress, search_texts
 from homeserver.database.transactions import WriteTransaction
+from homeserver.services import search as search_service
 from homeserver.services import search_index
 from tests.api.server import Client, TestServer, path_of, room_path
 
@@ -87,6 +88,75 @@ async def test_ranking(server: TestServer, alice: Client) -> None:
     ranks = [each["rank"] for each in found["results"]]
     assert ranks == sorted(ranks, reverse=True)
     assert texts(found)[-1].startswith("there is")
+
+
+def edit_of(event_id: str, text: str) -> dict[str, Any]:
+    return {
+        "msgtype": "m.text",
+        "body": f"* {text}",
+        "m.new_content": {"msgtype": "m.text", "body": text},
+        "m.relates_to": {"rel_type": "m.replace", "event_id": event_id},
+    }
+
+
+async def edit(client: Client, room: str, event_id: str, text: str) -> str:
+    return await client.send_event(room, "m.room.message", edit_of(event_id, text))
+
+
+async def test_a_message_is_found_by_its_latest_text(server: TestServer, alice: Client, bob: Client) -> None:
+    room = await room_of_two(alice, bob)
+    event_id = await alice.send(room, "first draft")
+
+    async def found(client: Client, term: str) -> list[str]:
+        results = (await search(server, client, term))["results"]
+        return [each["result"]["event_id"] for each in results]
+
+    assert await found(bob, "draft") == [event_id]
+    await edit(alice, room, event_id, "second version of the draft")
+    # Others edit nothing.
+    await edit(bob, room, event_id, "forged draft")
+    assert await found(bob, "first") == []
+    assert await found(bob, "forged") == []
+    assert await found(bob, "version") == [event_id]
+    assert await found(bob, "draft") == [event_id]
+    last = await edit(alice, room, event_id, "third")
+    assert await found(bob, "draft") == []
+    result = (await search(server, bob, "third"))["results"][0]["result"]
+    assert result["event_id"] == event_id
+    assert result["unsigned"]["m.relations"]["m.replace"]["event_id"] == last
+    (await alice.put(room_path(room, "redact", last, "r1"), {})).ok()
+    assert await found(bob, "third") == []
+    assert await found(bob, "version") == [event_id]
+    (await alice.put(room_path(room, "redact", event_id, "r2"), {})).ok()
+    assert await found(bob, "version") == []
+    assert await found(bob, "first") == []
+
+
+async def test_who_does_not_see_an_edit_finds_what_he_sees(
+    server: TestServer, alice: Client, bob: Client
+) -> None:
+    room = await room_of_two(alice, bob)
+    await alice.set_state(room, "m.room.history_visibility", {"history_visibility": "joined"})
+    event_id = await alice.send(room, "plain words")
+    await bob.leave(room)
+    await edit(alice, room, event_id, "secret words")
+    assert [each["result"]["event_id"] for each in (await search(server, bob, "words"))["results"]] == [
+        event_id
+    ]
+    assert (await search(server, bob, "secret"))["results"] == []
+    assert (await search(server, bob, "plain"))["count"] >= 1
+    assert (await search(server, alice, "plain"))["results"] == []
+
+
+async def test_an_old_text_that_fits_best_is_found_among_many(
+    server: TestServer, alice: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search_service, "MOST_MATCHES", 5)
+    room = await alice.create_room()
+    await alice.send(room, "tea")
+    for number in range(10):
+        await alice.send(room, f"a long text in which tea is only one of many words {number}")
+    assert texts(await search(server, alice, "tea"))[0] == "tea"
 
 
 async def test_pages_and_groups(server: TestServer, alice: Client, bob: Client) -> None:
