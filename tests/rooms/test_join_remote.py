@@ -1,10 +1,15 @@
 """Entering a room of others: two processes of this server may do so at the same time."""
 
+from collections.abc import Iterable
+from typing import Any
+
 import pytest
 
 from homeserver.core.event import Event
 from homeserver.core.identifiers import EventID, UserID
 from homeserver.database.database import Database
+from homeserver.database.statements import Statement
+from homeserver.database.transactions import WriteTransaction
 from homeserver.rooms.arrivals import Arrival, Given, weigh
 from homeserver.rooms.join_remote import begin, enter, store_members, store_part, store_state
 from homeserver.services.room_purge import close_forgotten
@@ -136,3 +141,39 @@ async def test_a_room_that_is_being_entered_is_not_removed(database: Database, r
     await one.store_events()
     await one.store_members()
     assert await one.enter()
+
+
+async def test_many_events_take_no_more_statements_than_few(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Events, their auth edges and the members are stored in bulk."""
+    statements: list[Statement] = []
+    run, run_many = WriteTransaction._run, WriteTransaction.execute_many
+
+    def counted(tx: WriteTransaction, query: Statement, params: dict[str, Any]) -> None:
+        statements.append(query)
+        run(tx, query, params)
+
+    def counted_many(tx: WriteTransaction, query: Statement, rows: Iterable[dict[str, Any]]) -> None:
+        statements.append(query)
+        run_many(tx, query, rows)
+
+    taken = []
+    for creator, size in ((BOB, 5), (CAROL, 40)):
+        room = SignedRoom.new("10", creator=creator)
+        for number in range(size):
+            room.join(UserID(f"@user{number}:b.example"))
+        one = await joining(database, room, room.join(ALICE))
+        assert await one.begin()
+        with monkeypatch.context() as patched:
+            patched.setattr(WriteTransaction, "_run", counted)
+            patched.setattr(WriteTransaction, "execute_many", counted_many)
+            assert one.place is not None
+            one.numbers = await database.write(
+                store_part, room.room_id, one.place[0], one.arrival.pdus, one.arrival.rejected
+            )
+            await one.store_members()
+        assert len(one.numbers) > size
+        taken.append(len(statements))
+        statements.clear()
+    assert 0 < taken[1] <= taken[0]
