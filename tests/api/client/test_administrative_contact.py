@@ -1,8 +1,10 @@
 """Client-server API, `administrative_contact.yaml`: addresses are an account's once their owner has said so."""
 
 import re
+from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 from sqlalchemy import select
 from twisted.internet.defer import Deferred, gatherResults
@@ -18,8 +20,11 @@ from tests.api.client.mail_harness import (
     emails_of,
     link_in,
     password_of,
+    serving_mail,
 )
+from tests.api.client.test_strange_values import strangely
 from tests.api.server import PASSWORD, Answer, Client, TestServer, path_of
+from tests.openapi import Specification
 
 ADD = path_of("account", "3pid", "add")
 DELETE = path_of("account", "3pid", "delete")
@@ -127,6 +132,29 @@ async def test_of_two_who_claim_an_address_at_once_one_gets_it(mailing: Mailing)
         if answer.status == 400:
             answer.error(400, "M_THREEPID_IN_USE")
         assert await emails_of(user) == ([ALICES] if answer.status == 200 else [])
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_any_process_does_for_any_step(
+    database_url: str, tmp_path: Path, specification: Specification | None
+) -> None:
+    folders = [tmp_path / name for name in ("one", "other")]
+    async with (
+        serving_mail(database_url, folders[0], specification) as one,
+        serving_mail(database_url, folders[1], specification) as other,
+    ):
+        alice = await one.server.user("alice")
+        elsewhere = attrs.evolve(alice, base_url=other.server.base_url)
+        sid = (await one.request("account/3pid", ALICES, by=alice)).ok()["sid"]
+        again = await other.request("account/3pid", ALICES, by=elsewhere)
+        assert (again.ok()["sid"], other.post.mails) == (sid, [])
+        assert (await other.confirm(one.post.take(ALICES))).status == 200
+        body = {"sid": sid, "client_secret": "secret"}
+        session = (await alice.post(ADD, body)).json["session"]
+        stage = "/_matrix/client/v3/auth/m.login.password/fallback/web"
+        assert (await elsewhere.submit(stage, session=session, password=PASSWORD)).status == 200
+        (await alice.post(ADD, {**body, "auth": {"session": session}})).ok()
+        assert await emails_of(elsewhere) == [ALICES]
 
 
 async def test_whether_an_address_is_taken_is_told_in_the_mail_only(mailing: Mailing) -> None:
@@ -282,6 +310,23 @@ async def test_what_is_no_address_or_secret(mailing: Mailing) -> None:
     ):
         (await mailing.request("register", ALICES, next_link=link)).error(400, "M_INVALID_PARAM")
     assert mailing.post.mails == []
+
+
+async def test_strange_values_break_nothing(mailing: Mailing) -> None:
+    body = {
+        "client_secret": "x",
+        "email": ALICES,
+        "send_attempt": 1,
+        "next_link": "https://x",
+        "id_server": "x",
+    }
+    for what in ("register", "account/password"):
+        for strange in strangely(body):
+            answer = await mailing.nobody.request(
+                "POST", f"/_matrix/client/v3/{what}/email/requestToken", strange, check=False
+            )
+            assert answer.status < 500, (strange, answer.json)
+    assert all(mail["To"] == ALICES for mail in mailing.post.mails)
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

@@ -85,6 +85,8 @@ BODIES: Final[dict[str, Any]] = {
         "initial_state": [{"type": "m.room.x", "state_key": "", "content": {"a": "b"}}],
         "power_level_content_override": {"users": {"@bob:test.example": 50}, "ban": 50},
     },
+    "add_3pid": {"client_secret": "x", "sid": "x", "auth": {"type": "m.login.password", "session": "x"}},
+    "delete_3pid_from_account": {"medium": "email", "address": "a@b.c", "id_server": "x"},
     "update_device": {"display_name": "x"},
     "delete_devices": {
         "devices": ["x"],

@@ -8,9 +8,11 @@ from urllib.parse import urlencode
 
 import pytest
 
+from homeserver.config.sections import Registration
+from homeserver.storage import registration_tokens
 from tests.api.client.mail_harness import HOUR_MS, Mailing, emails_of, serving_mail
 from tests.api.client.test_registration_stages import EMAIL, POLICIES, REGISTER, TERMS, as_user
-from tests.api.server import PASSWORD, Answer, Client, TestServer, path_of
+from tests.api.server import PASSWORD, Answer, Client, TestServer, path_of, running_server
 from tests.openapi import Specification
 
 NEW = "new@example.org"
@@ -126,6 +128,36 @@ async def test_policies_and_an_address(strict: Mailing) -> None:
     check_done(await strict.nobody.submit(page_of(EMAIL), **fields))
     new = as_user(strict, await strict.nobody.post(REGISTER, {"auth": {"session": session}}))
     assert await emails_of(new) == [NEW]
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_a_registration_token(
+    database_url: str, tmp_path: Path, specification: Specification | None
+) -> None:
+    policy, stage = Registration(enabled=True, requires_token=True), "m.login.registration_token"
+    async with running_server(database_url, tmp_path, specification, registration=policy) as server:
+        await server.server.database.write(registration_tokens.add, "good", uses_allowed=1, expires_ts=None)
+        client = server.anonymous()
+        session = (await client.post(REGISTER, {"username": "new", "password": PASSWORD})).json["session"]
+        assert 'name="token"' in ((await look(client, stage, session)).page or "")
+        for token, status in (("", 400), ("bad", 403)):
+            answer = await client.submit(page_of(stage), session=session, token=token)
+            assert answer.status == status
+        check_done(await client.submit(page_of(stage), session=session, token=" good "))
+        made = (await client.post(REGISTER, {"auth": {"session": session}})).ok()
+        assert made["user_id"] == "@new:test.example"
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_nothing_in_particular(mailing: Mailing) -> None:
+    """`m.login.dummy`, which tells those apart who give no address."""
+    body = {"username": "new", "password": PASSWORD}
+    session = (await mailing.nobody.post(REGISTER, body)).json["session"]
+    for stage in (EMAIL, "m.login.dummy"):
+        assert (await look(mailing.nobody, stage, session)).status == 200
+    check_done(await mailing.nobody.submit(page_of("m.login.dummy"), session=session))
+    assert (await look(mailing.nobody, EMAIL, session)).status == 403
+    (await mailing.nobody.post(REGISTER, {"auth": {"session": session}})).ok()
 
 
 async def test_nothing_is_shown_for_nothing(strict: Mailing) -> None:
