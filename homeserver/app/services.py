@@ -241,11 +241,12 @@ def make_services(
     contact = make_contact(config, database, clock, reactor, attempts, trust)
     stages: dict[str, Stage] = {
         "m.login.dummy": DummyStage(),
-        "m.login.email.identity": EmailStage(contact.validations, contact.named),
         "m.login.password": PasswordStage(passwords, names, contact.named),
         "m.login.registration_token": RegistrationTokenStage(database, clock),
         "m.login.terms": TermsStage(config.registration.policies),
     }
+    if contact.validations.is_possible:
+        stages["m.login.email.identity"] = EmailStage(contact.validations, contact.named)
     uia = UserInteractiveAuth(database, clock, stages)
     incoming_presence = IncomingPresence(database, clock, config.presence.enabled)
     incoming_receipts = IncomingReceipts(database, clock)
@@ -331,7 +332,6 @@ def make_services(
             passwords,
             sessions,
             uia,
-            with_email=contact.validations.is_possible,
         ),
         relations=Relations(database, clock),
         reports=Reports(database, clock),

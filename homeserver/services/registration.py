@@ -87,7 +87,7 @@ class _NewAccount:
 
 @attrs.frozen
 class Registrations:
-    """Registers users; `with_email`: addresses can be confirmed. Spec: client-server API, "POST /register"."""
+    """Registers users. Spec: client-server API, "POST /register"."""
 
     database: Database
     clock: Clock
@@ -96,7 +96,6 @@ class Registrations:
     passwords: Passwords
     sessions: Sessions
     uia: UserInteractiveAuth
-    with_email: bool = False
 
     @property
     def flows(self) -> Flows:
@@ -105,7 +104,7 @@ class Registrations:
         needed = (*first, TERMS) if self.policy.policies else first
         if self.policy.requires_email:
             return ((*needed, EMAIL_IDENTITY),)
-        if self.with_email:
+        if EMAIL_IDENTITY in self.uia.stages:
             # The last stage tells them apart: the one must not be the beginning of the other.
             return ((*needed, EMAIL_IDENTITY), (*needed, DUMMY))
         return (needed or (DUMMY,),)

@@ -129,3 +129,22 @@ async def test_the_reactor_stays_responsive_under_a_flood() -> None:
             await each
     finally:
         pool.stop()
+
+
+async def test_what_takes_too_long_is_left_behind() -> None:
+    """A mail server that does not answer must not hold up the end of the process."""
+    pool = WorkerPool(cast("Loop", reactor), threads=1)
+    pool.start()
+    gate, running = threading.Event(), threading.Event()
+
+    def wait() -> str:
+        running.set()
+        gate.wait(10)
+        return "late"
+
+    left_behind = pool.run(wait)
+    await deferToThread(running.wait, 10)
+    pool.stop(patience_s=0.01)
+    assert not left_behind.called
+    gate.set()
+    assert await left_behind == "late"
