@@ -18,7 +18,10 @@ def begin(store: Store, begun: PartialJoin, *, due_ts: int = 1_000) -> None:
 
 
 def claimed(store: Store, now_ts: int) -> PartialJoin | None:
-    return store.write(partial_joins.claim, now_ts=now_ts, until_ts=now_ts + 500)
+    is_any_due = store.read(partial_joins.is_any_due, now_ts=now_ts)
+    found = store.write(partial_joins.claim, now_ts=now_ts, until_ts=now_ts + 500)
+    assert is_any_due == (found is not None)
+    return found
 
 
 def test_one_process_at_a_time_is_at_a_join(store: Store) -> None:
@@ -38,12 +41,17 @@ def test_the_longest_due_comes_first(store: Store) -> None:
 
 
 def test_failures_are_counted(store: Store) -> None:
+    assert store.read(partial_joins.failures, 1) is None
     begin(store, join())
+    assert store.read(partial_joins.failures, 1) == 0
     store.write(partial_joins.fail, join(), due_ts=3_000)
+    assert store.read(partial_joins.failures, 1) == 1
     assert claimed(store, 2_999) is None
     found = claimed(store, 3_000)
     assert found is not None
     assert found.failures == 1
+    store.write(partial_joins.close, 1)
+    assert store.read(partial_joins.failures, 1) is None
 
 
 def test_all_can_be_released(store: Store) -> None:
