@@ -56,7 +56,7 @@ _log = structlog.get_logger(__name__)
 ENDING_S = 2.0
 """How long work beside the requests may take to come to its end."""
 
-CLOSING_MS = 3_000
+CLOSING_MS = 2_000
 """How long running requests may take after the signal to stop."""
 
 

@@ -1,6 +1,7 @@
 """Running a server as a process: until SIGTERM or SIGINT."""
 
 import asyncio
+import linecache
 import signal
 from collections.abc import Callable
 from typing import cast
@@ -33,6 +34,8 @@ def run(config: Config, key: SigningKey, on_ready: Callable[[list[int]], None]) 
     install()
     from twisted.internet import reactor as installed  # noqa: PLC0415 - it exists only once installed
 
+    # attrs keeps the text of what it has generated for each class, for tracebacks: two megabytes.
+    linecache.clearcache()
     reactor = cast("Reactor", installed)
     failures: list[BaseException] = []
 

@@ -61,10 +61,12 @@ async def test_idle_and_silent_connections_do_not_hold_it_up(process: ServerProc
         b"PUT /_matrix/client/v3/profile/x/displayname HTTP/1.1\r\nContent-Length: 100\r\n\r\n{"
     )
     started = time.monotonic()
-    assert await process.stop() == 0
+    try:
+        assert await process.stop() == 0
+    finally:
+        for each in silent:
+            each.close()
     assert time.monotonic() - started < SOON_S
-    for each in silent:
-        each.close()
     assert process.complaints == []
 
 
