@@ -1,6 +1,7 @@
 """Who is in which room: the current membership of each user that a room's state names."""
 
 from collections.abc import Collection, Container, Sequence
+from typing import NamedTuple
 
 import attrs
 from sqlalchemy import and_, bindparam, case, delete, func, not_, or_, select, update
@@ -30,9 +31,8 @@ class Membership:
     forgotten: bool = attrs.field(converter=bool)
 
 
-@attrs.frozen(slots=True)
-class RoomOfUser:
-    """A room as one of its users' rooms."""
+class RoomOfUser(NamedTuple):
+    """A room as one of its users' rooms: the row as it is, since there may be thousands; flags are 0 or 1."""
 
     room_nid: int
     room_id: RoomID
@@ -42,8 +42,8 @@ class RoomOfUser:
     sender: UserID
     position: int
     since_position: int
-    was_joined: bool = attrs.field(converter=bool)
-    forgotten: bool = attrs.field(converter=bool)
+    was_joined: bool
+    forgotten: bool
     last_position: int
     state_root: int
     joined_members: int
@@ -267,7 +267,7 @@ def in_room(tx: ReadTransaction, room_nid: int, membership: str) -> list[Members
 
 def rooms_of(tx: ReadTransaction, user_id: UserID) -> list[RoomOfUser]:
     """All rooms whose state names the user, whatever the membership."""
-    return [RoomOfUser(*row) for row in tx.all(OF_USER, user_id=user_id)]
+    return [*map(RoomOfUser._make, tx.all(OF_USER, user_id=user_id))]
 
 
 def room_of(tx: ReadTransaction, user_id: UserID, room_id: RoomID) -> RoomOfUser | None:

@@ -1,6 +1,7 @@
 """What all parts of one answer share."""
 
 from collections.abc import Mapping
+from typing import Self
 
 import attrs
 
@@ -41,7 +42,7 @@ class Answer:
     """
 
     upto: int
-    lists: dict[str, bytes]
+    lists: Mapping[str, bytes]
     rooms: dict[RoomID, bytes]
     extensions: dict[str, bytes]
     step: Step | None
@@ -50,6 +51,11 @@ class Answer:
     """The connection should be noted as used."""
     sent_members: dict[RoomID, frozenset[str]]
     flushed: set[RoomID]
+
+    @classmethod
+    def nothing(cls, upto: int, lists: Mapping[str, bytes]) -> Self:
+        """Nothing is new up to there; the lists are as they were read last."""
+        return cls(upto, lists, {}, {}, None, Told(), False, {}, set())  # noqa: FBT003
 
     @property
     def is_empty(self) -> bool:

@@ -87,6 +87,14 @@ def find_step(tx: ReadTransaction, asking: Asking) -> tuple[Connection, Step] | 
     return found, step
 
 
+def find_connection(tx: ReadTransaction, asking: Asking) -> tuple[Connection, int]:
+    """The connection of the request's token, and how far the stream is. Errors: UnknownPos."""
+    found = find_step(tx, asking)
+    if found is None:
+        raise UnknownPos
+    return found[0], tx.stream_row().position
+
+
 def _wanted(ctx: Context, matched: Matched, direct: Collection[str]) -> list[Wanted]:
     configs = Configs()
     return [

@@ -56,6 +56,8 @@ def activity(room: RoomOfUser) -> int:
 
 
 def _is_listed(room: RoomOfUser, user_id: UserID, ignored: Collection[str], *, is_told: bool) -> bool:
+    if room.membership == "join":
+        return True
     if room.membership == "invite":
         # "Servers must not send room invites from ignored users to clients."
         return room.sender not in ignored

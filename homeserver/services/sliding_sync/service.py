@@ -16,9 +16,9 @@ from homeserver.core.tokens import SlidingToken
 from homeserver.database.database import Database
 from homeserver.database.transactions import WriteTransaction
 from homeserver.runtime.clock import Clock
-from homeserver.services.sliding_sync.answered import Answered
+from homeserver.services.sliding_sync.answered import LastAnswers
 from homeserver.services.sliding_sync.context import Answer, Asking
-from homeserver.services.sliding_sync.read import find_step, read_sliding
+from homeserver.services.sliding_sync.read import IDLE_MS, find_connection, find_step, read_sliding
 from homeserver.services.sync.lazy_members import LazyMembers, Sent
 from homeserver.services.sync.listening import Listening, Patience
 from homeserver.services.sync.remembered import UserRooms
@@ -51,7 +51,7 @@ class SlidingSync:
     clock: Clock
     listening: Listening
     lazy_members: LazyMembers
-    _answered: Answered = attrs.field(factory=Answered, init=False)
+    _answers: LastAnswers = attrs.field(factory=LastAnswers, init=False)
 
     async def sync(
         self,
@@ -84,10 +84,19 @@ class SlidingSync:
 
     async def _first(self, asking: Asking, patience: Patience) -> Answer:
         """What there is at once; a client that has just been answered the same request waits before it is read."""
-        token = asking.token
-        if token is not None and self._answered.has(asking, token):
-            await self._news(asking, token.position, patience)
-        return await self._read(asking)
+        known, token = self._answers.of(asking), asking.token
+        if known is None or token is None:
+            return await self._read(asking)
+        has_waited = not patience.is_over
+        await self._news(asking, token.position, patience)
+        connection, position = await self.database.read(find_connection, asking)
+        rooms = await self.listening.rooms(asking.user_id)
+        # Who does not want to wait wants all there is now; the memory may be a moment behind.
+        knows_all = has_waited or self.listening.tail.position >= position
+        is_idle = self.clock.now_ts() - connection.used_ts > IDLE_MS
+        if is_idle or not knows_all or self._is_new(asking, rooms, token.position):
+            return await self._read(asking)
+        return Answer.nothing(token.position, known.lists)
 
     async def expire(self) -> None:
         """Forget connections that have not been used for long."""
@@ -142,7 +151,7 @@ class SlidingSync:
         self.lazy_members.remember(
             asking.user_id, holder, before, str(token), answer.sent_members, anew=answer.flushed
         )
-        self._answered.note(asking, token)
+        self._answers.note(asking, token, answer.lists)
 
 
 def _holder(asking: Asking, token: SlidingToken) -> str:
