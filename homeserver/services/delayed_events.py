@@ -36,8 +36,8 @@ from homeserver.services.delayed_sending import check_sendable, send_delayed
 from homeserver.storage import client_transactions, delayed_events
 from homeserver.storage.delayed_events import Delayed, Outcome
 
-LEASE_MS: Final = 30_000
-"""How long an event stays claimed by a process that has died; longer than a room may keep one waiting."""
+LEASE_MS: Final = 5_000
+"""How long an event stays claimed by a process that has died; one that is at it for longer says so in time."""
 
 RETRY_MS: Final = 10_000
 """How long it takes until it is tried again."""
@@ -100,7 +100,7 @@ class DelayedEvents:
     signer: Signer
     limits: DelayLimits
     guest_access: GuestKeeper
-    _running: set[Deferred[None]] = attrs.field(factory=set, init=False)
+    _running: dict[Deferred[None], list[str]] = attrs.field(factory=dict, init=False)
 
     async def schedule(self, requester: Requester, wish: Wish, txn_id: str | None) -> str:
         """Have an event sent later; gives its delay ID. The same `txn_id` from the same device gives the same.
@@ -165,6 +165,11 @@ class DelayedEvents:
 
     async def work(self) -> None:
         """Begin to send what is due. A loop's work."""
+        if self._running:
+            # Rooms that are slow: nobody else need try, too.
+            delay_ids = [delay_id for listed in self._running.values() for delay_id in listed]
+            until_ts = self.clock.now_ts() + LEASE_MS
+            await self.database.write(delayed_events.keep, delay_ids, until_ts=until_ts)
         while len(self._running) < AT_ONCE:
             now_ts = self.clock.now_ts()
             if not await self.database.look_up(delayed_events.is_any_due, now_ts=now_ts):
@@ -178,7 +183,7 @@ class DelayedEvents:
             # In their order in each room; a room that is slow holds up no other.
             for listed in by_room.values():
                 sending = Deferred.fromCoroutine(self._send_all(listed))
-                self._running.add(sending)
+                self._running[sending] = [delayed.delay_id for delayed in listed]
                 sending.addBoth(self._sent, sending)
 
     async def finish(self) -> None:
@@ -193,7 +198,7 @@ class DelayedEvents:
         await self.database.write_soon(delayed_events.prune, before_ts=self.clock.now_ts() - KEPT_MS)
 
     def _sent(self, result: object, sending: Deferred[None]) -> None:
-        self._running.discard(sending)
+        self._running.pop(sending, None)
         if isinstance(result, Failure):
             _log.error("delayed events could not be sent", reason=result.getErrorMessage())
 
@@ -226,7 +231,7 @@ class DelayedEvents:
         now_ts = self.clock.now_ts()
         if isinstance(error, LimitExceeded) and now_ts - delayed.due_ts < PATIENCE_MS:
             # As while the members of the room are being fetched. Who sends too much was stopped when scheduling.
-            await self.database.write(delayed_events.put_off, delayed.delay_id, until_ts=now_ts + RETRY_MS)
+            await self.database.write(delayed_events.keep, [delayed.delay_id], until_ts=now_ts + RETRY_MS)
             return
         _log.info("a delayed event was given up", user=delayed.user_id, reason=str(error))
         await self.database.write(give_up, delayed.delay_id, error, now_ts=now_ts)

@@ -1,11 +1,13 @@
 """Events that are to be sent later: what is scheduled, and for a while what became of it."""
 
+from collections.abc import Collection
+
 import attrs
 from sqlalchemy import bindparam, delete, exists, func, select, update
 
 from homeserver.core.identifiers import EventID, RoomID, UserID
 from homeserver.core.json import JsonObject, decode_object, encode
-from homeserver.database.statements import insert_into, statement
+from homeserver.database.statements import in_list, insert_into, statement
 from homeserver.database.tables.delayed_events import delayed_events
 from homeserver.database.transactions import ReadTransaction, Row, WriteTransaction
 
@@ -71,8 +73,10 @@ CLAIM = statement(
     .returning(*_EVENT)
 )
 DUE = statement(select(*_EVENT).where(_THIS, *_DUE).with_for_update())
-PUT_OFF = statement(
-    update(delayed_events).where(_THIS, _SCHEDULED).values(leased_until_ts=bindparam("until_ts"))
+KEEP = statement(
+    update(delayed_events)
+    .where(in_list(_d.delay_id, "delay_ids"), _SCHEDULED)
+    .values(leased_until_ts=bindparam("until_ts"))
 )
 RESTART = statement(
     update(delayed_events)
@@ -103,14 +107,14 @@ TRIM = statement(
         .where(_older.c.user_id == bindparam("user_id"), _older.c.finalised_ts.is_not(None))
         .order_by(_older.c.finalised_ts.desc())
         .limit(1)
-        .offset(MOST_FINALISED)
+        .offset(bindparam("most"))
         .scalar_subquery(),
     )
 )
 
 
-def schedule(tx: WriteTransaction, delayed: Delayed) -> None:
-    """Keep the event until it is due; what became of the oldest ones of its user may be forgotten."""
+def schedule(tx: WriteTransaction, delayed: Delayed, *, most_finalised: int = MOST_FINALISED) -> None:
+    """Keep the event until it is due; of its user it is forgotten what became of any before the last so many."""
     tx.execute(
         INSERT,
         **attrs.asdict(delayed),
@@ -120,7 +124,7 @@ def schedule(tx: WriteTransaction, delayed: Delayed) -> None:
         event_id=None,
         error=None,
     )
-    tx.execute(TRIM, user_id=delayed.user_id)
+    tx.execute(TRIM, user_id=delayed.user_id, most=most_finalised)
 
 
 def scheduled(tx: ReadTransaction, user_id: UserID) -> tuple[int, int | None]:
@@ -162,9 +166,9 @@ def due(tx: WriteTransaction, delay_id: str, *, now_ts: int) -> Delayed | None:
     return None if row is None else _delayed(row)
 
 
-def put_off(tx: WriteTransaction, delay_id: str, *, until_ts: int) -> None:
-    """Try to send it again at `until_ts`."""
-    tx.execute(PUT_OFF, the_delay=delay_id, until_ts=until_ts)
+def keep(tx: WriteTransaction, delay_ids: Collection[str], *, until_ts: int) -> None:
+    """No process gets these events before `until_ts`."""
+    tx.execute(KEEP, delay_ids=list(delay_ids), until_ts=until_ts)
 
 
 def restart(tx: WriteTransaction, delay_id: str, *, now_ts: int) -> bool:

@@ -60,10 +60,13 @@ async def test_the_example_loses_nothing(
             follower.send_signal(signal.SIGSTOP)
             for number in range(1, 25):
                 await bob.send(room, f"m{number}")
+            # What falls due meanwhile is sent afterwards.
+            later = {"delay_ms": 500, "content": {"msgtype": "m.text", "body": "m25"}}
+            path = f"/_matrix/client/v3/rooms/{room}/delayed_event/m.room.message/t"
+            (await bob.put(path, later)).ok()
             await process.kill()
             await process.start()
             bob = process.client(bob)
-            await bob.send(room, "m25")
             follower.send_signal(signal.SIGCONT)
             while "m25" not in printed(output, room):
                 await deferLater(reactor, 0.02)

@@ -2,7 +2,7 @@ import attrs
 
 from homeserver.core.identifiers import EventID, RoomID, UserID
 from homeserver.storage import delayed_events
-from homeserver.storage.delayed_events import MOST_FINALISED, Delayed, Outcome
+from homeserver.storage.delayed_events import Delayed, Outcome
 from tests.storage.store import Store
 
 ALICE = UserID("@alice:x")
@@ -30,7 +30,7 @@ def test_what_is_due_is_claimed_by_one_until_its_lease_is_over(store: Store) -> 
     assert not store.read(delayed_events.is_any_due, now_ts=1_599)
     assert store.write(delayed_events.due, "d1", now_ts=1_599) == delayed
     assert claimed(store, 1_600) == ["d1"]
-    store.write(delayed_events.put_off, "d1", until_ts=9_000)
+    store.write(delayed_events.keep, ["d1", "another"], until_ts=9_000)
     assert claimed(store, 8_999) == []
     assert claimed(store, 9_000) == ["d1"]
 
@@ -82,10 +82,11 @@ def test_of_each_user_so_many_outcomes_are_kept(store: Store) -> None:
     store.write(delayed_events.schedule, attrs.evolve(EVENT, delay_id="other", user_id=other))
     store.write(delayed_events.finalise, "other", now_ts=1)
     schedule(store, "waits")
-    for number in range(MOST_FINALISED + 5):
+    for number in range(25):
         schedule(store, f"d{number}")
         store.write(delayed_events.finalise, f"d{number}", now_ts=10_000 + number)
-    schedule(store, "last")
+    last = attrs.evolve(EVENT, delay_id="last")
+    store.write(delayed_events.schedule, last, most_finalised=20)
     kept = [store.read(delayed_events.of_user, ALICE, f"d{number}") is not None for number in range(10)]
     assert kept == [False] * 5 + [True] * 5
     assert store.read(delayed_events.of_user, other, "other") is not None
