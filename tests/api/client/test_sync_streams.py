@@ -10,7 +10,9 @@ import pytest
 from twisted.internet.defer import Deferred
 from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessage
 
+from homeserver.database.errors import StorageUnavailable
 from homeserver.services.sync import streams
+from homeserver.services.sync.service import Sync
 from tests.api.client.stream_harness import PREFIX, EventSource, ServerEvent, event_source, web_socket
 from tests.api.http_harness import turns, until
 from tests.api.server import PASSWORD, Client, TestServer, path_of, room_path, running_server
@@ -390,3 +392,26 @@ async def test_a_user_sees_only_the_own_rooms(server: TestServer, alice: Client,
         answer = await source.rooms()
         assert own in answer["rooms"]["join"]
         assert room not in answer["rooms"].get("join", {})
+
+
+async def test_without_the_database_the_client_is_to_come_back(
+    alice: Client, bob: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a client of `/sync` is told by 503."""
+    room = await alice.create_room(preset="public_chat")
+    opening = {"access_token": alice.access_token}
+    async with event_source(alice) as source, web_socket(alice, opening=opening) as socket:
+        await source.rooms()
+        await socket.rooms()
+
+        async def away(*_: Any, **__: Any) -> Any:
+            raise StorageUnavailable("the database is away")
+
+        monkeypatch.setattr(Sync, "sync", away)
+        await bob.join(room)
+        last = (await source.end())[-1]
+        assert (last.kind, last.data["errcode"]) == ("error", "M_UNKNOWN")
+        while "errcode" not in (told := await socket.message()):
+            pass
+        assert told["errcode"] == "M_UNKNOWN"
+        assert await socket.goodbye() == (4503, "M_UNKNOWN")
