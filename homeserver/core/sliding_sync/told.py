@@ -59,13 +59,14 @@ class _Document(msgspec.Struct, array_like=True):
     rules: list[RequiredState]
     configs: list[list[int]]
     rooms: dict[int, RoomRecord]
+    extensions: int = 0
 
     @classmethod
-    def of(cls, configs: Sequence[Rules], rooms: dict[int, RoomRecord]) -> Self:
+    def of(cls, configs: Sequence[Rules], rooms: dict[int, RoomRecord], extensions: int) -> Self:
         """Say each rule once."""
         places: dict[RequiredState, int] = {}
         numbered = [[places.setdefault(rule, len(places)) for rule in rules] for rules in configs]
-        return cls(list(places), numbered, rooms)
+        return cls(list(places), numbered, rooms, extensions)
 
     def all_configs(self) -> tuple[Rules, ...]:
         """The configurations in full."""
@@ -78,25 +79,29 @@ _decoder: Final = msgspec.msgpack.Decoder(_Document)
 
 @attrs.frozen(slots=True, eq=False)
 class Told:
-    """The records by the rooms' numbers; `configs` are what they refer to."""
+    """The records by the rooms' numbers; `configs` are what they refer to.
+
+    `extensions` are those that the last answer had been asked for, as bits: what the others have to tell is not known.
+    """
 
     configs: tuple[Rules, ...] = ()
     rooms: Mapping[int, RoomRecord] = attrs.field(factory=lambda: MappingProxyType({}))
+    extensions: int = 0
 
     @classmethod
     def decode(cls, stored: bytes) -> Self:
         """What `encode` has made of it."""
         document = _decoder.decode(stored)
-        return cls(document.all_configs(), document.rooms)
+        return cls(document.all_configs(), document.rooms, document.extensions)
 
     def encode(self) -> bytes:
         """All of it."""
-        return _encoder.encode(_Document.of(self.configs, dict(self.rooms)))
+        return _encoder.encode(_Document.of(self.configs, dict(self.rooms), self.extensions))
 
     def changed(self, stored: bytes) -> "Told":
         """This, with the changes that `changes_since` has stored."""
         document = _decoder.decode(stored)
-        return Told(document.all_configs(), {**self.rooms, **document.rooms})
+        return Told(document.all_configs(), {**self.rooms, **document.rooms}, document.extensions)
 
     def changes_since(self, base: "Told") -> bytes | None:
         """What differs from `base`, from which this has been made; `None` if it is time to write all of it anew."""
@@ -105,7 +110,7 @@ class Told:
         rooms = {nid: record for nid, record in self.rooms.items() if base.rooms.get(nid) != record}
         if len(rooms) > max(MOST_CHANGES, len(self.rooms) // 4):
             return None
-        return _encoder.encode(_Document.of(self.configs, rooms))
+        return _encoder.encode(_Document.of(self.configs, rooms, self.extensions))
 
     def compact(self) -> "Told":
         """The same without configurations that no record refers to."""
@@ -115,7 +120,7 @@ class Told:
             nid: RoomRecord(record.upto, places[record.config], record.limit, record.flags)
             for nid, record in self.rooms.items()
         }
-        return Told(tuple(self.configs[old] for old in used), rooms)
+        return Told(tuple(self.configs[old] for old in used), rooms, self.extensions)
 
 
 class Telling:
@@ -126,6 +131,7 @@ class Telling:
         self._configs = list(before.configs)
         self._places = {rules: place for place, rules in enumerate(before.configs)}
         self._changes: dict[int, RoomRecord] = {}
+        self.extensions = 0
 
     def place_of(self, rules: Rules) -> int:
         """The place of these rules in the list, where they are put if they are new."""
@@ -142,6 +148,6 @@ class Telling:
 
     def done(self) -> Told:
         """All records; the very object that there was before if nothing has changed."""
-        if not self._changes:
+        if not self._changes and self.extensions == self._before.extensions:
             return self._before
-        return Told(tuple(self._configs), {**self._before.rooms, **self._changes})
+        return Told(tuple(self._configs), {**self._before.rooms, **self._changes}, self.extensions)

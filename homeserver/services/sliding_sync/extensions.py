@@ -19,6 +19,9 @@ from homeserver.services.sync.read import data_json, push_rules_event
 from homeserver.services.thread_subscriptions import changes_json
 from homeserver.storage import account_data, push_rules, receipts, typing
 
+_ACCOUNT_DATA, _RECEIPTS, _TYPING, _THREAD_SUBSCRIPTIONS = 1, 2, 4, 8
+"""In `core.sliding_sync.told.Told.extensions`."""
+
 THREAD_SUBSCRIPTIONS = "io.element.msc4308.thread_subscriptions"
 """Not accepted yet, and so called that in both forms."""
 
@@ -31,16 +34,22 @@ class Told:
     result: RoomResult
 
 
+Groups = Mapping[int | None, Collection[Told]]
+
+
 def extensions(ctx: Context, told: Collection[Told]) -> dict[str, bytes]:
     """Those that are wanted, and have something to tell."""
     wanted = ctx.asking.request.extensions
     found: dict[str, bytes | None] = {}
     if wanted.account_data is not None:
-        found["account_data"] = _account_data(ctx, _in_scope(wanted.account_data, told))
+        groups = _groups(ctx, _ACCOUNT_DATA, _in_scope(wanted.account_data, told))
+        found["account_data"] = _account_data(ctx, groups)
     if wanted.receipts is not None:
-        found["receipts"] = _receipts(ctx, _joined(_in_scope(wanted.receipts, told)))
+        groups = _groups(ctx, _RECEIPTS, _joined(_in_scope(wanted.receipts, told)))
+        found["receipts"] = _receipts(ctx, groups)
     if wanted.typing is not None:
-        found["typing"] = _typing(ctx, _joined(_in_scope(wanted.typing, told)))
+        groups = _groups(ctx, _TYPING, _joined(_in_scope(wanted.typing, told)))
+        found["typing"] = _typing(ctx, groups)
     if wanted.thread_subscriptions is not None:
         found[THREAD_SUBSCRIPTIONS] = _thread_subscriptions(ctx, wanted.thread_subscriptions)
     return {name: body for name, body in found.items() if body is not None}
@@ -60,24 +69,28 @@ def _joined(told: Collection[Told]) -> list[Told]:
     return [each for each in told if each.wanted.room.membership == "join"]
 
 
-def _since(ctx: Context, each: Told) -> int | None:
-    """From where the client needs what is new of a room; `None`: from the beginning."""
-    return None if each.result.is_initial else ctx.told_upto(each.wanted.record)
+def _begin(ctx: Context, extension: int) -> int | None:
+    """From where the client needs what is new of an extension: all of it, if it has not asked for it before."""
+    ctx.telling.extensions |= extension
+    return ctx.since if ctx.told.extensions & extension else None
 
 
-def _by_since(ctx: Context, told: Collection[Told]) -> dict[int | None, list[Told]]:
+def _groups(ctx: Context, extension: int, told: Collection[Told]) -> Groups:
+    """The rooms by the position from which the client needs what is new of them; `None`: from the beginning."""
+    begin = _begin(ctx, extension)
     groups: dict[int | None, list[Told]] = {}
     for each in told:
-        groups.setdefault(_since(ctx, each), []).append(each)
+        is_new = begin is None or each.result.is_initial
+        groups.setdefault(None if is_new else ctx.told_upto(each.wanted.record), []).append(each)
     return groups
 
 
-def _account_data(ctx: Context, told: Collection[Told]) -> bytes | None:
+def _account_data(ctx: Context, groups: Groups) -> bytes | None:
     body: dict[str, bytes] = {}
     if own := _global_account_data(ctx):
         body["global"] = array(own)
     rooms: dict[RoomID, list[bytes]] = {}
-    for since, group in _by_since(ctx, told).items():
+    for since, group in groups.items():
         room_ids = {each.wanted.room.room_id for each in group}
         if since is None:
             rows = account_data.of_rooms(ctx.tx, ctx.asking.user_id, room_ids, upto=ctx.upto)
@@ -94,7 +107,7 @@ def _account_data(ctx: Context, told: Collection[Told]) -> bytes | None:
 
 
 def _global_account_data(ctx: Context) -> list[bytes]:
-    since, user_id = ctx.since, ctx.asking.user_id
+    since, user_id = _begin(ctx, _ACCOUNT_DATA), ctx.asking.user_id
     if since is None:
         rows = account_data.of_rooms(ctx.tx, user_id, [account_data.GLOBAL], upto=ctx.upto)
     elif ctx.stream.changed_since(Kind.ACCOUNT_DATA, since):
@@ -107,10 +120,10 @@ def _global_account_data(ctx: Context) -> list[bytes]:
     return found
 
 
-def _receipts(ctx: Context, told: Collection[Told]) -> bytes | None:
+def _receipts(ctx: Context, groups: Groups) -> bytes | None:
     """Of a room that is new to the client, those on the events that it is sent, and the user's own."""
     rooms: dict[RoomID, bytes] = {}
-    for since, group in _by_since(ctx, told).items():
+    for since, group in groups.items():
         names = {each.wanted.room.room_nid: each.wanted.room.room_id for each in group}
         if since is None:
             event_ids = [event_id for each in group for event_id in each.result.event_ids]
@@ -123,10 +136,10 @@ def _receipts(ctx: Context, told: Collection[Told]) -> bytes | None:
     return _of_rooms(rooms)
 
 
-def _typing(ctx: Context, told: Collection[Told]) -> bytes | None:
+def _typing(ctx: Context, groups: Groups) -> bytes | None:
     """Where it has changed who types; of a room that is new to the client, if somebody does."""
     rooms: dict[RoomID, bytes] = {}
-    for since, group in _by_since(ctx, told).items():
+    for since, group in groups.items():
         names = {each.wanted.room.room_nid: each.wanted.room.room_id for each in group}
         nids: Collection[int] = names
         if since is not None:
@@ -145,8 +158,9 @@ def _of_rooms(rooms: Mapping[RoomID, bytes]) -> bytes | None:
 
 
 def _thread_subscriptions(ctx: Context, most: int) -> bytes | None:
-    if ctx.since is not None and not ctx.stream.changed_since(Kind.THREAD_SUBSCRIPTIONS, ctx.since):
+    since = _begin(ctx, _THREAD_SUBSCRIPTIONS)
+    if since is not None and not ctx.stream.changed_since(Kind.THREAD_SUBSCRIPTIONS, since):
         return None
-    after = 0 if ctx.since is None else ctx.since
+    after = 0 if since is None else since
     body = changes_json(ctx.tx, ctx.asking.user_id, after=after, upto=ctx.upto, most=most, more="prev_batch")
     return object_of(body) if body else None

@@ -53,11 +53,12 @@ def read_sliding(tx: ReadTransaction, asking: Asking) -> Answer:
         for each in shown
         if each.result.body is not None
     }
+    beside = extensions.extensions(ctx, shown)
     return Answer(
         ctx.upto,
         counts(matched.counts),
         bodies,
-        extensions.extensions(ctx, shown),
+        beside,
         step,
         ctx.telling.done(),
         is_idle=found is not None and asking.now_ts - found[0].used_ts > IDLE_MS,

@@ -47,6 +47,14 @@ def test_nothing_changes_where_nothing_is_new() -> None:
     told = tell(Told(), [(1, 0, RULES[1], DIRECT)])
     assert tell(told, [(1, 0, RULES[1], DIRECT)]) is told
     assert tell(told, [(1, 0, RULES[1], LEFT)]) is not told
+    telling = Telling(told)
+    telling.extensions = 3
+    extended = telling.done()
+    changes = extended.changes_since(told)
+    assert changes is not None
+    for stored in (Told.decode(extended.encode()), told.changed(changes), extended.compact()):
+        assert (stored.extensions, meaning(stored)) == (3, meaning(told))
+    assert tell(extended, []).extensions == 0
 
 
 def test_many_changes_are_written_as_a_whole() -> None:

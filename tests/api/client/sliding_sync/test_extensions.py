@@ -145,6 +145,20 @@ async def test_extensions_for_some_rooms(talk: Talk) -> None:
     assert await rooms(lists=[], rooms=[talk.room]) == set()
 
 
+async def test_an_extension_that_is_asked_for_later_tells_all(talk: Talk) -> None:
+    own = path_of("user", talk.bob.user_id, "account_data", "org.example")
+    path = path_of("user", talk.bob.user_id, "rooms", talk.room, "account_data", "org.example")
+    await talk.ask()
+    for number in range(2):
+        (await talk.bob.put(own, {"n": number})).ok()
+        (await talk.bob.put(path, {"n": number})).ok()
+        assert await talk.ask() == {}
+        data = (await talk.ask(account_data=ON))["account_data"]
+        assert {"type": "org.example", "content": {"n": number}} in data["global"]
+        assert data["rooms"] == {talk.room: [{"type": "org.example", "content": {"n": number}}]}
+        assert await talk.ask(account_data=ON) == {}
+
+
 async def test_what_is_not_there_is_ignored(talk: Talk) -> None:
     answer = await talk.ask(to_device={"enabled": True, "limit": 5}, e2ee=ON, also={"org.example": {"x": 1}})
     assert answer == {}
