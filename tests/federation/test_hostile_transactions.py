@@ -2,8 +2,10 @@
 
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
 import pytest
+from twisted.internet.defer import Deferred, gatherResults
 
 from homeserver.core.identifiers import RoomID
 from homeserver.core.room_versions import get_room_version
@@ -120,9 +122,7 @@ def member(scene: Scene, membership: str, user_id: str, sender: str | None = Non
 
 async def test_what_is_not_allowed_to_who_has_some_power(scene: Scene) -> None:
     eve = f"@eve:{scene.peer.server_name}"
-    content = (await scene.alice.get(room_path(scene.room.room_id, "state", *LEVELS[:1]))).ok()
-    content["users"][scene.mallory] = 50
-    await scene.alice.set_state(scene.room.room_id, LEVELS[0], content)
+    await set_power(scene, 50)
     body = {"user_id": eve}
     (await scene.alice.post(room_path(scene.room.room_id, "ban"), body)).ok()
 
@@ -144,6 +144,62 @@ async def test_what_is_not_allowed_to_who_has_some_power(scene: Scene) -> None:
     assert dict(zip([*FORBIDDEN, "what cites them"], shown, strict=True)) == dict.fromkeys(
         [*FORBIDDEN, "what cites them"], False
     )
+
+
+async def test_rights_of_the_past_do_not_count(scene: Scene) -> None:
+    """What an event cites would allow it; the state before it, or at least the current one, does not."""
+    given = await set_power(scene, 50)
+    old_levels = scene.room.state[LEVELS]
+    assert old_levels == given
+    taken = await set_power(scene, 0)
+    keys = (("m.room.create", ""), ("m.room.member", scene.mallory))
+    cited = [*(scene.room.state[key] for key in keys), old_levels]
+    before = await scene.state()
+    topics = [
+        scene.room.make(
+            "m.room.topic",
+            {"topic": "bad"},
+            "",
+            sender=scene.mallory,
+            auth_events=cited,
+            prev_events=[after],
+            depth=50,
+        )
+        for after in (taken, given)
+    ]
+    answer = await scene.deliver("after", *topics)
+    assert list(answer.ok()["pdus"].values()) == [{}] * 3
+    assert await scene.state() == before
+    rejected, soft_failed = (scene.room.id_of(topic) for topic in topics)
+    assert not await scene.shows(rejected)
+    assert not await scene.shows(soft_failed)
+    # Server-server API, "Soft failure": it "should be returned in response to federation requests".
+    path = federation("v1", "event")
+    for event_id, status in ((rejected, 404), (soft_failed, 200)):
+        given_out = await scene.peer.request("GET", scene.server.server_name, f"{path}/{quote(event_id)}")
+        assert given_out.status == status
+
+
+async def set_power(scene: Scene, level: int) -> str:
+    """Alice gives Mallory a power level; gives the event's ID once the peer has heard of it."""
+    content = (await scene.alice.get(room_path(scene.room.room_id, "state", LEVELS[0]))).ok()
+    content["users"][scene.mallory] = level
+    event_id = await scene.alice.set_state(scene.room.room_id, LEVELS[0], content)
+
+    async def has_heard() -> bool:
+        return event_id in scene.room.events
+
+    await until(has_heard, what="that the peer knows of the levels")
+    return event_id
+
+
+async def test_a_transaction_that_comes_twice_at_once_is_done_once(scene: Scene) -> None:
+    pdu = scene.says("once")
+    twice = [Deferred.fromCoroutine(scene.send([pdu], txn_id="same")) for _ in range(2)]
+    answers = [answer.ok() for answer in await gatherResults(twice)]
+    assert answers == [{"pdus": {scene.room.accept(pdu): {}}}] * 2
+    await scene.deliver("after")
+    assert await scene.texts() == ["once", "after"]
 
 
 async def test_redactions_of_each_other(servers: Servers, peer: Peer) -> None:
