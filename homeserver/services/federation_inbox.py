@@ -218,9 +218,10 @@ class FederationInbox:
         own = self.server_name
         try:
             return await self.database.write(take, transaction, some, results, own, remember=remember)
-        except (MatrixError, StorageUnavailable):
+        except StorageUnavailable:
             raise
         except Exception:  # noqa: BLE001 - logged with its traceback, and met again for the one event
+            # A row that cannot be read is a bug, too, whatever error that gives: the other server is not to blame.
             _log.exception("PDUs could not be taken at once", origin=transaction.origin)
         return await self.database.write(
             take, transaction, some, results, own, remember=remember, only_stage=True

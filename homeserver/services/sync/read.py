@@ -1,8 +1,9 @@
 """Reading a sync from the database: one snapshot, one answer."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import attrs
+import structlog
 
 from homeserver.core.identifiers import RoomID, UserID
 from homeserver.core.json import encode
@@ -10,6 +11,7 @@ from homeserver.core.presence import presence_event
 from homeserver.core.push_rules import UNMODIFIED, Customisation, Ruleset
 from homeserver.core.receipts import receipt_events
 from homeserver.core.splice import array, keyed, object_of
+from homeserver.database.errors import Obstacle, StorageUnavailable, TransactionEnded
 from homeserver.database.kinds import Kind
 from homeserver.database.transactions import ReadTransaction
 from homeserver.services.ignored_users import ignored_by
@@ -24,6 +26,8 @@ from homeserver.storage.memberships import RoomOfUser
 from homeserver.storage.presence import PresenceOf
 
 _GLOBAL = RoomID("")
+
+_log = structlog.get_logger(__name__)
 
 
 def read_sync(tx: ReadTransaction, request: SyncRequest) -> SyncAnswer:
@@ -61,26 +65,40 @@ def _empty(position: int) -> bytes:
 
 
 def _rooms(context: SyncContext, rooms: Collection[RoomOfUser]) -> dict[str, dict[RoomID, bytes]]:
-    since = context.request.since
+    """The rooms by their section. One that cannot be shown, whatever a row of it holds, is left out and reported."""
     sections: dict[str, dict[RoomID, bytes]] = {}
     extras = _extras(context, [room for room in rooms if room.membership == "join"])
     hidden = unwanted(context.tx, context.request.user_id, rooms, context.ignored)
     for room in rooms:
-        if room.membership == "join":
-            if room.room_nid in extras and (found := joined_room(context, room, extras[room.room_nid])):
-                sections.setdefault("join", {})[room.room_id] = found
+        if room.membership != "join" and room.room_nid in hidden:
             continue
-        if since is not None and room.position <= since and not _is_new_to_full_state(context, room):
+        try:
+            section, found = _room(context, room, extras)
+        except (StorageUnavailable, TransactionEnded, Obstacle):
+            raise
+        except Exception:  # noqa: BLE001 - as above
+            _log.exception("a room is left out of a sync", room=room.room_id, user=context.request.user_id)
             continue
-        if room.room_nid in hidden:
-            continue
-        if room.membership in ("invite", "knock"):
-            sections.setdefault(room.membership, {})[room.room_id] = stripped_room(
-                context.tx, room, context.request.user_id
-            )
-        elif not room.forgotten and (since is not None or context.request.filter.include_leave):
-            sections.setdefault("leave", {})[room.room_id] = left_room(context, room, RoomExtras([], [], {}))
+        if found is not None:
+            sections.setdefault(section, {})[room.room_id] = found
     return sections
+
+
+def _room(
+    context: SyncContext, room: RoomOfUser, extras: Mapping[int, RoomExtras]
+) -> tuple[str, bytes | None]:
+    """The section that a room belongs to, and what is to be said of it there, if anything."""
+    since = context.request.since
+    if room.membership == "join":
+        known = extras.get(room.room_nid)
+        return "join", None if known is None else joined_room(context, room, known)
+    if since is not None and room.position <= since and not _is_new_to_full_state(context, room):
+        return room.membership, None
+    if room.membership in ("invite", "knock"):
+        return room.membership, stripped_room(context.tx, room, context.request.user_id)
+    if room.forgotten or (since is None and not context.request.filter.include_leave):
+        return "leave", None
+    return "leave", left_room(context, room, RoomExtras([], [], {}))
 
 
 def _is_new_to_full_state(context: SyncContext, room: RoomOfUser) -> bool:
