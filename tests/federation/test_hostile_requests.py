@@ -9,6 +9,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.web.client import ResponseNeverReceived
 
 from homeserver.core.signing import sign_json
+from homeserver.services import server_keys
 from tests.api.server import Answer
 from tests.federation.harness import FederatedServer, Servers, signing_key, until
 from tests.federation.peer import Endless, Peer, Reply, Silence, federation
@@ -131,6 +132,22 @@ async def test_a_peer_that_gives_its_keys_without_end_gets_no_memory(
         return endless.is_over
 
     await until(is_over, what="the end of the connection")
+
+
+async def test_a_peer_that_gives_its_keys_drop_by_drop_gets_no_time(
+    server: FederatedServer, peer: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each drop comes soon, and the whole never does."""
+    monkeypatch.setattr(server_keys, "SERVER_MS", 300)
+    drops = Endless(b" ", first=b"{", every_s=0.02)
+    peer.answer("GET", KEYS, drops)
+    assert (await attempt(peer, server)).status == 401
+
+    async def is_over() -> bool:
+        return drops.is_over
+
+    await until(is_over, what="the end of the connection")
+    assert drops.sent < 1_000
 
 
 async def test_a_silent_peer_holds_up_only_itself(server: FederatedServer, peer: Peer) -> None:
