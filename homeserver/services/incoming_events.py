@@ -62,6 +62,9 @@ FULL_MS: Final = 10_000
 MOST_FAILURES: Final = 10
 """After so many, over some four hours, an event is given up."""
 
+MOST_HEALINGS: Final = 30
+"""Of a room at a time; each ties 20 extremities together."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -253,7 +256,9 @@ class IncomingEvents:
     async def _heal(self, room_id: RoomID) -> None:
         """Tie the extremities together if need be; that it cannot be done now is no reason to stop at the room."""
         try:
-            await self.database.write(heal, room_id, self.signer, now_ts=self.clock.now_ts())
+            for _ in range(MOST_HEALINGS):
+                if not await self.database.write(heal, room_id, self.signer, now_ts=self.clock.now_ts()):
+                    break
         except StorageUnavailable:
             raise
         except MatrixError as error:

@@ -321,6 +321,17 @@ async def test_many_extremities_are_tied_together(scene: Scene) -> None:
     assert dummy.position is not None
 
 
+async def test_very_many_extremities_are_tied_together_at_once(scene: Scene) -> None:
+    """Nothing more need happen in the room for that."""
+    room = scene.room
+    base = room.last
+    forks = [room.say(BOB, str(number), prev=[base]) for number in range(80)]
+    await scene.send(*forks[:40])
+    await scene.send(*forks[40:], txn_id="u")
+    await scene.work()
+    assert len((await scene.database.read(held, room)).extremities) <= 10
+
+
 async def test_a_room_that_cannot_be_healed_is_gone_on_with(scene: Scene) -> None:
     """Its policy server will not sign what would tie its extremities together."""
     room = scene.room
