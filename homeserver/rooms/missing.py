@@ -132,7 +132,9 @@ class MissingEvents:
                 min_depth=has.min_depth,
             ),
         )
-        return await self._check(place, (given or [])[:AT_ONCE])
+        checked = await self._check(place, (given or [])[:AT_ONCE])
+        # Not every server heeds the depth that it is told.
+        return [each for each in checked if each.event.depth >= has.min_depth]
 
     async def auth_chain(self, place: Place, event_id: EventID) -> None:
         """Store the auth chain of an event."""

@@ -20,12 +20,16 @@ from tests.rooms.signed_rooms import Keys, SignedRoom
 
 @attrs.define
 class Remote:
-    """Tells the truth about a room; `lost` are events that it does not give, `silent` questions without answer."""
+    """Tells the truth about a room; `lost` are events that it does not give, `silent` questions without answer.
+
+    With `heeds_depth` it gives no missing events from below the depth that it is told.
+    """
 
     room: SignedRoom
     lost: set[EventID] = attrs.field(factory=set)
     silent: set[str] = attrs.field(factory=set)
     asked: list[tuple[str, Any]] = attrs.field(factory=list)
+    heeds_depth: bool = True
 
     def count(self, question: str) -> int:
         """How often that was asked."""
@@ -48,7 +52,8 @@ class Remote:
         level = [prev for each in latest for prev in self.room.events[each].prev_events]
         while level and len(found) < limit:
             level = [each for each in level if each not in earliest and each not in self.lost]
-            level = [each for each in level if self.room.events[each].depth >= min_depth]
+            if self.heeds_depth:
+                level = [each for each in level if self.room.events[each].depth >= min_depth]
             found |= {each: self.room.events[each] for each in level}
             level = [prev for each in level for prev in self.room.events[each].prev_events]
         return [self.room.pdu(event) for event in list(found.values())[:limit]]

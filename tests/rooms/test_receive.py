@@ -233,6 +233,28 @@ async def test_history_from_before_this_server_came_is_not_fetched(
     assert found.extremities == {joined.event_id, beside.event_id}
 
 
+async def test_history_that_is_given_unasked_is_not_taken(database: Database, clock: MovableClock) -> None:
+    """Synapse gives missing events from below any depth: they are no news, and would come out of order."""
+    room = SignedRoom.new("10")
+    for number in range(30):
+        room.say(ALICE, str(number))
+    base = room.last
+    joined = room.join(BOB)
+    us = ServerName("b.example")
+    told = [event for event in room.events.values() if event.is_state and event != joined]
+    await database.write(enter, room, [*told, joined], us=us)
+    await database.write(forget_timeline, [event.event_id for event in told], joined)
+    beside = room.say(ALICE, "beside the join", prev=[base])
+    tied = room.say(ALICE, "on both", prev=[joined, beside])
+    receiving = receiver(database, clock, Remote(room, heeds_depth=False), us=us)
+    (pdu,) = await room.checked(tied)
+    assert (await receiving.receive(room.room_id, pdu, origin=ServerName("a.example"))).is_accepted
+    found = await database.read(held, room)
+    accepted = {each for each, status in found.statuses.items() if status == events.ACCEPTED}
+    assert accepted == {joined.event_id, beside.event_id, tied.event_id}
+    assert found.extremities == {tied.event_id}
+
+
 def forget_timeline(tx: WriteTransaction, event_ids: list[EventID], joined: Event) -> None:
     """Have events known only as parts of the state, and the last one the only extremity."""
     room = rooms.of(tx, joined.room_id)
