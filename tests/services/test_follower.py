@@ -84,7 +84,7 @@ async def test_a_hint_that_comes_after_its_row_has_been_read_wakes_nevertheless(
     """Of what the tail does not follow, such as to-device messages, only the hint says whom it concerns."""
     waiter = scene.wait(TOPIC)
     await scene.database.write(publish, "a", kind=Kind.TO_DEVICE)
-    scene.follower.hint(["user:@other:test.example"])
+    scene.timers.advance(Follower.TICK_S)
     await scene.settle()
     assert not waiter.woken.called
     scene.follower.hint([TOPIC])
@@ -201,12 +201,12 @@ async def test_hints_while_reading_cause_one_more_reading(scene: Scene) -> None:
         assert leave.wait(20)
 
     blocked = [scene.database.read(hold) for _ in range(2)]
+    waiter = scene.wait(TOPIC)
     await scene.database.write(publish, "a")
     scene.follower.hint([TOPIC])
     await scene.database.write(publish, "b")
     for _ in range(10):
         scene.follower.hint([TOPIC])
-    waiter = scene.wait(TOPIC)
     leave.set()
     for each in blocked:
         await each
@@ -217,11 +217,70 @@ async def test_hints_while_reading_cause_one_more_reading(scene: Scene) -> None:
     assert len(entries) == 2
 
 
+async def test_what_concerns_nobody_who_waits_is_read_together(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readings: list[int] = []
+
+    def spy(tx: ReadTransaction, *, after: int, now_ts: int) -> object:
+        readings.append(after)
+        return read_tail(tx, after=after, now_ts=now_ts)
+
+    monkeypatch.setattr(follower_module, "read_tail", spy)
+    scene.wait("user:@other:test.example", key="other")
+    # Who has waited for it, and may come again, does not wait.
+    scene.waiters.remove(scene.wait(TOPIC))
+    for number in range(5):
+        await scene.database.write(publish, f"n{number}")
+        scene.follower.hint([TOPIC])
+    assert not scene.follower._reading
+    scene.timers.advance(Follower.PAUSE_S)
+    await scene.settle()
+    assert len(readings) == 1
+    assert len(scene.follower.tail.after(0, [TOPIC], most=100) or []) == 5
+    scene.timers.advance(Follower.PAUSE_S)
+    assert not scene.follower._reading, "nothing is put off any more"
+
+
+async def test_who_comes_has_what_was_put_off_read_at_once(scene: Scene) -> None:
+    await scene.database.write(publish, "a")
+    scene.follower.hint([TOPIC])
+    upto = await scene.database.read(position)
+    assert scene.follower.tail.position < upto
+    await scene.follower.catch_up()
+    assert scene.follower.tail.position == upto
+    await scene.follower.catch_up()
+    await scene.database.write(publish, "b")
+    scene.follower.hint([TOPIC])
+    waiter = scene.wait(TOPIC)
+    scene.follower.hurry()
+    await waiter.woken
+
+
+async def test_who_comes_does_not_wait_for_a_database_that_is_away(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: object, **kwargs: object) -> object:
+        raise StorageUnavailable("the disk is full")
+
+    monkeypatch.setattr(follower_module, "read_tail", fail)
+    scene.follower.hint([TOPIC])
+    await scene.follower.catch_up()
+    # What was hinted is not forgotten.
+    monkeypatch.undo()
+    waiter = scene.wait(TOPIC)
+    scene.timers.advance(Follower.TICK_S)
+    await waiter.woken
+
+
 async def test_a_stopped_follower_does_nothing(scene: Scene) -> None:
+    scene.follower.hint([TOPIC])
     scene.follower.stop()
     assert scene.timers.getDelayedCalls() == []
     scene.follower.hint([TOPIC])
+    await scene.follower.catch_up()
     assert not scene.follower._reading
+    assert scene.timers.getDelayedCalls() == []
 
 
 def test_waking_everybody() -> None:

@@ -71,6 +71,7 @@ class SlidingSync:
         device_id = requester.device_id or ""
         asking = Asking(requester.user_id, device_id, conn_id, token, request, {}, 0)
         patience = self.listening.patience(timeout_ms, gone)
+        await self.listening.catch_up()
         answer = await self._first(asking, patience)
         while token is not None and answer.is_empty and not patience.is_over:
             await self._news(asking, answer.upto, patience)

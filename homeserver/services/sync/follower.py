@@ -19,10 +19,17 @@ _log = structlog.get_logger(__name__)
 
 
 class Follower:
-    """Keeps this process's tail. One read at a time; hints that come meanwhile cause one more."""
+    """Keeps this process's tail. One read at a time; hints that come meanwhile cause one more.
+
+    What concerns nobody who waits is put off for a moment, and read with what comes after it: most of what is published
+    where nobody is online. Whoever comes has it read at once (`catch_up`, `hurry`).
+    """
 
     TICK_S = 5.0
     """A tick rereads anyway, should a hint have been lost."""
+
+    PAUSE_S = 0.2
+    """How long that is put off."""
 
     def __init__(
         self,
@@ -45,34 +52,63 @@ class Follower:
         self._started = False
         self._stopped = False
         self._tick: IDelayedCall | None = None
+        self._put_off: IDelayedCall | None = None
+        self._behind: list[Deferred[None]] = []
 
     async def start(self) -> None:
         """Begin at the stream's present end; hints before that are for nobody."""
         self.tail.begin_anew(await self._database.read(_position))
         self._started = True
         self._schedule()
-        self.hint()
+        self._read_on()
 
     def stop(self) -> None:
         """Follow no more."""
         self._stopped = True
         if self._tick is not None and self._tick.active():
             self._tick.cancel()
+        self._cancel_pause()
 
-    def hint(self, topics: Collection[str] = ()) -> None:
+    def hint(self, topics: Collection[str]) -> None:
         """Something was published, by this process or another, and told to these topics."""
         self._hinted.update(topics)
+        if self._waiters.are_told_by(topics):
+            self._read_on()
+        elif self._put_off is None and self._started and not self._stopped:
+            self._put_off = self._reactor.callLater(self.PAUSE_S, self.hurry)
+
+    def hurry(self) -> None:
+        """Read what was put off, if anything was: somebody waits now whom it may concern."""
+        if self._put_off is not None:
+            self._read_on()
+
+    async def catch_up(self) -> None:
+        """As `hurry`, and wait until it has been read, or could not be."""
+        if self._put_off is not None:
+            done: Deferred[None] = Deferred()
+            self._behind.append(done)
+            self._read_on()
+            await done
+
+    def lost_touch(self) -> None:
+        """Hints may have been lost: what relied on them is dropped, and the stream is read again."""
+        self._remembered.clear()
+        self._blind = True
+        self._read_on()
+
+    def _read_on(self) -> None:
+        """Read what is new, now."""
+        self._cancel_pause()
         if self._reading:
             self._again = True
         elif self._started and not self._stopped:
             self._reading = True
             Deferred.fromCoroutine(self._advance())
 
-    def lost_touch(self) -> None:
-        """Hints may have been lost: what relied on them is dropped, and the stream is read again."""
-        self._remembered.clear()
-        self._blind = True
-        self.hint()
+    def _cancel_pause(self) -> None:
+        put_off, self._put_off = self._put_off, None
+        if put_off is not None and put_off.active():
+            put_off.cancel()
 
     async def _advance(self) -> None:
         try:
@@ -85,6 +121,10 @@ class Follower:
             _log.warning("the stream could not be followed", reason=str(error))
         finally:
             self._reading = False
+            behind, self._behind = self._behind, []
+            for each in behind:
+                if not each.called:
+                    each.callback(None)
 
     async def _read(self) -> None:
         hinted, self._hinted = self._hinted, set()
@@ -124,7 +164,7 @@ class Follower:
             self._tick = self._reactor.callLater(self.TICK_S, self._on_tick)
 
     def _on_tick(self) -> None:
-        self.hint()
+        self._read_on()
         self._schedule()
 
 

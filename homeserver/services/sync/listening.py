@@ -35,6 +35,10 @@ class Listening:
         """The tail as it is now."""
         return self.follower.tail
 
+    async def catch_up(self) -> None:
+        """Have the tail hold what nobody has waited for so far; for who comes."""
+        await self.follower.catch_up()
+
     def patience(self, timeout_ms: int, gone: Deferred[None]) -> "Patience":
         """For a request that waits up to `timeout_ms`, unless `gone` fires before, since its client has gone away."""
         patience = Patience(self, self.clock.monotonic_ms() + timeout_ms)
@@ -80,6 +84,7 @@ class Patience:
         waiters = self._listening.waiters
         waiter = waiters.add(user_id, topics)
         self._waiting = waiter.woken
+        self._listening.follower.hurry()
         call = self._listening.reactor.callLater(max(0, self._left_ms) / 1000, _fire, waiter.woken)
         try:
             await waiter.woken

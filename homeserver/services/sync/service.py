@@ -66,6 +66,7 @@ class Sync:
     async def _poll(self, poll: "_Poll", patience: Patience) -> SyncAnswer:
         """Answer as soon as there is something new, or when the time is up."""
         position = poll.since
+        await self.listening.catch_up()
         # Who does not want to wait wants all there is now; the memory may be a moment behind. It may also be behind the
         # token, which another process gave; a token from before the database was restored leads back to what is there.
         asks_database = position > self.from_tail.tail.position or (

@@ -60,6 +60,13 @@ class Waiters:
             if not waiting:
                 del self._waiting[waiter.key]
 
+    def are_told_by(self, topics: Iterable[str]) -> bool:
+        """Whether one of these topics concerns anybody who waits."""
+        waiting = self._waiting
+        return bool(waiting) and any(
+            key in waiting for topic in topics for key in self._listeners.get(topic, ())
+        )
+
     def wake(self, topics: Iterable[str]) -> None:
         """Wake everybody whom one of these topics concerns."""
         keys: set[str] = set()
