@@ -299,9 +299,11 @@ class _RoomTaker:
     def take(self, room_id: RoomID, pdus: Sequence[CheckedPdu]) -> dict[EventID, str | None]:
         """Take the PDUs in their order; gives what is wrong with each."""
         tx, origin = self.tx, self.transaction.origin
-        room, pending = self._lock(room_id)
-        if room is None or not room_servers.joined(tx, room.room_nid, self.server_name):
-            return self._take_outside(room_id, room, pending, pdus)
+        room = rooms.lock(tx, room_id)
+        if room is None or not self._is_in(room):
+            room, pending = self._lock_outside(room_id, room)
+            if room is None or not self._is_in(room):
+                return self._take_outside(room_id, room, pending, pdus)
         if not server_acls.is_allowed(tx, room, origin):
             refusal = f"{origin} may not take part in that room"
             return {pdu.event.event_id: refusal for pdu in pdus}
@@ -318,16 +320,18 @@ class _RoomTaker:
         changes.publish()
         return results
 
-    def _lock(self, room_id: RoomID) -> tuple[rooms.Room | None, PendingJoin | None]:
-        """The room, if it is known, and the join that is going on, if this server is not in the room."""
-        tx = self.tx
-        room = rooms.lock(tx, room_id)
-        if room is not None and room_servers.joined(tx, room.room_nid, self.server_name):
-            return room, None
-        pending = pending_joins.lock(tx, room_id)
+    def _is_in(self, room: rooms.Room) -> bool:
+        """Whether this server is in the room."""
+        return room_servers.joined(self.tx, room.room_nid, self.server_name) > 0
+
+    def _lock_outside(
+        self, room_id: RoomID, room: rooms.Room | None
+    ) -> tuple[rooms.Room | None, PendingJoin | None]:
+        """The room, if it is known, and the join that is going on; this server has not been in the room."""
+        pending = pending_joins.lock(self.tx, room_id)
         if room is None and pending is None:
             # It may have been entered between the two looks.
-            return rooms.lock(tx, room_id), None
+            return rooms.lock(self.tx, room_id), None
         if pending is not None and pending.until_ts <= self.transaction.received_ts:
             return room, None
         return room, pending

@@ -76,7 +76,8 @@ class TimelyChecks:
         self, group: CheckGroup, deadline: float
     ) -> list[CheckedPdu | RefusedPdu] | None:
         """What came of the group, None if that is not known in time."""
-        if self._late + len(group.indices) > MOST_LATE:
+        if group.outcome.called or self._late + len(group.indices) > MOST_LATE:
+            # Nearly always the keys are known.
             return await group.outcome
         waiting: Deferred[list[CheckedPdu | RefusedPdu] | None] = Deferred()
 
