@@ -1,5 +1,6 @@
 """Addresses that nobody may have this server connect to. Spec of the ranges: IANA's special-purpose registries."""
 
+import functools
 import ipaddress
 from typing import Final
 
@@ -54,6 +55,7 @@ def _is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
     return address.is_global and not (address.is_reserved or address.is_multicast)
 
 
+@functools.lru_cache(10_000)
 def is_ip_literal(host: str) -> bool:
     """Whether a host, without brackets, is an address and no name."""
     try:

@@ -180,6 +180,12 @@ class _Opening(ClientFactory):
             self._connection.opened.errback(ExchangeError(f"cannot connect: {_reason(reason)}"))
 
 
+class _TlsFactory(TLSMemoryBIOFactory):
+    """TLS that encrypts what is written at once: a request is one write, and need not wait for another."""
+
+    protocol = TLSMemoryBIOProtocol
+
+
 @attrs.frozen
 class Opener:
     """Opens connections, to addresses that are allowed only."""
@@ -234,7 +240,7 @@ class Opener:
             creator = self.tls.creator(name)
         except SSL.Error as error:
             raise ExchangeError("the authorities' certificates cannot be loaded") from error
-        factory = TLSMemoryBIOFactory(creator, isClient=True, wrappedFactory=_Opening(connection))
+        factory = _TlsFactory(creator, isClient=True, wrappedFactory=_Opening(connection))
         factory.noisy = False
         connector = self.reactor.connectTCP(address, port, factory, timeout=ATTEMPT_S)
         opened = connection.opened

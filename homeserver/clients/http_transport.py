@@ -57,13 +57,24 @@ class Exchange:
     is_unreached: bool = True
 
 
+@attrs.frozen(slots=True)
+class _Kept:
+    """An idle connection's route, and until when it is kept."""
+
+    route: Route
+    until_s: float
+
+
 class HttpTransport:
     """The connections of one process to other servers."""
 
     def __init__(self, opener: Opener, limits: TransportLimits | None = None) -> None:
         self._opener = opener
         self._limits = limits or TransportLimits()
-        self._idle: dict[HttpConnection, tuple[Route, IDelayedCall]] = {}
+        # Both with what was used last at the end.
+        self._idle: dict[HttpConnection, _Kept] = {}
+        self._idle_of: dict[Route, list[HttpConnection]] = {}
+        self._expiry: IDelayedCall | None = None
         self._turns: dict[Route, DeferredSemaphore] = {}
         self._running = 0
 
@@ -102,6 +113,9 @@ class HttpTransport:
         for connection in list(self._idle):
             self._forget(connection)
             connection.abort()
+        if self._expiry is not None:
+            self._expiry.cancel()
+            self._expiry = None
 
     async def _exchange(self, route: Route, exchange: Exchange) -> Response:
         while kept := self._take(route, self._limits.idle_s if exchange.is_repeatable else SAFE_S):
@@ -124,32 +138,49 @@ class HttpTransport:
 
     def _take(self, route: Route, within_s: float) -> HttpConnection | None:
         """The connection of that route that was used last, if that was so many seconds ago at most."""
-        earliest = self.reactor.seconds() + self._limits.idle_s - within_s
-        for connection, (its_route, call) in reversed(self._idle.items()):
-            if its_route == route and call.getTime() >= earliest:
-                self._forget(connection)
-                return connection
-        return None
+        kept = self._idle_of.get(route)
+        if not kept:
+            return None
+        connection = kept[-1]
+        if self._idle[connection].until_s < self.reactor.seconds() + self._limits.idle_s - within_s:
+            return None
+        self._forget(connection)
+        return connection
 
     def _keep(self, connection: HttpConnection, route: Route) -> None:
-        same = [each for each, (its_route, _) in self._idle.items() if its_route == route]
+        same = self._idle_of.get(route, ())
         surplus = same[:1] if len(same) >= self._limits.idle_per_route else []
         if not surplus and len(self._idle) >= self._limits.idle:
             surplus = [next(iter(self._idle))]
         for each in surplus:
             self._forget(each)
             each.abort()
-        call = self.reactor.callLater(self._limits.idle_s, self._expire, connection)
-        self._idle[connection] = (route, call)
+        self._idle[connection] = _Kept(route, self.reactor.seconds() + self._limits.idle_s)
+        self._idle_of.setdefault(route, []).append(connection)
+        self._await_expiry()
 
-    def _expire(self, connection: HttpConnection) -> None:
-        self._forget(connection)
-        connection.abort()
+    def _await_expiry(self) -> None:
+        """Have a timer for what has been idle for the longest time: one for all, since most are used before."""
+        if self._expiry is None and self._idle:
+            until_s = next(iter(self._idle.values())).until_s
+            self._expiry = self.reactor.callLater(max(0.0, until_s - self.reactor.seconds()), self._expire)
+
+    def _expire(self) -> None:
+        self._expiry = None
+        now_s = self.reactor.seconds()
+        for connection in [each for each, kept in self._idle.items() if kept.until_s <= now_s]:
+            self._forget(connection)
+            connection.abort()
+        self._await_expiry()
 
     def _forget(self, connection: HttpConnection) -> None:
         kept = self._idle.pop(connection, None)
-        if kept is not None and kept[1].active():
-            kept[1].cancel()
+        if kept is None:
+            return
+        same = self._idle_of[kept.route]
+        same.remove(connection)
+        if not same:
+            del self._idle_of[kept.route]
 
 
 async def within(reactor: IReactorTime, ms: int, party: str, work: Coroutine[Deferred[Any], Any, T]) -> T:

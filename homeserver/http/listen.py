@@ -7,7 +7,7 @@ import attrs
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IReactorTCP
 from twisted.internet.protocol import ServerFactory
-from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 
 from homeserver.http.server import HttpServer
 from homeserver.http.tls import RenewableCertificate
@@ -37,6 +37,12 @@ class ListenError(Exception):
         return f"cannot listen on port {self.port} of {self.bind}: {self.remedy}"
 
 
+class _TlsFactory(TLSMemoryBIOFactory):
+    """TLS that encrypts what is written at once: a response is one write, and need not wait for another."""
+
+    protocol = TLSMemoryBIOProtocol
+
+
 def listen(
     reactor: IReactorTCP,
     address: Address,
@@ -47,7 +53,7 @@ def listen(
 
     Errors: ListenError.
     """
-    factory = server if certificate is None else TLSMemoryBIOFactory(certificate, False, server)  # noqa: FBT003
+    factory = server if certificate is None else _TlsFactory(certificate, False, server)  # noqa: FBT003
     try:
         return reactor.listenTCP(
             address.port,

@@ -25,6 +25,7 @@ MOST_SLOW: Final = 500
 @attrs.define(eq=False)
 class _Turn:
     queue: Queue
+    began_s: float
     is_counted: bool = True
     done: Deferred[Any] | None = None
 
@@ -48,8 +49,10 @@ class Slots:
         self._again = again
         self._most = most
         self._waiting: deque[Queue] = deque()
-        self._turns: set[_Turn] = set()
+        # In the order in which they have begun.
+        self._turns: dict[_Turn, None] = {}
         self._counted = 0
+        self._watch: IDelayedCall | None = None
         self._stopped = False
         self._pumping = False
 
@@ -77,6 +80,9 @@ class Slots:
         for turn in list(self._turns):
             if turn.done is not None:
                 turn.done.cancel()
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
 
     def _pump(self) -> None:
         if self._pumping:
@@ -84,21 +90,32 @@ class Slots:
         self._pumping = True
         try:
             while self._waiting and self._counted < self._most and len(self._turns) < MOST_SLOW:
-                self._begin(_Turn(self._waiting.popleft()))
+                self._begin(_Turn(self._waiting.popleft(), self._reactor.seconds()))
         finally:
             self._pumping = False
 
     def _begin(self, turn: _Turn) -> None:
-        self._turns.add(turn)
+        self._turns[turn] = None
         self._counted += 1
-        slow = self._reactor.callLater(SLOW_S, self._uncount, turn)
+        if self._watch is None:
+            self._watch = self._reactor.callLater(SLOW_S, self._look_for_slow_ones)
         turn.done = Deferred.fromCoroutine(self._work(turn.queue))
-        turn.done.addBoth(self._finished, turn, slow)
+        turn.done.addBoth(self._finished, turn)
 
-    def _finished(self, again: bool | Failure, turn: _Turn, slow: IDelayedCall) -> None:
-        if slow.active():
-            slow.cancel()
-        self._turns.discard(turn)
+    def _look_for_slow_ones(self) -> None:
+        """Uncount who takes too long; one timer for all, since hardly any turn does."""
+        self._watch = None
+        before_s = self._reactor.seconds() - SLOW_S
+        counted = [turn for turn in self._turns if turn.is_counted]
+        slow = [turn for turn in counted if turn.began_s <= before_s]
+        if len(slow) < len(counted):
+            left_s = counted[len(slow)].began_s - before_s
+            self._watch = self._reactor.callLater(left_s, self._look_for_slow_ones)
+        for turn in slow:
+            self._uncount(turn)
+
+    def _finished(self, again: bool | Failure, turn: _Turn) -> None:
+        self._turns.pop(turn, None)
         turn.queue.is_scheduled = False
         self._uncount(turn)
         if isinstance(again, Failure):
