@@ -11,13 +11,14 @@ from typing import Any
 
 from bench_lib import matrix
 from bench_lib.http_client import Connection, RequestError, encode_request, path_of
-from bench_lib.measuring import Meter, Samples, Side
+from bench_lib.measuring import Meter, Samples, Side, Usage
 from bench_lib.processes import die_with_parent
 from bench_lib.servers import REPOSITORY, Instance, own_python
 
 BATCH = 50
 MANY = 100
 """Destinations of one message."""
+TURNS = 10
 ROOM_SERVERS = 50
 """Servers whose users are in the large room."""
 LONGEST_LINE = 2**20
@@ -138,24 +139,31 @@ async def _receive(
 
 
 async def outgoing(side: Side) -> Samples:
-    """Messages of a local user in a room with no other server, with one, and with many."""
-    samples: Samples = {}
+    """Messages of a local user in a room with no other server, with one, and with many.
+
+    The first kind is subtracted from the others, so they are measured in turns, some messages of each at a time:
+    whatever else goes on in the machine, it goes on for all of them.
+    """
+    counts = {servers: max(1, side.scale.outgoing // TURNS) for servers in (0, 1)}
+    counts[MANY] = max(1, side.scale.outgoing // TURNS // 5)
+    usages: dict[int, list[Usage]] = {servers: [] for servers in counts}
     async with _meeting(side, MANY) as (instance, connection, token, foreign):
-        for servers, count in (
-            (0, side.scale.outgoing),
-            (1, side.scale.outgoing),
-            (MANY, side.scale.outgoing // 5),
-        ):
+        places = {}
+        for servers in counts:
             room_id = await matrix.create_room(connection, token, f"Sending to {servers}")
             await foreign.tell("join", room_id=room_id, server_name=_name(instance), servers=servers)
-            place = (token, room_id)
-            await _send(instance, connection, foreign, place, servers, 3)
-            await instance.settle()
-            meter = Meter(side, instance)
-            await _send(instance, connection, foreign, place, servers, count)
-            usage = await meter.stop()
-            samples[f"outgoing.{servers}.cpu"] = usage.cpu_s / count
-            samples[f"outgoing.{servers}.wall"] = usage.wall_s / count
+            places[servers] = (token, room_id)
+            await _send(instance, connection, foreign, places[servers], servers, 3)
+        for _ in range(TURNS):
+            for servers, count in counts.items():
+                await instance.settle()
+                meter = Meter(side, instance)
+                await _send(instance, connection, foreign, places[servers], servers, count)
+                usages[servers].append(await meter.stop())
+    samples: Samples = {}
+    for servers, count in counts.items():
+        samples[f"outgoing.{servers}.cpu"] = sum(each.cpu_s for each in usages[servers]) / (count * TURNS)
+        samples[f"outgoing.{servers}.wall"] = sum(each.wall_s for each in usages[servers]) / (count * TURNS)
     alone = samples["outgoing.0.cpu"]
     one, many = (max(samples[f"outgoing.{servers}.cpu"] - alone, 1e-6) for servers in (1, MANY))
     return samples | {"outgoing.one.cpu": one, "outgoing.many.cpu": many, "outgoing.factor": many / one}

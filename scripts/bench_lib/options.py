@@ -42,14 +42,14 @@ class Scale:
     batches: int
     """Transactions of many events received from another server."""
     outgoing: int
-    """Messages sent to one other server; a fifth of that to many."""
+    """Messages sent to no other server, and to one; a fifth of that to many."""
     joined_members: int
     """Members of the room on another server that is joined."""
     list_rooms: int
     """Rooms of the user whose sliding sync is measured."""
 
 
-FULL = Scale("full", 3, 1000, 200, 20, 100, 5000, (100, 500), 40, 1000, 10.0, 6.0, 200, 10, 150, 5000, 1000)
+FULL = Scale("full", 3, 1000, 200, 20, 100, 5000, (100, 500), 40, 1000, 10.0, 6.0, 200, 10, 400, 5000, 1000)
 QUICK = Scale("quick", 2, 60, 20, 5, 20, 500, (20, 50), 10, 50, 3.0, 2.0, 50, 3, 20, 500, 100)
 SENDERS = (1, 8, 32)
 

@@ -133,6 +133,7 @@ def _federation_rows(scale: Scale) -> list[Row]:
             1 / 8,
         ),
         Row("outgoing.factor", "to 100 servers: times the CPU of 1", _times),
+        Row("outgoing.0.cpu", "CPU per message sent, room with no other server", _time),
         Row("outgoing.1.cpu", "CPU per message sent, room with 1 other server", _time, 1 / 8),
         Row("outgoing.100.cpu", "CPU per message sent, room with 100 other servers", _time),
         Row("join.cpu", f"CPU of joining a room of {members} on another server", _time, 1 / 6),
