@@ -15,6 +15,7 @@ from homeserver.core.signing import SigningKey
 from homeserver.database.errors import DatabaseError
 from homeserver.http.listen import ListenError
 from homeserver.http.tls import CertificateError
+from homeserver.runtime import garbage
 from homeserver.runtime.bus import BusError
 from homeserver.runtime.clock import SystemClock
 from homeserver.runtime.reactor import install
@@ -48,6 +49,7 @@ def run(config: Config, key: SigningKey, on_ready: Callable[[list[int]], None]) 
         except BaseException:
             await server.stop()
             raise
+        garbage.settle()
         on_ready(server.ports)
         await told
         _log.info("stopping")

@@ -1,5 +1,6 @@
 """Where the server of a name is reached, and as whom. Spec: server-server API, "Resolving server names"."""
 
+import functools
 import random
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -97,5 +98,6 @@ def in_order(services: Sequence[Service], chance: Callable[[], float]) -> list[T
     return ordered
 
 
+@functools.lru_cache(10_000)
 def _direct(name: ServerName, host: str, port: int | None) -> Route:
     return Route((Target(host, DEFAULT_PORT if port is None else port),), name, host)

@@ -39,7 +39,7 @@ class Target:
     port: int
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)
 class Route:
     """Where to connect, and as whom to address who is there.
 
