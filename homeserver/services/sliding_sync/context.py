@@ -5,7 +5,6 @@ from typing import Self
 
 import attrs
 
-from homeserver.core.event import StateKey
 from homeserver.core.identifiers import RoomID, UserID
 from homeserver.core.room_versions import get_room_version
 from homeserver.core.sliding_sync.requests import Form, RoomConfig, SlidingRequest
@@ -15,6 +14,7 @@ from homeserver.core.tokens import SlidingToken
 from homeserver.database.kinds import StreamRow
 from homeserver.database.transactions import ReadTransaction
 from homeserver.services.client_events import View
+from homeserver.services.sliding_sync.lookups import Lookups
 from homeserver.services.sync.lazy_members import Sent
 from homeserver.storage.memberships import RoomOfUser
 from homeserver.storage.sliding_sync import Step
@@ -87,8 +87,7 @@ class Context:
     ignored: frozenset[str]
     new_members: dict[RoomID, frozenset[str]] = attrs.field(factory=dict)
     flushed: set[RoomID] = attrs.field(factory=set)
-    names_by_type: dict[str, Mapping[int, StateKey] | None] = attrs.field(factory=dict)
-    """State keys by type and number, as far as they have been asked for; `None`: too many."""
+    lookups: Lookups = attrs.field(default=attrs.Factory(lambda self: Lookups(self.tx), takes_self=True))
 
     @property
     def upto(self) -> int:

@@ -14,6 +14,7 @@ from homeserver.database.transactions import ReadTransaction
 from homeserver.services.ignored_users import ignored_by
 from homeserver.services.sliding_sync import extensions
 from homeserver.services.sliding_sync.context import Answer, Asking, Context, Wanted
+from homeserver.services.sliding_sync.required import look_ahead
 from homeserver.services.sliding_sync.room_facts import RoomFactFinder
 from homeserver.services.sliding_sync.room_list import Matched, match_rooms, rooms_of_user
 from homeserver.services.sliding_sync.room_results import (
@@ -107,6 +108,7 @@ def _wanted(ctx: Context, matched: Matched, direct: Collection[str]) -> list[Wan
 def _results(ctx: Context, wanted: list[Wanted]) -> list[extensions.Told]:
     read = _read_on(ctx, wanted)
     news = {each.room.room_nid for each in wanted if may_have_news(ctx, each)}
+    look_ahead(ctx, [each for each in wanted if each.room.room_nid in news])
     read_upto: ReadUpto = {}
     if not ctx.is_stable and news | read:
         read_upto = receipts.own(ctx.tx, ctx.asking.user_id, news | read)

@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 
 import attrs
 
+from homeserver.core.auth_events import CREATE
 from homeserver.core.event import StateKey
 from homeserver.core.json import encode
 from homeserver.core.sliding_sync.required_state import MEMBER, StateMatcher
@@ -15,11 +16,11 @@ from homeserver.services.sliding_sync.context import Context, Wanted
 from homeserver.services.sync.partial_rooms import cited_members, without_filled_in
 from homeserver.services.sync.room_state import Roots, members_in
 from homeserver.services.sync.timeline import Timeline
-from homeserver.storage import events, state
+from homeserver.storage import state
 from homeserver.storage.events import StoredEvent
 
-MOST_NAMES = 500
-"""Keys of one type, in all rooms together, that are looked for one by one."""
+SUMMARISED: frozenset[StateKey] = frozenset({("m.room.name", ""), ("m.room.avatar", "")})
+"""What clients are told of apart from the state that they ask for."""
 
 Changes = Mapping[StateKey, tuple[int | None, int | None]]
 """What differs between two states, as `storage.state.difference` gives it."""
@@ -56,6 +57,18 @@ def _matcher(rules: Rules) -> StateMatcher:
     return StateMatcher.of(rules)
 
 
+def look_ahead(ctx: Context, wanted: Collection[Wanted]) -> None:
+    """Read what most rooms that are new to the client need, with a few statements for all of them."""
+    new = [each for each in wanted if each.record is None and each.room.membership == "join"]
+    # This brings the nodes of the states into the cache, level by level.
+    state.get_across(ctx.tx, {each.room.state_root for each in new}, (CREATE,))
+    nids: set[int] = set()
+    for each in new:
+        keys = _matcher(each.config.required_state).keys | SUMMARISED
+        nids.update(ctx.lookups.state(each.room.state_root, keys).values())
+    ctx.lookups.events(nids)
+
+
 def required_state(ctx: Context, wanted: Wanted, states: States, timeline: Timeline) -> list[bytes]:
     """The events, and stubs in place of those that are gone."""
     matcher = _matcher(wanted.config.required_state)
@@ -70,7 +83,7 @@ def required_state(ctx: Context, wanted: Wanted, states: States, timeline: Timel
         section |= _expansion(ctx, wanted, states.new, matcher)
     if matcher.lazy_members:
         section = _with_members(ctx, wanted, states, timeline, section, matcher)
-    stored = events.of_nids(ctx.tx, section.values()) if section else {}
+    stored = ctx.lookups.events(section.values())
     listed = [(stored[nid], None) for _, nid in sorted(section.items())]
     shown = render(ctx.tx, ctx.view(wanted.room), listed)
     if ctx.is_stable and states.old != 0:
@@ -87,26 +100,12 @@ def _is_wanted_change(matcher: StateMatcher, key: StateKey, timeline: Timeline) 
 
 
 def _matching(ctx: Context, root: int, matcher: StateMatcher) -> dict[StateKey, int]:
-    if matcher.types is None:
+    found = None if matcher.types is None else ctx.lookups.state_of_types(root, matcher.types)
+    if found is None:
         found = state.whole(ctx.tx, root)
     else:
-        names = [_names(ctx, kind) for kind in sorted(matcher.types)]
-        known = [each for each in names if each is not None]
-        if len(known) < len(names):
-            found = state.whole(ctx.tx, root)
-        else:
-            found = state.get_many(ctx.tx, root, sorted(matcher.keys))
-            for each in known:
-                found |= state.of_numbers(ctx.tx, root, each)
+        found |= ctx.lookups.state(root, matcher.keys)
     return {key: nid for key, nid in found.items() if matcher.matches(key)}
-
-
-def _names(ctx: Context, kind: str) -> Mapping[int, StateKey] | None:
-    """The keys of a type of which there are few: then there is no need to look at all members of a large room."""
-    if kind not in ctx.names_by_type:
-        few = None if kind == MEMBER else state.numbers_of_type(ctx.tx, kind, most=MOST_NAMES)
-        ctx.names_by_type[kind] = few
-    return ctx.names_by_type[kind]
 
 
 def _expansion(ctx: Context, wanted: Wanted, root: int, matcher: StateMatcher) -> dict[StateKey, int]:

@@ -6,9 +6,9 @@ from homeserver.core.event import StateKey
 from homeserver.core.json import JsonObject, decode_object, encode
 from homeserver.services.client_events import content_of
 from homeserver.services.sliding_sync.context import Context, Wanted
-from homeserver.services.sliding_sync.required import States
+from homeserver.services.sliding_sync.required import SUMMARISED, States
 from homeserver.services.sync.heroes import heroes_of
-from homeserver.storage import events, state
+from homeserver.storage import state
 
 _NAME: StateKey = ("m.room.name", "")
 _AVATAR: StateKey = ("m.room.avatar", "")
@@ -38,8 +38,8 @@ def summary(ctx: Context, wanted: Wanted, states: States) -> dict[str, bytes]:
 
 def _texts(ctx: Context, root: int) -> tuple[str | None, str | None]:
     """The name and the avatar's address, `None` where there is none, or an empty one."""
-    nids = state.get_many(ctx.tx, root, (_NAME, _AVATAR))
-    stored = events.of_nids(ctx.tx, nids.values()) if nids else {}
+    nids = ctx.lookups.state(root, SUMMARISED)
+    stored = ctx.lookups.events(nids.values())
     contents = {key: decode_object(content_of(stored[nid])) for key, nid in nids.items()}
     return _text(contents.get(_NAME, {}), "name"), _text(contents.get(_AVATAR, {}), "url")
 
@@ -49,7 +49,7 @@ def _heroes(ctx: Context, wanted: Wanted, root: int) -> Sequence[JsonObject]:
     if not user_ids:
         return []
     nids = state.members(ctx.tx, root, user_ids)
-    stored = events.of_nids(ctx.tx, nids.values())
+    stored = ctx.lookups.events(nids.values())
     found: list[JsonObject] = []
     for user_id in user_ids:
         hero: JsonObject = {"user_id": user_id}
