@@ -11,6 +11,10 @@ from tests.replicas.test_replicas import bodies, together
 UNSTABLE = "/_matrix/client/unstable/org.matrix.msc4140"
 
 
+ALL = {"room": {"timeline": {"limit": 1000}}}
+"""Many may come at once, of which a sync would show the last ten."""
+
+
 async def schedule(client: Client, room: str, text: str, delay_ms: int) -> str:
     path = f"{UNSTABLE}/rooms/{room}/delayed_event/m.room.message/{text}"
     body = {"delay_ms": delay_ms, "content": {"msgtype": "m.text", "body": text}}
@@ -21,7 +25,7 @@ async def sent_since(client: Client, room: str, since: str, wanted: int) -> tupl
     """The next messages of a room, as many as are wanted, and the token after them."""
     found: list[str] = []
     while len(found) < wanted:
-        answer: Any = await client.sync(since, timeout=30_000)
+        answer: Any = await client.sync(since, timeout=30_000, filter=ALL)
         since = answer["next_batch"]
         if "rooms" in answer:
             found += bodies(answer, room)
