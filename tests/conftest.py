@@ -17,6 +17,7 @@ from collections.abc import Callable, Coroutine, Generator, Iterator
 from pathlib import Path
 from typing import Any, cast
 
+import hypothesis
 import pytest
 import uvloop
 from twisted.internet import asyncioreactor
@@ -34,6 +35,12 @@ from twisted.internet import reactor as installed_reactor  # noqa: E402 - must f
 
 from tests.federation.certificates import Authority  # noqa: E402 - as above
 from tests.openapi import Specification, spec_dir  # noqa: E402 - as above
+
+# How long an example takes says more of the machine, and what else it does, than of the code.
+hypothesis.settings.register_profile(
+    "ours", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("ours")
 
 SPECIFICATION = pytest.StashKey[Specification]()
 

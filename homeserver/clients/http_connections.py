@@ -3,6 +3,7 @@
 from typing import Any, Final, cast
 
 import attrs
+import structlog
 from OpenSSL import SSL
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as OutOfPatience
@@ -29,6 +30,8 @@ MOST_ATTEMPTS: Final = 6
 
 ATTEMPT_S: Final = 10.0
 """How long one address may take to connect and to agree on TLS."""
+
+_log = structlog.get_logger(__name__)
 
 
 @attrs.frozen
@@ -141,7 +144,11 @@ class HttpConnection(Protocol):
         """Close the connection at once."""
         self.is_open = False
         if self.transport is not None:
-            cast("Any", self.transport).abortConnection()
+            try:
+                cast("Any", self.transport).abortConnection()
+            except RuntimeError:
+                # TLS says farewell; uvloop refuses that where the socket has been closed and this has yet to be told.
+                _log.debug("a connection was closed already", exc_info=True)
 
     def _give_up(self, deferred: Deferred[Any]) -> None:
         """Who waited has cancelled; that, and not the end of the connection, is what it is to hear."""

@@ -3,12 +3,13 @@
 from collections.abc import Collection, Mapping
 
 import attrs
-from sqlalchemy import bindparam, delete, select, update
+from sqlalchemy import bindparam, delete, exists, or_, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from homeserver.core.identifiers import RoomID
 from homeserver.database.statements import in_list, statement
 from homeserver.database.tables.federation import pending_joins
+from homeserver.database.tables.rooms import partial_joins
 from homeserver.database.transactions import ReadTransaction, WriteTransaction
 
 _p = pending_joins.c
@@ -32,6 +33,9 @@ VERSIONS = statement(
     select(_p.room_id, _p.version).where(
         in_list(_p.room_id, "room_ids"), _p.version.is_not(None), _p.until_ts > bindparam("now_ts")
     )
+)
+IS_ANY = statement(
+    select(or_(exists().where(_p.until_ts > bindparam("now_ts")), exists(select(partial_joins.c.room_nid))))
 )
 SET_VERSION = statement(
     update(pending_joins)
@@ -75,6 +79,11 @@ def lock(tx: WriteTransaction, room_id: RoomID) -> PendingJoin | None:
 def versions(tx: ReadTransaction, room_ids: Collection[RoomID], *, now_ts: int) -> Mapping[RoomID, str]:
     """The versions of those of the rooms that are being entered, as far as they are told."""
     return {row[0]: row[1] for row in tx.all(VERSIONS, room_ids=sorted(room_ids), now_ts=now_ts)}
+
+
+def is_any(tx: ReadTransaction, *, now_ts: int) -> bool:
+    """Whether there is a room whose members are not known yet: one that is being entered, or that lacks members."""
+    return bool(tx.value(IS_ANY, now_ts=now_ts))
 
 
 def set_version(tx: WriteTransaction, room_id: RoomID, holder: str, version: str) -> bool:

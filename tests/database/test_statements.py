@@ -32,6 +32,7 @@ SCANS = {
     "storage.outbox_shards.COUNT": "a row for each process",
     "storage.outbox_shards.FORGET_DEAD": "a row for each process",
     "storage.memberships.ROOMS_WITH_GUESTS": "looks through the accounts once, at start",
+    "storage.pending_joins.IS_ANY": "the rooms that are being entered",
     "storage.pending_joins.PRUNE": "the rooms that are being entered",
     "storage.reports.NEWEST": "no more than are asked for, in the order of the index",
     "storage.rooms.COUNT": "statistics",

@@ -15,7 +15,7 @@ from homeserver.database.transactions import WriteTransaction
 from homeserver.runtime.clock import Clock
 from homeserver.services.federation_edus.content import read_as, read_each, user_of
 from homeserver.services.presence import BATCH, MAX_STATUS_LENGTH
-from homeserver.storage import presence
+from homeserver.storage import pending_joins, presence
 
 EXPIRY_MS: Final = 30 * 60_000
 """Servers repeat that a user is there about every 25 minutes; who is not heard of for longer is gone."""
@@ -71,10 +71,14 @@ class IncomingPresence:
 
 
 def apply(tx: WriteTransaction, changes: Sequence[_Change], *, now_ts: int) -> None:
-    """Store the presence of those who are joined to a room of this server, and tell of what has changed."""
+    """Store the presence of those who are joined to a room of this server, and tell of what has changed.
+
+    Servers tell who is there as soon as this one may enter a room, before it knows who is in it.
+    """
+    may_come = pending_joins.is_any(tx, now_ts=now_ts)
     # In one order in all transactions, since each waits for the others' rows; of one user the last word counts.
     for user_id, change in sorted({change.user_id: change for change in changes}.items()):
-        if not presence.is_in_any_room(tx, user_id):
+        if not may_come and not presence.is_in_any_room(tx, user_id):
             continue
         before = presence.lock(tx, user_id)
         is_offline = change.presence == "offline"

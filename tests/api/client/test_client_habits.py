@@ -16,11 +16,9 @@ V3 = "/_matrix/client/v3"
 UNSTABLE = (
     "GET /_matrix/client/unstable/org.matrix.msc2697.v2/dehydrated_device",
     "GET /_matrix/client/unstable/org.matrix.msc2965/auth_issuer",
-    "GET /_matrix/client/unstable/org.matrix.msc4143/rtc/transports",
     "GET /_matrix/client/unstable/im.nheko.summary/summary/{room}",
-    "POST /_matrix/client/unstable/org.matrix.simplified_msc3575/sync",
     "GET /_matrix/client/v3/no/such/endpoint",
-    "GET /_matrix/client/v4/sync",
+    "POST /_matrix/client/unstable/org.matrix.msc3575/sync",
     "GET /_matrix/client/r0.6.1/sync",
     "GET /_matrix",
     "GET /",

@@ -9,6 +9,7 @@ from homeserver.core.presence import OFFLINE, UserPresence
 from homeserver.database.database import Database
 from homeserver.services.federation_edus.presence import EXPIRY_MS, MOST_UPDATES, IncomingPresence
 from homeserver.services.presence import MAX_STATUS_LENGTH
+from homeserver.storage import pending_joins
 from homeserver.storage import presence as stored
 from tests.population import add_room
 from tests.services.conftest import Commits, MovableClock
@@ -72,6 +73,22 @@ async def test_who_is_not_heard_of_again_is_gone(
     assert len(await commits.take()) == 1
     await incoming.expire()
     assert await commits.take() == []
+
+
+async def test_who_is_in_a_room_that_is_being_entered_is_heard(
+    incoming: IncomingPresence, clock: MovableClock
+) -> None:
+    """Their server tells of them at once, and not again for 25 minutes."""
+    stranger = UserID("@stranger:other.example")
+    until_ts = clock.ts + 1_000
+    await incoming.receive(ORIGIN, [says(stranger)])
+    assert await incoming.database.read(stored.of, stranger) is None
+    room = RoomID("!entered:other.example")
+    await incoming.database.write(pending_joins.claim, room, "us", now_ts=clock.ts, until_ts=until_ts)
+    await incoming.receive(ORIGIN, [says(stranger)])
+    found = await incoming.database.read(stored.of, stranger)
+    assert found is not None
+    assert found.presence == "online"
 
 
 async def test_of_one_user_the_last_word_counts(incoming: IncomingPresence) -> None:
