@@ -87,6 +87,7 @@ async def test_nothing_is_left_of_the_room_and_others_are_untouched(
     gone, kept = await live(alice, bob, "gone"), await live(alice, bob, "kept")
     nids = {room: await nid_of(server, room) for room in (gone, kept)}
     await server.server.services.search_index.work()
+    await server.server.services.user_directory_index.work()
     before = await snapshot(server, nids)
     touched = set(before[gone])
     assert touched == set(before[kept])
@@ -198,6 +199,7 @@ async def test_a_room_of_many_rows_goes_in_small_steps(
     room = await live(alice, bob, "room")
     nid = await nid_of(server, room)
     await server.server.services.search_index.work()
+    await server.server.services.user_directory_index.work()
     await forget(alice, room)
     await forget(bob, room)
     clock.advance(PURGE_DELAY_MS)
