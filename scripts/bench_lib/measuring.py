@@ -166,11 +166,11 @@ class Meter:
         self._cpu = instance.cpu_seconds()
         self._began = time.monotonic()
 
-    async def stop(self) -> Usage:
-        """Read the clocks again; the load's last answer has just come."""
+    async def stop(self, *, late_work: bool = False) -> Usage:
+        """Read the clocks again; the load's last answer has just come, but there may be much late work."""
         wall = time.monotonic() - self._began
         client = own_cpu_seconds() - self._client
-        await self._instance.settle()
+        await (self._instance.settle_for_good() if late_work else self._instance.settle())
         cpu = self._instance.cpu_seconds() - self._cpu
         self._side.measured_s += time.monotonic() - self._began
         all_client = own_cpu_seconds() - self._client

@@ -352,6 +352,10 @@ class Instance:
         """Wait until the server has nothing left to do."""
         await settle(self.cpu_seconds, at_most_s=15.0)
 
+    async def settle_for_good(self) -> None:
+        """Like `settle`, where much is done late, a little at a time."""
+        await settle(self.cpu_seconds, at_most_s=90.0, window_s=1.0)
+
     async def settle_briefly(self) -> None:
         """Like `settle`, between the steps of a load."""
         await settle(self.cpu_seconds, at_most_s=5.0, window_s=0.05, windows=2)
