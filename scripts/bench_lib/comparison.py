@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Self
 
-from bench_lib import federation, loads, peer, report, sliding, waiting
+from bench_lib import federation, finding, loads, peer, report, sliding, waiting
 from bench_lib.certificates import Authority, CertificateError
 from bench_lib.databases import Cluster, Database, DatabaseError, Postgresql, Sqlite, TemporaryCluster
 from bench_lib.http_client import RequestError
@@ -31,16 +31,20 @@ LOADS: dict[str, Callable[[Side], Awaitable[Samples]]] = {
     "sliding": sliding.sliding,
     "messages": loads.messages,
     "database": loads.database,
+    "search": finding.search,
+    "hierarchy": finding.hierarchy,
+    "crowd": finding.crowd,
     "receive": federation.receive,
     "outgoing": federation.outgoing,
     "join": federation.big_join,
 }
 ONCE = ("database",)
-WITHOUT_DATA = ("start", "sliding", "receive", "outgoing", "join")
+WITHOUT_DATA = ("start", "sliding", "search", "hierarchy", "crowd", "receive", "outgoing", "join")
 RUN_PREFIX = "run-"
 ELSEWHERE = "folders-elsewhere"
 """In a run's folder: a file with the folders that it has made in other places."""
-LOAD_TIMEOUT_S = 900.0
+LOAD_TIMEOUT_S = 3600.0
+"""Some make their data first."""
 EXPECTED = (ServerError, RequestError, DatabaseError, CertificateError, OSError, TimeoutError)
 
 

@@ -37,7 +37,7 @@ class Side:
     _no_data: Exception | None = field(default=None, init=False)
     _spare: Instance | None = field(default=None, init=False)
     _federated: Instance | None = field(default=None, init=False)
-    _listed: Instance | None = field(default=None, init=False)
+    _kept: dict[str, Instance] = field(default_factory=dict, init=False)
 
     def _instance(self, name: str) -> Instance:
         self.folder.mkdir(exist_ok=True)
@@ -55,17 +55,18 @@ class Side:
             instance.stop()
         return self._spare
 
-    async def listed(self) -> tuple[Instance, bool]:
-        """Give a running server for a user of many rooms, and whether it is new, and lacks them."""
-        is_new = self._listed is None
-        if self._listed is None:
-            self._listed = self._instance("listed")
-            self._listed.data_dir.mkdir()
-            self.database.create(self._listed.data_dir)
-        if not self._listed.is_running:
-            await self._listed.start()
-        await self._listed.settle()
-        return self._listed, is_new
+    async def kept(self, name: str) -> tuple[Instance, bool]:
+        """Give a running server with data of its own for the whole run, and whether it is new, and lacks them."""
+        is_new = name not in self._kept
+        if is_new:
+            instance = self._kept[name] = self._instance(name)
+            instance.data_dir.mkdir()
+            self.database.create(instance.data_dir)
+        instance = self._kept[name]
+        if not instance.is_running:
+            await instance.start()
+        await instance.settle()
+        return instance, is_new
 
     async def federated(self) -> Instance:
         """Give a running server that meets others; at first it has neither users nor rooms."""
@@ -124,7 +125,7 @@ class Side:
         await for_each(instance.port, range(users), one)
 
     def instances(self) -> list[Instance]:
-        known = (self._populated, self._spare, self._federated, self._listed)
+        known = (self._populated, self._spare, self._federated, *self._kept.values())
         return [instance for instance in known if instance is not None]
 
     def pause(self) -> None:

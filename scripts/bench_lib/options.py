@@ -7,6 +7,7 @@ from pathlib import Path
 
 SCENARIOS = (
     *("start", "send", "delivery", "polls", "sync", "sliding", "messages", "database"),
+    *("search", "hierarchy", "crowd"),
     *("receive", "outgoing", "join"),
 )
 POPULATION_VERSION = 3
@@ -47,10 +48,16 @@ class Scale:
     """Members of the room on another server that is joined."""
     list_rooms: int
     """Rooms of the user whose sliding sync is measured."""
+    searched: int
+    """Messages that are searched."""
+    space_rooms: int
+    crowd: int
+    """Members of this server in one room."""
 
 
-FULL = Scale("full", 3, 1000, 200, 20, 100, 5000, (100, 500), 40, 1000, 10.0, 6.0, 200, 10, 400, 5000, 1000)
-QUICK = Scale("quick", 2, 60, 20, 5, 20, 500, (20, 50), 10, 50, 3.0, 2.0, 50, 3, 20, 500, 100)
+_MOST = ("full", 3, 1000, 200, 20, 100, 5000, (100, 500), 40, 1000, 10.0, 6.0, 200, 10, 400, 5000, 1000)
+FULL = Scale(*_MOST, searched=100_000, space_rooms=500, crowd=5000)
+QUICK = Scale("quick", 2, 60, 20, 5, 20, 500, (20, 50), 10, 50, 3.0, 2.0, 50, 3, 20, 500, 100, 2000, 50, 200)
 SENDERS = (1, 8, 32)
 
 

@@ -114,8 +114,22 @@ def rows(scale: Scale) -> list[Row]:
         Row("messages.cpu", "/messages, CPU per event", _time),
         Row("database.alone", "database, 10,000 messages in a room of 1", _size, 0.4),
         Row("database.crowded", f"database, 10,000 messages in rooms of {scale.members}, unread", _size, 0.4),
+        *_finding_rows(scale),
         *_federation_rows(scale),
     ]
+
+
+def _finding_rows(scale: Scale) -> list[Row]:
+    table: list[Row] = []
+    for key, name in (
+        ("search.recent", f"search in {scale.searched:,} messages, newest first"),
+        ("search.rank", f"search in {scale.searched:,} messages, by rank"),
+        # Of this only the CPU time compares: Synapse answers no more than a few times a second.
+        ("hierarchy", f"hierarchy of a space of {scale.space_rooms} rooms"),
+        ("crowd", f"a message to {scale.crowd:,} members of the server, push rules included"),
+    ):
+        table += [Row(f"{key}.cpu", f"{name}, CPU", _time), Row(f"{key}.wall", f"{name}, wall clock", _time)]
+    return table
 
 
 def _federation_rows(scale: Scale) -> list[Row]:

@@ -50,7 +50,7 @@ async def _ask(connection: Connection, token: str, conn_id: str, pos: str | None
 
 async def sliding(side: Side) -> Samples:
     """Ask for the first answer after a start, and again on new connections; then go on with one of these."""
-    instance, is_new = await side.listed()
+    instance, is_new = await side.kept("listed")
     if is_new:
         _users[str(instance.data_dir)] = await _fill(side, instance)
     token, rooms = _users[str(instance.data_dir)]
