@@ -12,6 +12,7 @@ from homeserver.core.sliding_sync.requests import SlidingRequest
 from homeserver.core.sliding_sync.windows import Match, window
 from homeserver.database.transactions import ReadTransaction
 from homeserver.services.sliding_sync.room_facts import RoomFactFinder
+from homeserver.services.unwanted_invites import unwanted
 from homeserver.storage import memberships
 from homeserver.storage.memberships import RoomOfUser
 
@@ -38,10 +39,12 @@ def rooms_of_user(
     """All rooms that the user may know of; `told` are those that the client has been told of."""
     listed: list[RoomOfUser] = []
     by_id: dict[RoomID, RoomOfUser] = {}
-    for room in memberships.rooms_of(tx, user_id):
+    rooms = memberships.rooms_of(tx, user_id)
+    hidden = unwanted(tx, user_id, rooms, ignored)
+    for room in rooms:
         if room.forgotten:
             continue
-        is_listed = _is_listed(room, user_id, ignored, is_told=room.room_nid in told)
+        is_listed = _is_listed(room, user_id, hidden, is_told=room.room_nid in told)
         if is_listed:
             listed.append(room)
         if is_listed or (room.was_joined and room.membership != "invite"):
@@ -55,12 +58,11 @@ def activity(room: RoomOfUser) -> int:
     return room.last_position if room.membership == "join" else room.position
 
 
-def _is_listed(room: RoomOfUser, user_id: UserID, ignored: Collection[str], *, is_told: bool) -> bool:
+def _is_listed(room: RoomOfUser, user_id: UserID, hidden: Collection[int], *, is_told: bool) -> bool:
     if room.membership == "join":
         return True
     if room.membership == "invite":
-        # "Servers must not send room invites from ignored users to clients."
-        return room.sender not in ignored
+        return room.room_nid not in hidden
     if room.membership == "leave":
         # Who has left knows that; who was kicked may not.
         return is_told or (room.was_joined and room.sender != user_id)

@@ -167,6 +167,17 @@ async def test_ignored_users_are_not_heard(alice: Client, bob: Client) -> None:
     assert "not heard" not in bodies((await Sliding(alice, "new").ask(lists=one_list()))["rooms"][room])
 
 
+async def test_invitations_of_who_blocks_them(alice: Client, bob: Client) -> None:
+    """ "Invite permission": "already in the database [...] MUST NOT be served"."""
+    room = await bob.create_room(invite=[alice.user_id])
+    path = path_of("user", alice.user_id, "account_data", "m.invite_permission_config")
+    for content, count in (({"default_action": "block"}, 0), ({}, 1)):
+        (await alice.put(path, content)).ok()
+        answer = await Sliding(alice, f"c{count}").ask(lists=one_list())
+        assert answer["lists"]["all"]["count"] == count
+        assert (room in answer["rooms"]) == bool(count)
+
+
 async def test_an_invitation_that_is_accepted(alice: Client, bob: Client) -> None:
     room = await alice.create_room(name="secrets")
     await alice.send(room, "before")
