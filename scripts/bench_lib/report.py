@@ -150,7 +150,12 @@ def _federation_rows(scale: Scale) -> list[Row]:
         Row("outgoing.0.cpu", "CPU per message sent, room with no other server", _time),
         Row("outgoing.1.cpu", "CPU per message sent, room with 1 other server", _time, 1 / 8),
         Row("outgoing.100.cpu", "CPU per message sent, room with 100 other servers", _time),
-        Row("join.cpu", f"CPU of joining a room of {members} on another server", _time, 1 / 6),
+        Row(
+            "join.cpu",
+            f"CPU of joining a room of {members} on another server, late work and all",
+            _time,
+            1 / 6,
+        ),
         Row("join.answer", "until the client has its answer", _time),
     ]
 
