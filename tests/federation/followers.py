@@ -5,7 +5,7 @@ from typing import Any
 
 import attrs
 
-from tests.api.server import Client
+from tests.api.server import Client, room_path
 
 FILTER = {
     "presence": {"types": []},
@@ -26,9 +26,22 @@ class Follower:
     shown: dict[str, Counter[str]] = attrs.field(factory=dict)
     """By room, how often each event was in a timeline."""
     state: dict[str, dict[tuple[str, str], str]] = attrs.field(factory=dict)
-    gaps: int = 0
-    """Timelines that left something out."""
+    gaps: list[tuple[str, str]] = attrs.field(factory=list)
+    """Rooms and tokens of timelines that left something out: history that the server had yet to ask others for."""
     _since: str | None = None
+
+    async def fill_gaps(self) -> None:
+        """Read what timelines have left out, as clients do when somebody scrolls there."""
+        for room_id, token in self.gaps:
+            shown = self.shown[room_id]
+            start: str | None = token
+            while start:
+                query = {"dir": "b", "from": start, "limit": "100"}
+                page = (await self.client.get(room_path(room_id, "messages"), **query)).ok()
+                unseen = [event["event_id"] for event in page["chunk"] if event["event_id"] not in shown]
+                shown.update(unseen)
+                start = page.get("end") if unseen or not page["chunk"] else None
+        self.gaps.clear()
 
     async def sync(self) -> None:
         """Ask once, without waiting."""
@@ -40,7 +53,7 @@ class Follower:
     def _take(self, room_id: str, part: Any) -> None:
         shown = self.shown.setdefault(room_id, Counter())
         if part["timeline"].get("limited") and shown:
-            self.gaps += 1
+            self.gaps.append((room_id, part["timeline"]["prev_batch"]))
         shown.update(event["event_id"] for event in part["timeline"]["events"])
         state = self.state.setdefault(room_id, {})
         for event in part.get("state_after", {}).get("events", []):
