@@ -205,6 +205,11 @@ async def test_a_member_elsewhere_vouches_where_nobody_here_can(two: Two) -> Non
     for user in (bob, carol):
         await join_via(user, space, two.one)
     await join_via(bob, room, two.one)
+
+    async def is_known_there() -> bool:
+        return await membership(alice, space, carol.user_id) == "join"
+
+    await until(is_known_there, what="the other server sees carol in the space")
     await join_via(carol, room, two.one)
     assert await membership(bob, room, carol.user_id) == "join"
     assert await state_of(bob, room) == await state_of(alice, room)

@@ -43,12 +43,12 @@ async function knocking(alice, bob) {
     });
     await bob.knockRoom(room, { reason: "let me in" });
     await until("the knock at bob's", () => bob.getRoom(room)?.getMyMembership() === "knock");
-    const knocker = await until("the knock at alice's", () => alice.getRoom(room).getMember(bob.getUserId()));
+    const knocker = await until("the knock at alice's", () => alice.getRoom(room)?.getMember(bob.getUserId()));
     assert.equal(knocker.membership, "knock");
     await alice.invite(room, bob.getUserId());
-    await until("the invitation", () => bob.getRoom(room).getMyMembership() === "invite");
+    await until("the invitation", () => bob.getRoom(room)?.getMyMembership() === "invite");
     await bob.joinRoom(room);
-    await until("the join", () => bob.getRoom(room).getMyMembership() === "join");
+    await until("the join", () => bob.getRoom(room)?.getMyMembership() === "join");
 }
 
 async function upgrading(alice, bob) {
