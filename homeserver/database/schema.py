@@ -6,7 +6,25 @@ from pathlib import Path
 from homeserver.database.drivers import Location
 from homeserver.database.errors import DatabaseError
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011", "0012")
+REVISIONS = (
+    "0001",
+    "0002",
+    "0003",
+    "0004",
+    "0005",
+    "0006",
+    "0007",
+    "0008",
+    "0009",
+    "0010",
+    "0011",
+    "0012",
+    "0013",
+    "0014",
+    "0015",
+    "0016",
+    "0017",
+)
 """The migrations of this release, oldest first; a test holds them against the folder."""
 
 HEAD = REVISIONS[-1]

@@ -1,0 +1,8 @@
+"""Sticky events."""
+
+revision = "0017"
+down_revision = "0016"
+
+
+def upgrade() -> None:
+    """Nothing yet."""
