@@ -21,6 +21,7 @@ from homeserver.api.client.event_context import EventContext
 from homeserver.api.client.filter import Filter
 from homeserver.api.client.inviting import Inviting
 from homeserver.api.client.joining import Joining
+from homeserver.api.client.key_backup import KeyBackup
 from homeserver.api.client.kicking import Kicking
 from homeserver.api.client.knocking import Knocking
 from homeserver.api.client.leaving import Leaving
@@ -144,6 +145,7 @@ def _client(config: Config, services: Services) -> list[object]:
         ),
         Inviting(services.memberships, services.third_party_invitations),
         Joining(services.memberships, services.handshakes.third_party_invites),
+        KeyBackup(services.key_backups),
         Kicking(services.memberships),
         Knocking(services.memberships),
         Leaving(services.memberships),

@@ -57,6 +57,7 @@ def loops(services: Services, upkeep: Upkeep) -> list[Loop]:
         Loop("outbox-retries", 2.0, services.outbox.retry_due),
         Loop("departures", 60.0, services.accounts.finish_departures),
         Loop("guests", 3600.0, services.guest_access.enforce_everywhere),
+        Loop("key-backups", 60.0, services.key_backups.purge),
         Loop("room-purge", 60.0, services.room_purge.work),
         Loop("search-index", 1.0, services.search_index.work),
         Loop("user-directory", 1.0, services.user_directory_index.work),

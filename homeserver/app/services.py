@@ -49,6 +49,7 @@ from homeserver.services.filters import Filters
 from homeserver.services.guest_access import GuestAccess
 from homeserver.services.health import Health
 from homeserver.services.inbox_measures import InboxMetrics
+from homeserver.services.key_backups import KeyBackups
 from homeserver.services.logins import Logins
 from homeserver.services.member_profiles import MemberProfiles
 from homeserver.services.memberships import Memberships
@@ -140,6 +141,7 @@ class Services:
     health: Health
     incoming_presence: IncomingPresence
     incoming_receipts: IncomingReceipts
+    key_backups: KeyBackups
     logins: Logins
     memberships: Memberships
     messages: Messages
@@ -306,6 +308,7 @@ def make_services(
         health=Health(database),
         incoming_presence=incoming_presence,
         incoming_receipts=incoming_receipts,
+        key_backups=KeyBackups(database, clock),
         logins=Logins(database, clock, passwords),
         member_profiles=member_profiles,
         memberships=memberships,

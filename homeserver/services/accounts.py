@@ -19,6 +19,7 @@ from homeserver.services.user_names import UserNames
 from homeserver.storage import (
     accepted_policies,
     delayed_events,
+    key_backups,
     login_tokens,
     threepid_bindings,
     threepids,
@@ -207,6 +208,7 @@ def deactivate(tx: WriteTransaction, user_id: UserID, *, erase: bool) -> None:
     threepid_bindings.remove_of_user(tx, user_id)
     end_all_sessions(tx, user_id)
     delayed_events.remove_of_user(tx, user_id)
+    key_backups.remove_of_user(tx, user_id)
     if erase:
         accepted_policies.remove_of_user(tx, user_id)
         users.erase(tx, user_id)

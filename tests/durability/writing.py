@@ -38,6 +38,7 @@ class Ledger:
     receipts: dict[str, str] = attrs.field(factory=dict)
     joined: set[str] = attrs.field(factory=set)
     tags: set[tuple[str, str]] = attrs.field(factory=set)
+    room_keys: dict[str, set[str]] = attrs.field(factory=dict)
     acknowledged: int = 0
     unanswered: int = 0
 
@@ -56,14 +57,22 @@ class Writers:
     ledger: Ledger
     chance: random.Random
     killed: bool = False
+    backup: str = ""
     on_acknowledged: Callable[[int], None] = lambda count: None
 
     async def write_until_killed(self) -> None:
         """All senders at once, until the server is gone."""
+        if not self.backup:
+            body = {"algorithm": "m.megolm_backup.v1.curve25519-aes-sha2", "auth_data": {"public_key": "x"}}
+            made = await self.alice.post(path_of("room_keys", "version"), body)
+            self.backup = made.ok()["version"]
         await gatherResults([Deferred.fromCoroutine(self._sender(number)) for number in range(SENDERS)])
 
     async def _sender(self, number: int) -> None:
-        kinds = [*[self._send] * 3, self._state, self._account_data, self._filter, self._join, self._tag]
+        kinds = [
+            *[self._send] * 3,
+            *(self._state, self._account_data, self._filter, self._join, self._tag, self._room_keys),
+        ]
         while not self.killed:
             # Two of them do what is only in order if one does it.
             act = self._name if number == 0 else self._receipt if number == 1 else self.chance.choice(kinds)
@@ -122,6 +131,15 @@ class Writers:
         path = path_of("user", self.alice.user_id, "filter")
         result = await self._answer(self.alice.post(path, {"room": {"timeline": {"limit": limit}}}))
         self.ledger.filters[result["filter_id"]] = limit
+
+    async def _room_keys(self) -> None:
+        """Several in one request: all of them are kept, or it is not acknowledged."""
+        number, room = next(_numbers), self.chance.choice(self.rooms)
+        key = {"first_message_index": number, "forwarded_count": 0, "is_verified": True}
+        sessions = {f"s{number}/{part}": {**key, "session_data": {"ciphertext": "x"}} for part in range(3)}
+        path = path_of("room_keys", "keys", room)
+        await self._answer(self.alice.put(path, {"sessions": sessions}, version=self.backup))
+        self.ledger.room_keys.setdefault(room, set()).update(sessions)
 
     async def _name(self) -> None:
         number = next(_numbers)
@@ -213,12 +231,26 @@ async def _check_own(writers: Writers) -> None:
     for room in writers.rooms:
         tags = (await alice.get(path_of("user", alice.user_id, "rooms", room, "tags"))).ok()["tags"]
         assert {tag for where, tag in ledger.tags if where == room} <= set(tags)
+    if writers.backup:
+        await _check_room_keys(writers)
     if ledger.names:
         name = (await alice.get(path_of("profile", alice.user_id, "displayname"))).ok()["displayname"]
         # The one after it may have been stored without having been acknowledged.
         assert int(name.removeprefix("Alice ")) >= ledger.names[-1]
     if ledger.receipts:
         await _check_receipt(writers)
+
+
+async def _check_room_keys(writers: Writers) -> None:
+    """Those of a request are all there or none, and the count is right."""
+    alice, version = writers.alice, writers.backup
+    kept = (await alice.get(path_of("room_keys", "keys"), version=version)).ok()["rooms"]
+    for room, sessions in writers.ledger.room_keys.items():
+        assert sessions <= kept[room]["sessions"].keys()
+    found = [session for room in kept.values() for session in room["sessions"]]
+    requests = Counter(session.partition("/")[0] for session in found)
+    assert set(requests.values()) <= {3}
+    assert (await alice.get(path_of("room_keys", "version", version))).ok()["count"] == len(found)
 
 
 async def _check_receipt(writers: Writers) -> None:

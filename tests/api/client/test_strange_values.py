@@ -16,8 +16,8 @@ import msgspec
 from homeserver.app.endpoints import endpoints
 from homeserver.config.sections import Resource
 from homeserver.http.endpoints import Endpoint
-from tests.api.client.test_every_endpoint import LASTS, LETS_GO, PATH
-from tests.api.server import PASSWORD, Answer, Client, TestServer
+from tests.api.client.test_every_endpoint import LASTS, LETS_GO, PATH, query_fields
+from tests.api.server import PASSWORD, Answer, Client, TestServer, path_of
 
 LONG: Final = "".join(random.Random(7).choices(string.ascii_letters + string.digits, k=6_000))
 """Text that no database can compress into an index."""
@@ -67,6 +67,13 @@ THERE: Final = {
     "type": "org.example",
     "tag": "u.x",
     "event_type": "m.room.topic",
+}
+
+ROOM_KEY: Final = {
+    "first_message_index": 1,
+    "forwarded_count": 1,
+    "is_verified": True,
+    "session_data": {"ciphertext": "x"},
 }
 
 BODIES: Final[dict[str, Any]] = {
@@ -135,6 +142,11 @@ BODIES: Final[dict[str, Any]] = {
         "event_format": "client",
         "room": {"rooms": ["!x"], "timeline": {"limit": 5, "types": ["a"], "not_senders": ["@a:b"]}},
     },
+    "post_room_keys_version": {"algorithm": "x", "auth_data": {"public_key": "x"}},
+    "put_room_keys_version": {"algorithm": "x", "auth_data": {"public_key": "x"}, "version": "1"},
+    "put_room_key_by_session_id": ROOM_KEY,
+    "put_room_keys_by_room_id": {"sessions": {"x": ROOM_KEY}},
+    "put_room_keys": {"rooms": {"!x": {"sessions": {"x": ROOM_KEY}}}},
     "set_presence": {"presence": "online", "status_msg": "x"},
     "set_profile_field": {"displayname": "x"},
     "set_read_marker": {"m.read": "$event", "m.fully_read": "$event"},
@@ -191,12 +203,23 @@ async def there(client: Client) -> dict[str, str]:
     """What stands for parameters of paths: all of it is there."""
     room = await client.create_room(preset="public_chat")
     event_id = await client.send(room, "hello")
-    own = {"user_id": client.user_id, "device_id": client.device_id}
+    backup = {"algorithm": "m.megolm_backup.v1.curve25519-aes-sha2", "auth_data": {"public_key": "x"}}
+    version = (await client.post(path_of("room_keys", "version"), backup)).ok()["version"]
+    own = {"user_id": client.user_id, "device_id": client.device_id, "version": version}
     return {**THERE, **own, "room_id": room, "room": room, "event_id": event_id}
 
 
 def body_for(endpoint: Endpoint) -> object:
     return None if endpoint.arguments.body is None else {}
+
+
+def required(endpoint: Endpoint, values: Mapping[str, str]) -> dict[str, str]:
+    """What the query cannot do without, as far as it is there."""
+    return {
+        field.encode_name: values[field.encode_name]
+        for field in query_fields(endpoint)
+        if field.required and field.encode_name in values
+    }
 
 
 def filled(template: str, values: Mapping[str, str]) -> str:
@@ -213,7 +236,7 @@ async def test_in_bodies(server: TestServer, alice: Client, bob: Client) -> None
         values = await there(alice)
         for number, strange in enumerate(strangely(body)):
             path = filled(endpoint.spec.path, {**values, "txn_id": str(number)})
-            await ask(alice, endpoint.spec.method, path, body=strange)
+            await ask(alice, endpoint.spec.method, path, body=strange, query=required(endpoint, values))
     assert covered == BODIES.keys()
     # What has been taken in can be given out.
     for client in (alice, bob):
@@ -251,7 +274,8 @@ async def test_in_paths(server: TestServer, alice: Client) -> None:
         for name in re.findall(r"\{(\w+)\}", endpoint.spec.path):
             for text in texts:
                 path = filled(endpoint.spec.path, {**values, name: text})
-                await ask(alice, endpoint.spec.method, path, body=body_for(endpoint), query={"timeout": 0})
+                query = {"timeout": "0", **required(endpoint, values)}
+                await ask(alice, endpoint.spec.method, path, body=body_for(endpoint), query=query)
 
 
 async def test_in_queries(server: TestServer, alice: Client) -> None:
@@ -271,6 +295,7 @@ async def test_in_queries(server: TestServer, alice: Client) -> None:
         path = filled(endpoint.spec.path, values)
         fields = msgspec.structs.fields(cast("type[msgspec.Struct]", hint))
         good = {"timeout": "0", **{field.encode_name: "1" for field in fields if field.required}}
+        good |= required(endpoint, values)
         for field in fields:
             for text in texts:
                 if field.encode_name == "timeout" and text.isdigit():
