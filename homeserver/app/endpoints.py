@@ -97,7 +97,7 @@ from homeserver.api.federation.transactions import Transactions
 from homeserver.api.federation.version import Version
 from homeserver.api.federation.wellknown import Wellknown as FederationWellknown
 from homeserver.api.pages import Pages
-from homeserver.app.services import Services
+from homeserver.app.services import Services, encrypted_presets
 from homeserver.config.sections import Config, Resource
 from homeserver.http.endpoints import Endpoint, endpoints_of
 
@@ -226,6 +226,9 @@ def _unstable_features(config: Config) -> dict[str, bool]:
     features = {**UNSTABLE_FEATURES, STREAMING_SYNC: True}
     if config.delayed_events.max_scheduled:
         features |= {"org.matrix.msc4140": True, "org.matrix.msc4140.stable": True}
+    # Clients that know these do not ask whether a new room is to be encrypted.
+    for preset in sorted(encrypted_presets(config)):
+        features[f"io.element.e2ee_forced.{preset.removesuffix('_chat')}"] = True
     if config.rtc.transports:
         features["org.matrix.msc4143"] = True
     return features

@@ -71,7 +71,7 @@ from homeserver.services.remote_profiles import RemoteProfiles
 from homeserver.services.remote_public_rooms import RemotePublicRooms
 from homeserver.services.remote_spaces import RemoteSpaces
 from homeserver.services.reports import Reports
-from homeserver.services.room_creation import RoomCreation
+from homeserver.services.room_creation import ENCRYPTED_PRESETS, RoomCreation
 from homeserver.services.room_events import RoomEvents
 from homeserver.services.room_members import RoomMembers
 from homeserver.services.room_purge import RoomPurge
@@ -338,7 +338,9 @@ def make_services(
         ),
         relations=Relations(database, clock),
         reports=Reports(database, clock),
-        room_creation=RoomCreation(database, clock, signer, config.default_room_version, memberships),
+        room_creation=RoomCreation(
+            database, clock, signer, config.default_room_version, memberships, encrypted_presets(config)
+        ),
         room_events=RoomEvents(database, clock, backfill),
         room_members=RoomMembers(database, clock, receiving.awaited_members),
         room_purge=RoomPurge(database, clock),
@@ -374,6 +376,11 @@ def make_services(
         user_directory_index=UserDirectoryIndex(database, clock, config.server_name),
         waiters=waiters,
     )
+
+
+def encrypted_presets(config: Config) -> frozenset[str]:
+    """The presets of `createRoom` whose rooms are encrypted, whatever the client says."""
+    return ENCRYPTED_PRESETS[config.encryption_enabled_by_default_for_room_type]
 
 
 def _delay_limits(section: DelayedEventsSection) -> DelayLimits:

@@ -20,6 +20,8 @@ from homeserver.core.signing import ALGORITHM
 
 DATABASES = "sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME"
 
+ENCRYPTION = "encryption_enabled_by_default_for_room_type"
+
 _TURN_URI = re.compile(r"turns?:[0-9A-Za-z._\[\]:-]{1,255}(\?transport=(udp|tcp))?")
 _SERVER_PATTERN = re.compile(r"[0-9A-Za-z.:*?\[\]-]{1,260}")
 
@@ -36,6 +38,9 @@ def load(path: Path) -> Config:
         raise ConfigError("--config", path, remedy)
     document = documents.read(path, "--config")
     data_dir = document.setdefault("data_dir", "data")
+    if document.get(ENCRYPTION) is False:
+        # What YAML takes an `off` without quotes for.
+        document[ENCRYPTION] = "off"
     document.setdefault("database", f"sqlite:///{data_dir}/homeserver.db")
     document.setdefault("signing_key_path", f"{data_dir}/signing.key")
     config = documents.convert(document, Config, path.parent)

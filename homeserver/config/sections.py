@@ -246,6 +246,7 @@ class Config(Section, frozen=True):
     email: Email | None = None
     identity_servers: IdentityServers = IdentityServers()
     default_room_version: NonEmpty = "12"
+    encryption_enabled_by_default_for_room_type: Literal["off", "invite", "all"] = "off"
     appservices: tuple[Path, ...] = ()
     support: Support = Support()
     turn: Turn | None = None

@@ -19,6 +19,7 @@ from homeserver.core.identifiers import RoomAlias, RoomID, ServerName, UserID, s
 from homeserver.core.json import JsonObject, JsonValue
 from homeserver.core.requester import Requester
 from homeserver.core.room_versions import RoomVersion, get_room_version
+from homeserver.core.space_children import SPACE
 from homeserver.database.database import Database
 from homeserver.database.transactions import ReadTransaction, WriteTransaction
 from homeserver.rooms import invitations
@@ -45,6 +46,16 @@ PRESETS: Final[Mapping[str, Mapping[str, str]]] = {
 }
 """What each preset sets; history is `shared` in all of them."""
 
+ENCRYPTED_PRESETS: Final[Mapping[str, frozenset[str]]] = {
+    "off": frozenset(),
+    "invite": frozenset({"private_chat", "trusted_private_chat"}),
+    "all": frozenset(PRESETS),
+}
+"""The presets whose rooms are encrypted by default, by what the configuration says."""
+
+ENCRYPTION: Final = "m.room.encryption"
+MEGOLM: Final = "m.megolm.v1.aes-sha2"
+
 
 @attrs.frozen(slots=True)
 class StateDraft:
@@ -57,7 +68,7 @@ class StateDraft:
 
 @attrs.frozen(slots=True, kw_only=True)
 class NewRoom:
-    """What the creator asks for; `None` for what was not said."""
+    """What the creator asks for; `None` for what was not said. `is_encrypted`: if `initial_state` does not say how."""
 
     preset: str | None = None
     is_public: bool = False
@@ -70,17 +81,19 @@ class NewRoom:
     initial_state: tuple[StateDraft, ...] = ()
     is_direct: bool = False
     power_level_content_override: JsonObject = attrs.field(factory=dict)
+    is_encrypted: bool = False
 
 
 @attrs.frozen
 class RoomCreation:
-    """Creates rooms."""
+    """Creates rooms; those made with one of `encrypted_presets` are encrypted, unless they are spaces."""
 
     database: Database
     clock: Clock
     signer: Signer
     default_room_version: str
     memberships: Memberships
+    encrypted_presets: frozenset[str]
 
     async def create(self, requester: Requester, wanted: NewRoom) -> RoomID:
         """Create the room with all its first events, or nothing of it.
@@ -94,6 +107,8 @@ class RoomCreation:
         if wanted.alias_localpart is not None:
             alias = new_alias(wanted.alias_localpart, self.signer.server_name)
         _check_size(wanted)
+        if _preset(wanted) in self.encrypted_presets and wanted.creation_content.get("type") != SPACE:
+            wanted = attrs.evolve(wanted, is_encrypted=True)
         room_id = None
         if not version.room_id_is_create_hash:
             room_id = RoomID(f"!{secrets.token_urlsafe(18)}:{self.signer.server_name}")
@@ -195,6 +210,8 @@ def _first_state(
     ):
         if (f"m.room.{name}", "") not in stated:
             yield StateDraft(f"m.room.{name}", "", dict(value))
+    if wanted.is_encrypted and (ENCRYPTION, "") not in stated:
+        yield StateDraft(ENCRYPTION, "", {"algorithm": MEGOLM})
 
 
 def _wanted_state(wanted: NewRoom) -> Iterable[StateDraft]:

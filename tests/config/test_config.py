@@ -34,6 +34,14 @@ def test_only_the_name_has_to_be_given(tmp_path: Path) -> None:
     assert config.default_room_version == "12"
 
 
+@pytest.mark.parametrize("written", ["off", "'off'", "false", "invite", "all"])
+def test_encryption_by_default(tmp_path: Path, written: str) -> None:
+    """YAML has an `off` of its own."""
+    config = load_text(tmp_path, f"{NAME}encryption_enabled_by_default_for_room_type: {written}\n")
+    expected = written if written in ("invite", "all") else "off"
+    assert config.encryption_enabled_by_default_for_room_type == expected
+
+
 def test_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
@@ -117,6 +125,13 @@ WRONG = [
     (
         NAME + "listeners: [{port: 1, resources: [klient]}]",
         "listeners[0].resources[0]: klient: must be one of client, federation",
+    ),
+    *(
+        (
+            f"{NAME}encryption_enabled_by_default_for_room_type: {wrong}",
+            f"encryption_enabled_by_default_for_room_type: {shown}: must be one of all, invite, off",
+        )
+        for wrong, shown in (("private", "private"), ("'on'", "on"), ("5", "5"))
     ),
     (NAME + "appservices: [5]", "appservices[0]: 5: must be a path"),
     (NAME + "data_dir: 5", "data_dir: 5: must be a path"),

@@ -76,4 +76,5 @@ def lonely_state(database: Database, clock: Clock, signer: Signer) -> RoomState:
 
 def lonely_creation(database: Database, clock: Clock, signer: Signer) -> RoomCreation:
     """New rooms, of version 12, on a server that knows no other."""
-    return RoomCreation(database, clock, signer, "12", lonely_memberships(database, clock, signer))
+    memberships = lonely_memberships(database, clock, signer)
+    return RoomCreation(database, clock, signer, "12", memberships, frozenset())
