@@ -1,6 +1,7 @@
 """Client-server API, `key_backup.yaml`: backups of room keys."""
 
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Annotated, Final
 
 import attrs
@@ -237,9 +238,10 @@ def _member(key: RoomKey) -> bytes:
 async def _room_json(pages: AsyncGenerator[list[RoomKey], None]) -> AsyncGenerator[bytes, None]:
     """A `RoomKeyBackup` in parts."""
     before = b'{"sessions":{'
-    async for page in pages:
-        yield before + b",".join(_member(key) for key in page)
-        before = b","
+    async with aclosing(pages):
+        async for page in pages:
+            yield before + b",".join(_member(key) for key in page)
+            before = b","
     yield (b"" if before == b"," else before) + b"}}"
 
 
@@ -247,14 +249,15 @@ async def _rooms_json(pages: AsyncGenerator[list[RoomKey], None]) -> AsyncGenera
     """A `RoomKeysBody` in parts; the keys of a room follow each other."""
     room_id: RoomID | None = None
     before = b'{"rooms":{'
-    async for page in pages:
-        parts = []
-        for key in page:
-            if key.room_id == room_id:
-                parts.append(b",")
-            else:
-                parts.append(b'%b%b:{"sessions":{' % (before, encode(key.room_id)))
-                room_id, before = key.room_id, b"}},"
-            parts.append(_member(key))
-        yield b"".join(parts)
+    async with aclosing(pages):
+        async for page in pages:
+            parts = []
+            for key in page:
+                if key.room_id == room_id:
+                    parts.append(b",")
+                else:
+                    parts.append(b'%b%b:{"sessions":{' % (before, encode(key.room_id)))
+                    room_id, before = key.room_id, b"}},"
+                parts.append(_member(key))
+            yield b"".join(parts)
     yield before + b"}}" if room_id is None else b"}}}}"

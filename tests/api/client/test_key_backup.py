@@ -1,6 +1,8 @@
 """Client-server API, "Server-side key backups"."""
 
+import socket
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, cast
 
 import pytest
@@ -300,6 +302,28 @@ async def test_many_keys_at_once(alice: Client) -> None:
     assert left["count"] == 604
     del expected["!room0:test.example"]
     assert await all_keys(alice, version) == expected
+
+
+async def test_a_restore_that_is_broken_off(server: TestServer, alice: Client) -> None:
+    """The server does not read on, and nothing is the worse for it. (More is sent than sockets hold.)"""
+    version = await create(alice)
+    for room in range(3):
+        sessions = {f"s{number}": key(text="x" * 32_000) for number in range(250)}
+        path = keys_path(f"!room{room}:test.example")
+        (await alice.put(path, {"sessions": sessions}, version=version)).ok()
+    for _ in range(3):
+        head = f"GET {keys_path()}?version={version} HTTP/1.1\r\nHost: x"
+        with socket.create_connection(("127.0.0.1", server.server.ports[0])) as connection:
+            connection.sendall(f"{head}\r\nAuthorization: Bearer {alice.access_token}\r\n\r\n".encode())
+            connection.settimeout(0)
+            received = b""
+            while not received:
+                await alice.get(VERSION)
+                with suppress(BlockingIOError):
+                    received = connection.recv(65_536)
+        assert received.startswith(b"HTTP/1.1 200 OK")
+    assert (await alice.get(VERSION)).ok()["count"] == 750
+    assert len(await all_keys(alice, version)) == 3
 
 
 async def test_devices_that_upload_at_the_same_time(server: TestServer, alice: Client) -> None:
