@@ -69,6 +69,7 @@ from homeserver.api.client.tags import Tags
 from homeserver.api.client.third_party_lookup import ThirdPartyLookup
 from homeserver.api.client.thread_subscriptions import ThreadSubscriptions
 from homeserver.api.client.threads_list import ThreadsList
+from homeserver.api.client.to_device import ToDevice
 from homeserver.api.client.typing import Typing
 from homeserver.api.client.uia_fallback import UiaFallback
 from homeserver.api.client.users import Users
@@ -203,6 +204,7 @@ def _client(config: Config, services: Services) -> list[object]:
         ThirdPartyLookup(),
         ThreadSubscriptions(services.thread_subscriptions),
         ThreadsList(services.threads),
+        ToDevice(services.device_messaging.sending),
         Typing(services.typing),
         Users(services.user_directory),
         Versions(_unstable_features(config)),

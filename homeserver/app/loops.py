@@ -62,6 +62,7 @@ def loops(services: Services, upkeep: Upkeep) -> list[Loop]:
         Loop("search-index", 1.0, services.search_index.work),
         Loop("user-directory", 1.0, services.user_directory_index.work),
         Loop("sliding-sync", 600.0, services.sliding_sync.expire),
+        Loop("to-device-prune", 6 * 3600.0, services.device_messaging.inboxes.prune),
         Loop("transactions", 600.0, upkeep.prune_transactions),
     ]
     if upkeep.database.backend == "sqlite":

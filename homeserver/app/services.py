@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 from homeserver.app.contact import Contact, make_contact
 from homeserver.app.handshakes import Handshakes, make_handshakes
 from homeserver.app.receiving import Receiving, make_receiving
+from homeserver.app.to_device import DeviceMessaging, make_device_messaging
 from homeserver.app.trust import Trust, make_trust
 from homeserver.clients.history_source import FederationHistorySource
 from homeserver.clients.http_connections import ReactorForClients
@@ -43,6 +44,7 @@ from homeserver.services.federation_events import FederationEvents
 from homeserver.services.federation_history import FederationHistory
 from homeserver.services.federation_outbox.measures import OutboxMetrics
 from homeserver.services.federation_outbox.outbox import Identity, Outbox
+from homeserver.services.federation_outbox.to_device import OutboundToDevice
 from homeserver.services.federation_queries import FederationQueries
 from homeserver.services.federation_spaces import FederationSpaces
 from homeserver.services.filters import Filters
@@ -94,6 +96,7 @@ from homeserver.services.sync.listening import Listening
 from homeserver.services.sync.remembered import Remembered
 from homeserver.services.sync.service import Sync
 from homeserver.services.sync.streams import Streams
+from homeserver.services.sync.to_device import Inboxes
 from homeserver.services.sync.waiters import Waiters
 from homeserver.services.tags import Tags
 from homeserver.services.third_party_invitations import ThirdPartyInvitations
@@ -126,6 +129,7 @@ class Services:
     authentication: Authentication
     contact: Contact
     delayed_events: DelayedEvents
+    device_messaging: DeviceMessaging
     devices: Devices
     event_contexts: EventContexts
     event_stream: EventStream
@@ -234,6 +238,7 @@ def make_services(
         trust.client,
         random.random,
         metrics=outbox_metrics,
+        sources=(OutboundToDevice(),),
     )
     trust.authentication.heard_of.append(outbox.heard_of)
     notices = _notices_sender(config)
@@ -253,11 +258,13 @@ def make_services(
     incoming_presence = IncomingPresence(database, clock, config.presence.enabled)
     incoming_receipts = IncomingReceipts(database, clock)
     policy_servers = PolicyServers(database, trust.client, clock)
+    device_messaging = make_device_messaging(database, clock, signer.server_name, trust)
     federation_edus = FederationEdus(
         {
             "m.typing": IncomingTyping(database, clock),
             "m.receipt": incoming_receipts,
             "m.presence": incoming_presence,
+            "m.direct_to_device": device_messaging.incoming,
         }
     )
     receiving = make_receiving(
@@ -274,7 +281,10 @@ def make_services(
     remembered = Remembered()
     follower = Follower(database, clock, reactor, waiters, remembered)
     listening = Listening(database, clock, reactor, waiters, follower, remembered)
-    sync = Sync(database, clock, listening, FromTail(follower, remembered, Renderings()), LazyMembers())
+    inboxes = Inboxes(database, follower)
+    sync = Sync(
+        database, clock, listening, FromTail(follower, remembered, Renderings()), LazyMembers(), inboxes
+    )
     backfill = Backfill(
         database,
         clock,
@@ -293,6 +303,7 @@ def make_services(
         delayed_events=DelayedEvents(
             database, clock, signer, _delay_limits(config.delayed_events), guest_access
         ),
+        device_messaging=device_messaging,
         devices=Devices(database, clock),
         event_contexts=EventContexts(database, clock, backfill),
         event_stream=EventStream(database, clock, reactor, waiters, backfill),
@@ -357,7 +368,7 @@ def make_services(
         ),
         space_hierarchies=SpaceHierarchies(database, clock, config.server_name, remote_spaces),
         streams=Streams(sync, presence, reactor),
-        sliding_sync=SlidingSync(database, clock, listening, LazyMembers()),
+        sliding_sync=SlidingSync(database, clock, listening, LazyMembers(), inboxes),
         sync=sync,
         sync_filters=SyncFilters(database),
         tags=Tags(database),

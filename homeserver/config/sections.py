@@ -86,6 +86,7 @@ class RateLimits(Section, frozen=True):
 
     enabled: bool = True
     messages: Bucket = Bucket(per_second=5, burst=50)
+    to_device: Bucket = Bucket(per_second=20, burst=500)
     updates: Bucket = Bucket(per_second=20, burst=200)
     rooms: Bucket = Bucket(per_second=0.2, burst=20)
     joins: Bucket = Bucket(per_second=0.5, burst=30)

@@ -3,6 +3,9 @@
 A token is `s<position>`. Positions of backfilled history are negative. Clients treat tokens as opaque; this
 server reads only what it could have written, so that a token has one spelling.
 
+The token of an answer that has not brought all messages to its device is `s<position>~<to_device>`: it leads
+on from the position, and from where the messages ended. Wherever else it is used, it is good for its position.
+
 The tokens of sliding sync are `s<position>_<connection>_<step>`, and are good for a position, too.
 """
 
@@ -15,7 +18,7 @@ from homeserver.core.errors import InvalidParam, UnknownPos
 
 StreamToken = NewType("StreamToken", str)
 
-_TOKEN = re.compile(r"s(0|-?[1-9][0-9]{0,18})(?:_[1-9][0-9]{0,18}_[1-9][0-9]{0,18})?")
+_TOKEN = re.compile(r"s(0|-?[1-9][0-9]{0,18})(?:_[1-9][0-9]{0,18}_[1-9][0-9]{0,18}|~(0|[1-9][0-9]{0,18}))?")
 _SLIDING = re.compile(r"s(0|[1-9][0-9]{0,17})_([1-9][0-9]{0,17})_([1-9][0-9]{0,17})")
 _LIMIT = 2**63
 
@@ -41,6 +44,37 @@ class SlidingToken:
         if match is None:
             raise UnknownPos
         return cls(int(match[1]), int(match[2]), int(match[3]))
+
+
+@attrs.frozen(slots=True)
+class SyncToken:
+    """How far a client is: the position up to which it has been told everything, but for messages to its device.
+
+    Those it has been given up to `to_device`; `None`: up to the position, too.
+    """
+
+    position: int
+    to_device: int | None = None
+
+    def __str__(self) -> str:
+        return f"s{self.position}" if self.to_device is None else f"s{self.position}~{self.to_device}"
+
+    @property
+    def messages_upto(self) -> int:
+        """The position up to which the client has been given the messages to its device."""
+        return self.position if self.to_device is None else self.to_device
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """A token as a client has been given it.
+
+        One of sliding sync, which gives messages by tokens of their own, says nothing of them. Errors: InvalidParam.
+        """
+        position = parse_stream_token(text)
+        if "_" in text:
+            return cls(position, 0)
+        _, tilde, to_device = text.partition("~")
+        return cls(position, parse_stream_token(f"s{to_device}") if tilde else None)
 
 
 def stream_token(position: int) -> StreamToken:

@@ -8,6 +8,11 @@ OUTBOX: Final = "outbox"
 """For whoever sends to other servers: there is an event for them."""
 
 
+def inbox_topic(user_id: UserID) -> str:
+    """For the devices of a user: there is a message for one of them."""
+    return f"inbox:{user_id}"
+
+
 def room_topic(room_id: RoomID) -> str:
     """For what all members of a room may see."""
     return f"room:{room_id}"

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import msgspec
-from sqlalchemy import Table, bindparam, select, types, update
+from sqlalchemy import Table, bindparam, cast, select, true, types, update
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.dialects.sqlite.dml import OnConflictClause, OnConflictDoNothing, OnConflictDoUpdate
@@ -20,6 +20,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql import ClauseElement, ColumnElement
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import BindParameter
+from sqlalchemy.sql.functions import FunctionElement
 
 from homeserver.core.errors import InvalidParam
 
@@ -106,6 +107,46 @@ def _bytewise_postgresql(element: _Bytewise, compiler: SQLCompiler, **kw: Any) -
 def bytewise(column: ColumnElement[Any]) -> ColumnElement[str]:
     """The text `column` in the order of its bytes, whatever PostgreSQL's order of letters is."""
     return _Bytewise(column)
+
+
+class _RowsIn(FunctionElement[Any]):
+    """The rows of a parameter that holds a JSON array of arrays; see `insert_rows`."""
+
+    inherit_cache = False
+    type = types.Text()
+
+
+@compiles(_RowsIn, "sqlite")
+def _rows_in_sqlite(element: _RowsIn, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"json_each({compiler.process(element.clauses, **kw)})"
+
+
+@compiles(_RowsIn, "postgresql")
+def _rows_in_postgresql(element: _RowsIn, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"json_array_elements(CAST({compiler.process(element.clauses, **kw)} AS JSON))"
+
+
+class _Item(ColumnElement[Any]):
+    """An item of a row of `_RowsIn`: text, or with `is_integer` an integer."""
+
+    inherit_cache = False
+    type = types.Text()
+
+    def __init__(self, row: ColumnElement[Any], index: int, *, is_integer: bool) -> None:
+        self.row = row
+        self.index = index
+        self.is_integer = is_integer
+
+
+@compiles(_Item, "sqlite")
+def _item_sqlite(element: _Item, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"json_extract({compiler.process(element.row, **kw)}, '$[{element.index}]')"
+
+
+@compiles(_Item, "postgresql")
+def _item_postgresql(element: _Item, compiler: SQLCompiler, **kw: Any) -> str:
+    item = f"{compiler.process(element.row, **kw)} ->> {element.index}"
+    return f"CAST({item} AS BIGINT)" if element.is_integer else f"({item})"
 
 
 class _ListType(types.UserDefinedType[Any]):
@@ -202,6 +243,40 @@ def insert_into(table: Table, *, ignore_conflict: bool = False) -> Statement:
     if ignore_conflict:
         construct = construct.on_conflict_do_nothing()
     return Statement(construct, [column.name for column in table.columns])
+
+
+def insert_rows(
+    table: Table, *columns: str, add_to: Sequence[str] = (), ignore_conflict: bool = False
+) -> Statement:
+    """Insert many rows, of which the parameter `rows` is the JSON: an array of arrays, see `rows_parameter`.
+
+    An inner array has a row's values of `columns`, text or integers; the other columns have parameters of their own,
+    the same for all rows. Of a row whose primary key is there already, the columns `add_to` are added to what they
+    are; or with `ignore_conflict` it stays as it is. No two rows may have the same key.
+    """
+    given = _RowsIn(bindparam("rows", type_=types.Text())).table_valued("value", name="given")
+    values: dict[str, Any] = {}
+    for column in table.columns:
+        if column.name in columns:
+            is_integer = isinstance(column.type, types.Integer)
+            values[column.name] = _Item(given.c.value, columns.index(column.name), is_integer=is_integer)
+        else:
+            values[column.name] = cast(bindparam(column.name), column.type)
+    # SQLite would else take `ON` for the beginning of a join's condition.
+    rows = select(*values.values()).select_from(given).where(true())
+    construct = insert(table).from_select(list(values), rows)
+    if add_to:
+        key = [column.name for column in table.primary_key]
+        sums = {name: table.c[name] + construct.excluded[name] for name in add_to}
+        construct = construct.on_conflict_do_update(index_elements=key, set_=sums)
+    elif ignore_conflict:
+        construct = construct.on_conflict_do_nothing()
+    return Statement(construct, None)
+
+
+def rows_parameter(rows: Sequence[Sequence[str | int]]) -> str:
+    """The parameter `rows` of `insert_rows`."""
+    return msgspec.json.encode(rows).decode()
 
 
 def upsert(table: Table, *, key: Sequence[str], keep: Sequence[str] = ()) -> Statement:

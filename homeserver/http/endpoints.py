@@ -40,7 +40,10 @@ class Limit(enum.Enum):
     """Rate limits; endpoints that name the same one share its budget, per user or else per address."""
 
     MESSAGES = "messages"
-    """Sending events and to-device messages, state and redactions."""
+    """Sending events, state and redactions."""
+
+    TO_DEVICE = "to_device"
+    """Sending messages to devices: to share the keys of a large room takes many requests at once."""
 
     UPDATES = "updates"
     """Other cheap changes: receipts, typing, presence, account data, profiles, push rules, devices, keys."""

@@ -22,7 +22,7 @@ from homeserver.database.database import Database
 from homeserver.database.transactions import ReadTransaction, WriteTransaction
 from homeserver.runtime.clock import Clock
 from homeserver.services.credentials import RefreshToken, hash_of, new_device_id, new_token
-from homeserver.storage import access_tokens, devices, refresh_tokens, sliding_sync, users
+from homeserver.storage import access_tokens, devices, refresh_tokens, sliding_sync, to_device, users
 
 ACCESS_LIFETIME_MS: Final = 3_600_000
 """How long an access token lives that can be refreshed. It can be taken back at any moment, since it is
@@ -205,6 +205,7 @@ def end_sessions(tx: WriteTransaction, user_id: UserID, device_ids: Collection[D
     access_tokens.remove_of_devices(tx, user_id, device_ids)
     refresh_tokens.remove_of_devices(tx, user_id, device_ids)
     sliding_sync.close_all_of(tx, user_id, device_ids)
+    to_device.remove_of_devices(tx, user_id, device_ids)
     devices.remove(tx, user_id, device_ids)
 
 

@@ -13,6 +13,7 @@ from homeserver.database.tables.ephemeral import receipts, typing
 from homeserver.database.tables.events import events
 from homeserver.database.tables.rooms import rooms
 from homeserver.database.tables.thread_subscriptions import thread_subscriptions
+from homeserver.database.tables.to_device import to_device_messages
 from homeserver.database.transactions import ReadTransaction
 
 
@@ -65,7 +66,15 @@ COUNT = statement(
                     .limit(bindparam("most"))
                     .subquery(f"rows_of_{table.name}")
                 )
-                for table in (events, receipts, typing, account_data, push_rules, thread_subscriptions)
+                for table in (
+                    events,
+                    receipts,
+                    typing,
+                    account_data,
+                    push_rules,
+                    thread_subscriptions,
+                    to_device_messages,
+                )
             )
         ).subquery("rows_of_all")
     )

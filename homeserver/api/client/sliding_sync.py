@@ -20,17 +20,19 @@ from homeserver.core.sliding_sync.requests import (
     RoomList,
     Scope,
     SlidingRequest,
+    ToDeviceWanted,
 )
 from homeserver.core.sliding_sync.required_state import MEMBER, Element, RequiredState
 from homeserver.core.sliding_sync.room_filters import RoomFilter
 from homeserver.core.splice import object_of
-from homeserver.core.tokens import SlidingToken
+from homeserver.core.tokens import SlidingToken, parse_stream_token
 from homeserver.http.endpoints import Auth, endpoint
 from homeserver.http.request import Request
 from homeserver.http.response import RawJson
 from homeserver.services.presence import Presence
 from homeserver.services.sliding_sync.service import MAX_TIMEOUT_MS
 from homeserver.services.sliding_sync.service import SlidingSync as SlidingSyncService
+from homeserver.services.sync.to_device import MOST as MOST_MESSAGES
 
 BODY_LIMIT = 256 * 1024
 
@@ -61,6 +63,21 @@ class ThreadSubscriptionsBody(msgspec.Struct, frozen=True):
     limit: Annotated[int, msgspec.Meta(ge=1)] = DEFAULT_SUBSCRIPTIONS
 
 
+class ToDeviceBody(msgspec.Struct, frozen=True):
+    """MSC3885: how many messages to the device at most, and after which of its own tokens."""
+
+    enabled: bool = False
+    limit: Annotated[int, msgspec.Meta(ge=1)] = MOST_MESSAGES
+    since: str | None = None
+
+    def wanted(self) -> ToDeviceWanted | None:
+        """As the service knows it. Errors: InvalidParam."""
+        if not self.enabled:
+            return None
+        after = parse_stream_token(self.since) if self.since else None
+        return ToDeviceWanted(min(self.limit, MOST_MESSAGES), after)
+
+
 class ExtensionsBody(msgspec.Struct, frozen=True):
     """What clients want beside rooms. What is not known here is ignored."""
 
@@ -70,15 +87,17 @@ class ExtensionsBody(msgspec.Struct, frozen=True):
     thread_subscriptions: ThreadSubscriptionsBody = msgspec.field(
         name="io.element.msc4308.thread_subscriptions", default=ThreadSubscriptionsBody()
     )
+    to_device: ToDeviceBody = ToDeviceBody()
 
     def extensions(self) -> Extensions:
-        """As the service knows them."""
+        """As the service knows them. Errors: InvalidParam."""
         threads = self.thread_subscriptions
         return Extensions(
             self.account_data.scope(),
             self.receipts.scope(),
             self.typing.scope(),
             min(threads.limit, DEFAULT_SUBSCRIPTIONS) if threads.enabled else None,
+            self.to_device.wanted(),
         )
 
 

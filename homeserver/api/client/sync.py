@@ -7,7 +7,7 @@ import msgspec
 from twisted.python.failure import Failure
 
 from homeserver.core.requester import Requester
-from homeserver.core.tokens import parse_stream_token
+from homeserver.core.tokens import SyncToken
 from homeserver.http.endpoints import Auth, endpoint
 from homeserver.http.request import Request
 from homeserver.http.response import RawJson
@@ -39,7 +39,7 @@ class Sync:
     @endpoint("GET", "/_matrix/client/v3/sync", auth=Auth.GUEST_OK)
     async def sync(self, requester: Requester, request: Request, query: SyncQuery) -> RawJson:
         """What is new since the client's token, or all of it; waits until there is something."""
-        since = parse_stream_token(query.since) if query.since else None
+        since = SyncToken.parse(query.since) if query.since else None
         compiled = await self.filters.of(requester.user_id, query.filter)
         timeout_ms = max(0, min(query.timeout, MAX_TIMEOUT_MS))
         await self.presence.touch(requester, query.set_presence, wait_ms=timeout_ms)

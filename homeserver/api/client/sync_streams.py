@@ -10,7 +10,7 @@ import msgspec
 from homeserver.core.errors import BadJson, MatrixError, MissingToken, Unknown
 from homeserver.core.json import JsonObject, decode_object, encode
 from homeserver.core.requester import Requester
-from homeserver.core.tokens import parse_stream_token
+from homeserver.core.tokens import SyncToken
 from homeserver.http.application import access_token
 from homeserver.http.endpoints import Auth, endpoint
 from homeserver.http.errors import error_document, status_of
@@ -18,6 +18,7 @@ from homeserver.http.request import Request
 from homeserver.http.response import Response
 from homeserver.http.websocket import Close, WebSocket, upgrade
 from homeserver.services.sync.filters import SyncFilters
+from homeserver.services.sync.request import SyncAnswer
 from homeserver.services.sync.streams import Stream, Streams, Wanted, or_unavailable
 
 FEATURE: Final = "io.homeserver.streaming_sync"
@@ -74,6 +75,7 @@ class Remark(msgspec.Struct):
     """A later message of a WebSocket."""
 
     set_presence: Literal["offline", "online", "unavailable"] | None = None
+    received: str | None = None
 
 
 @attrs.frozen
@@ -106,7 +108,7 @@ class SyncStreams:
         chosen = opening.filter if isinstance(opening.filter, str | None) else encode(opening.filter).decode()
         wanted = Wanted(
             await self.filters.of(requester.user_id, chosen),
-            parse_stream_token(opening.since) if opening.since else None,
+            SyncToken.parse(opening.since) if opening.since else None,
             opening.full_state,
             opening.use_state_after,
             opening.set_presence,
@@ -155,9 +157,7 @@ async def _conversation(socket: WebSocket, stream: Stream) -> AsyncGenerator[byt
         answer = await stream.next()
         yield socket.replies()
         while (text := socket.received()) is not None:
-            presence = _read(text, Remark).set_presence
-            if presence is not None:
-                stream.wanted = attrs.evolve(stream.wanted, set_presence=presence)
+            _heed(stream, _read(text, Remark))
         if answer is None or socket.is_over:
             return
         if stream.is_silent:
@@ -165,9 +165,17 @@ async def _conversation(socket: WebSocket, stream: Stream) -> AsyncGenerator[byt
                 return
             socket.is_heard = False
             yield socket.ping()
-        if not answer.is_empty or answer.upto != sent:
+        if not answer.is_empty or answer.token != sent:
             yield socket.text(answer.body)
-            sent = answer.upto
+            sent = answer.token
+
+
+def _heed(stream: Stream, remark: Remark) -> None:
+    """Errors: InvalidParam."""
+    if remark.set_presence is not None:
+        stream.wanted = attrs.evolve(stream.wanted, set_presence=remark.set_presence)
+    if remark.received is not None:
+        stream.acknowledge(SyncToken.parse(remark.received))
 
 
 async def _events(stream: Stream) -> AsyncGenerator[bytes, None]:
@@ -179,14 +187,18 @@ async def _events(stream: Stream) -> AsyncGenerator[bytes, None]:
         with stream:
             while (answer := await stream.next()) is not None:
                 if not answer.is_empty:
-                    yield b"id: s%d\nevent: sync\ndata: %b\n\n" % (answer.upto, _in_lines(answer.body))
-                elif answer.upto != sent:
-                    yield b"id: s%d\n\n" % answer.upto
+                    yield b"id: %b\nevent: sync\ndata: %b\n\n" % (_id(answer), _in_lines(answer.body))
+                elif answer.token != sent:
+                    yield b"id: %b\n\n" % _id(answer)
                 else:
                     yield b":\n\n"
-                sent = answer.upto
+                sent = answer.token
     except MatrixError as error:
         yield b"event: error\ndata: %b\n\n" % encode(error_document(error))
+
+
+def _id(answer: SyncAnswer) -> bytes:
+    return str(answer.token).encode()
 
 
 def _in_lines(body: bytes) -> bytes:

@@ -66,6 +66,14 @@ class Scope:
 
 
 @attrs.frozen(slots=True)
+class ToDeviceWanted:
+    """Messages to the device are wanted: how many at most, and those after which position (`None`: all)."""
+
+    limit: int
+    after: int | None
+
+
+@attrs.frozen(slots=True)
 class Extensions:
     """What is wanted beside the rooms; `None`: nothing. `thread_subscriptions` says how many at most."""
 
@@ -73,6 +81,7 @@ class Extensions:
     receipts: Scope | None = None
     typing: Scope | None = None
     thread_subscriptions: int | None = None
+    to_device: ToDeviceWanted | None = None
 
 
 @attrs.frozen(slots=True)

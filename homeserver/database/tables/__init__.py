@@ -20,6 +20,7 @@ from homeserver.database.tables import (
     stream,
     thread_subscriptions,
     threepids,
+    to_device,
     user_directory,
 )
 from homeserver.database.tables.metadata import metadata
@@ -45,5 +46,6 @@ __all__ = [
     "stream",
     "thread_subscriptions",
     "threepids",
+    "to_device",
     "user_directory",
 ]

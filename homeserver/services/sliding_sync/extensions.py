@@ -1,6 +1,6 @@
-"""What clients are told beside rooms: account data, receipts, typing, thread subscriptions.
+"""What clients are told beside rooms: account data, receipts, typing, thread subscriptions, messages to the device.
 
-Spec: MSC3959, MSC3960, MSC3961 and MSC4308, extensions of sliding sync.
+Spec: MSC3959, MSC3960, MSC3961, MSC4308 and MSC3885, extensions of sliding sync.
 """
 
 from collections.abc import Collection, Mapping
@@ -10,12 +10,14 @@ import attrs
 from homeserver.core.identifiers import RoomID
 from homeserver.core.json import JsonObject, encode
 from homeserver.core.receipts import combined_receipt_event
-from homeserver.core.sliding_sync.requests import Scope
+from homeserver.core.sliding_sync.requests import Scope, ToDeviceWanted
 from homeserver.core.splice import array, keyed, object_of
+from homeserver.core.tokens import stream_token
 from homeserver.database.kinds import Kind
 from homeserver.services.sliding_sync.context import Context, Wanted
 from homeserver.services.sliding_sync.room_results import RoomResult
 from homeserver.services.sync.read import data_json, push_rules_event
+from homeserver.services.sync.to_device import read_messages
 from homeserver.services.thread_subscriptions import changes_json
 from homeserver.storage import account_data, push_rules, receipts, typing
 
@@ -24,6 +26,9 @@ _ACCOUNT_DATA, _RECEIPTS, _TYPING, _THREAD_SUBSCRIPTIONS = 1, 2, 4, 8
 
 THREAD_SUBSCRIPTIONS = "io.element.msc4308.thread_subscriptions"
 """Not accepted yet, and so called that in both forms."""
+
+
+TO_DEVICE = "to_device"
 
 
 @attrs.frozen(slots=True)
@@ -52,6 +57,8 @@ def extensions(ctx: Context, told: Collection[Told]) -> dict[str, bytes]:
         found["typing"] = _typing(ctx, groups)
     if wanted.thread_subscriptions is not None:
         found[THREAD_SUBSCRIPTIONS] = _thread_subscriptions(ctx, wanted.thread_subscriptions)
+    if wanted.to_device is not None:
+        found[TO_DEVICE] = _to_device(ctx, wanted.to_device)
     return {name: body for name, body in found.items() if body is not None}
 
 
@@ -164,3 +171,22 @@ def _thread_subscriptions(ctx: Context, most: int) -> bytes | None:
     after = 0 if since is None else since
     body = changes_json(ctx.tx, ctx.asking.user_id, after=after, upto=ctx.upto, most=most, more="prev_batch")
     return object_of(body) if body else None
+
+
+def _to_device(ctx: Context, wanted: ToDeviceWanted) -> bytes | None:
+    after = wanted.after or 0
+    if after <= ctx.upto and not ctx.stream.changed_since(Kind.TO_DEVICE, after):
+        return None
+    asking = ctx.asking
+    found = read_messages(
+        ctx.tx, asking.user_id, asking.device_id, after=after, upto=ctx.upto, most=wanted.limit
+    )
+    if not found:
+        return None
+    return to_device_json(ctx.upto if found.upto is None else found.upto, found.events)
+
+
+def to_device_json(position: int, events: Collection[bytes] = ()) -> bytes:
+    """Messages to the device, and the token that proves that it has them."""
+    body = {"next_batch": encode(stream_token(position))}
+    return object_of(body | {"events": array(events)} if events else body)

@@ -18,10 +18,12 @@ from homeserver.database.transactions import WriteTransaction
 from homeserver.runtime.clock import Clock
 from homeserver.services.sliding_sync.answered import LastAnswers
 from homeserver.services.sliding_sync.context import Answer, Asking
+from homeserver.services.sliding_sync.extensions import TO_DEVICE, to_device_json
 from homeserver.services.sliding_sync.read import IDLE_MS, find_connection, find_step, read_sliding
 from homeserver.services.sync.lazy_members import LazyMembers, Sent
 from homeserver.services.sync.listening import Listening, Patience
 from homeserver.services.sync.remembered import UserRooms
+from homeserver.services.sync.to_device import Inboxes
 from homeserver.storage import sliding_sync
 from homeserver.storage.sliding_sync import Connection, Step
 
@@ -51,6 +53,7 @@ class SlidingSync:
     clock: Clock
     listening: Listening
     lazy_members: LazyMembers
+    inboxes: Inboxes
     _answers: LastAnswers = attrs.field(factory=LastAnswers, init=False)
 
     async def sync(
@@ -71,6 +74,9 @@ class SlidingSync:
         device_id = requester.device_id or ""
         asking = Asking(requester.user_id, device_id, conn_id, token, request, {}, 0)
         patience = self.listening.patience(timeout_ms, gone)
+        to_device = request.extensions.to_device
+        if to_device is not None and to_device.after is not None:
+            await self.inboxes.acknowledge(asking.user_id, device_id, upto=to_device.after)
         await self.listening.catch_up()
         answer = await self._first(asking, patience)
         while token is not None and answer.is_empty and not patience.is_over:
@@ -81,7 +87,11 @@ class SlidingSync:
         new_token = await self._keep(asking, answer)
         self._remember(asking, answer, new_token)
         body = {"pos": b'"%b"' % str(new_token).encode(), "lists": keyed(answer.lists)}
-        return body | {"rooms": keyed(answer.rooms), "extensions": object_of(answer.extensions)}
+        extensions = answer.extensions
+        if to_device is not None and TO_DEVICE not in extensions:
+            # "REQUIRED: even if no changes".
+            extensions = extensions | {TO_DEVICE: to_device_json(answer.upto)}
+        return body | {"rooms": keyed(answer.rooms), "extensions": object_of(extensions)}
 
     async def _first(self, asking: Asking, patience: Patience) -> Answer:
         """What there is at once; a client that has just been answered the same request waits before it is read."""
@@ -128,6 +138,10 @@ class SlidingSync:
         tail = self.listening.tail
         if tail.position <= position:
             return False
+        if asking.request.extensions.to_device is not None and tail.messages.may_be_after(
+            position, asking.user_id, asking.device_id
+        ):
+            return True
         entries = tail.after(position, rooms.topics, most=500) if tail.holds(position) else None
         wanted = asking.request.extensions
         if entries is None or wanted.typing is not None or wanted.receipts is not None:
@@ -152,7 +166,9 @@ class SlidingSync:
         self.lazy_members.remember(
             asking.user_id, holder, before, str(token), answer.sent_members, anew=answer.flushed
         )
-        self._answers.note(asking, token, answer.lists)
+        if TO_DEVICE not in answer.extensions:
+            # Whoever asks the same again has not got its messages.
+            self._answers.note(asking, token, answer.lists)
 
 
 def _holder(asking: Asking, token: SlidingToken) -> str:

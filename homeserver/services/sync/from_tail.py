@@ -7,12 +7,15 @@ import attrs
 from homeserver.core.client_event import Members, delay_id_member
 from homeserver.core.filters import CompiledFilter, EventFormat
 from homeserver.core.identifiers import RoomID, UserID
+from homeserver.core.json import encode
 from homeserver.core.splice import array, keyed, object_of
+from homeserver.core.tokens import SyncToken
 from homeserver.services.sync.follower import Follower
 from homeserver.services.sync.lazy_members import Sent
 from homeserver.services.sync.remembered import Remembered
 from homeserver.services.sync.tail import Entry, Tail, TailEvent
 from homeserver.services.sync.timeline import DEFAULT_LIMIT, MAX_LIMIT
+from homeserver.services.sync.to_device import DeviceMessages
 from homeserver.services.sync.unread import UnreadCounts
 
 MOST_ENTRIES = 500
@@ -92,8 +95,8 @@ class FromTail:
         """The tail as it is now."""
         return self.follower.tail
 
-    def answer(self, asking: Asking, entries: list[Entry]) -> bytes | None:
-        """The body that shows these entries; `None` if the database must be asked."""
+    def answer(self, asking: Asking, entries: list[Entry], messages: DeviceMessages) -> bytes | None:
+        """The body that shows these entries and messages; `None` if the database must be asked."""
         by_room: dict[RoomID, list[Entry]] = {}
         for entry in entries:
             if entry.room_id is None or not entry.is_plain:
@@ -109,9 +112,10 @@ class FromTail:
             unread[room_id] = counts
             rooms[room_id] = self._room(asking, listed, events, counts)
         self.remembered.remember_unread(asking.user_id, self.tail.position, unread)
-        return object_of(
-            {"next_batch": b'"s%d"' % self.tail.position, "rooms": object_of({"join": keyed(rooms)})}
-        )
+        body = {"next_batch": encode(str(SyncToken(self.tail.position, messages.upto))), **messages.section}
+        if rooms:
+            body["rooms"] = object_of({"join": keyed(rooms)})
+        return object_of(body)
 
     def _room(
         self, asking: Asking, entries: list[Entry], events: list[TailEvent], counts: UnreadCounts

@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from homeserver.core.identifiers import RoomID, UserID
-from homeserver.core.topics import room_topic, user_topic
+from homeserver.core.topics import inbox_topic, room_topic, user_topic
 from homeserver.database.database import Database
 from homeserver.database.transactions import ReadTransaction
 from homeserver.runtime.clock import Clock
@@ -50,7 +50,8 @@ class Listening:
         rooms = self.remembered.rooms(user_id)
         if rooms is None:
             position, room_ids, ignored = await self.database.read(joined_rooms, user_id)
-            topics = frozenset([user_topic(user_id), *(room_topic(room_id) for room_id in room_ids)])
+            own = user_topic(user_id), inbox_topic(user_id)
+            topics = frozenset([*own, *map(room_topic, room_ids)])
             rooms = UserRooms(position, topics, ignored)
             tail = self.tail
             changed = tail.after(position, (user_topic(user_id),), most=500) if tail.holds(position) else None

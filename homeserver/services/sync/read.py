@@ -11,6 +11,7 @@ from homeserver.core.presence import presence_event
 from homeserver.core.push_rules import UNMODIFIED, Customisation, Ruleset
 from homeserver.core.receipts import receipt_events
 from homeserver.core.splice import array, keyed, object_of
+from homeserver.core.tokens import SyncToken
 from homeserver.database.errors import Obstacle, StorageUnavailable, TransactionEnded
 from homeserver.database.kinds import Kind
 from homeserver.database.transactions import ReadTransaction
@@ -19,6 +20,7 @@ from homeserver.services.sync.context import SyncContext
 from homeserver.services.sync.request import SyncAnswer, SyncRequest
 from homeserver.services.sync.rooms import RoomExtras, joined_room, left_room
 from homeserver.services.sync.stripped import stripped_room
+from homeserver.services.sync.to_device import DeviceMessages, read_messages
 from homeserver.services.unwanted_invites import unwanted
 from homeserver.storage import account_data, memberships, presence, push_rules, receipts, typing
 from homeserver.storage.account_data import AccountData
@@ -34,8 +36,9 @@ def read_sync(tx: ReadTransaction, request: SyncRequest) -> SyncAnswer:
     """Answer a sync as of now. Spec: client-server API, "Syncing"."""
     context = SyncContext(tx, request, tx.stream_row())
     since = request.since
+    messages = _messages(context)
     if since is not None and since >= context.upto and not request.full_state:
-        return SyncAnswer(_empty(context.upto), context.upto, is_empty=True)
+        return _answer(context, messages.section, messages)
     context = attrs.evolve(context, ignored=ignored_by(tx, request.user_id))
     rooms = [
         room
@@ -43,25 +46,34 @@ def read_sync(tx: ReadTransaction, request: SyncRequest) -> SyncAnswer:
         if request.filter.rooms.matches(room.room_id)
     ]
     sections = _rooms(context, rooms)
-    body: dict[str, bytes] = {"next_batch": b'"s%d"' % context.upto}
+    body = messages.section
     if sections:
         body["rooms"] = object_of({name: keyed(found) for name, found in sections.items()})
     if own_data := _account_data(context):
         body["account_data"] = object_of({"events": array(own_data)})
     if present := _presence(context, rooms):
         body["presence"] = object_of({"events": array(present)})
-    is_empty = len(body) == 1
+    return _answer(context, body, messages)
+
+
+def _answer(context: SyncContext, body: Mapping[str, bytes], messages: DeviceMessages) -> SyncAnswer:
+    token = SyncToken(context.upto, messages.upto)
     return SyncAnswer(
-        object_of(body),
+        object_of({"next_batch": encode(str(token)), **body}),
         context.upto,
-        is_empty=is_empty,
+        is_empty=not body and not messages,
         sent_members=context.new_members,
         unread=context.unread,
+        messages=messages,
     )
 
 
-def _empty(position: int) -> bytes:
-    return b'{"next_batch":"s%d"}' % position
+def _messages(context: SyncContext) -> DeviceMessages:
+    request = context.request
+    after = request.messages_after
+    if after <= context.upto and not context.stream.changed_since(Kind.TO_DEVICE, after):
+        return DeviceMessages()
+    return read_messages(context.tx, request.user_id, request.device_id, after=after, upto=context.upto)
 
 
 def _rooms(context: SyncContext, rooms: Collection[RoomOfUser]) -> dict[str, dict[RoomID, bytes]]:

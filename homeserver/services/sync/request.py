@@ -6,13 +6,18 @@ import attrs
 
 from homeserver.core.filters import CompiledFilter
 from homeserver.core.identifiers import RoomID, UserID
+from homeserver.core.tokens import SyncToken
 from homeserver.services.sync.lazy_members import Sent
+from homeserver.services.sync.to_device import DeviceMessages
 from homeserver.services.sync.unread import UnreadCounts
 
 
 @attrs.frozen(slots=True)
 class SyncRequest:
-    """A sync of one device. `since` is the position of its token, `None` for an initial sync."""
+    """A sync of one device. `since` is the position of its token, `None` for an initial sync.
+
+    Messages to the device are wanted from `messages_after` on.
+    """
 
     user_id: UserID
     device_id: str
@@ -22,6 +27,7 @@ class SyncRequest:
     filter: CompiledFilter
     sent_members: Sent
     now_ts: int
+    messages_after: int
 
 
 @attrs.frozen(slots=True)
@@ -29,7 +35,7 @@ class SyncAnswer:
     """The response's body, the position of its `next_batch`, and what a later answer can build on.
 
     `sent_members` are the members whose state this answer brings, `unread` the unread counts that
-    it tells, both by room.
+    it tells, both by room. `messages` are those to the device: how many, and where they end if more of them wait.
     """
 
     body: bytes
@@ -37,3 +43,9 @@ class SyncAnswer:
     is_empty: bool
     sent_members: Mapping[RoomID, frozenset[str]] = attrs.field(factory=dict)
     unread: Mapping[RoomID, UnreadCounts] = attrs.field(factory=dict)
+    messages: DeviceMessages = attrs.field(factory=DeviceMessages)
+
+    @property
+    def token(self) -> SyncToken:
+        """Its `next_batch`."""
+        return SyncToken(self.upto, self.messages.upto)

@@ -4,6 +4,7 @@ An answer is made when the client has taken the one before, so that a slow clien
 each answer it is asked anew whether the client may still have it; who loses the right to is told at once.
 """
 
+from collections import deque
 from collections.abc import Awaitable, Callable, Collection
 from typing import Final, Self, TypeVar
 
@@ -16,6 +17,7 @@ from homeserver.core.filters import CompiledFilter
 from homeserver.core.identifiers import UserID
 from homeserver.core.presence import PresenceState
 from homeserver.core.requester import Requester
+from homeserver.core.tokens import SyncToken
 from homeserver.core.topics import session_topic
 from homeserver.database.errors import StorageUnavailable
 from homeserver.services.presence import Presence
@@ -32,13 +34,17 @@ MOST_STREAMS: Final = 16
 
 REPLACED_RETRY_MS: Final = 60_000
 
+MOST_UNACKNOWLEDGED: Final = 500
+"""Messages to the device. What was sent is not received for that, so they are kept until the client says so: by a
+token that it connects with, or over a WebSocket. Who has been sent so many is to connect anew."""
+
 
 @attrs.frozen
 class Wanted:
-    """What a client wants to be sent, as by the parameters of `/sync`; `since` is the position of its token."""
+    """What a client wants to be sent, as by the parameters of `/sync`; `since` is its token."""
 
     filter: CompiledFilter
-    since: int | None
+    since: SyncToken | None
     full_state: bool = False
     use_state_after: bool = False
     set_presence: PresenceState = "online"
@@ -88,7 +94,7 @@ class Streams:
 class Stream:
     """One client's stream, open while it is entered. `authenticate` raises if the client may not read on.
 
-    `since` is the position up to which the client has been given everything. `is_silent` tells of the last answer that
+    `since` is the token up to which the client has been given everything. `is_silent` tells of the last answer that
     it only came because nothing else had for `HEARTBEAT_MS`.
     """
 
@@ -96,14 +102,16 @@ class Stream:
     requester: Requester
     authenticate: Callable[[], Awaitable[object]]
     wanted: Wanted
-    since: int | None = attrs.field(init=False)
+    since: SyncToken | None = attrs.field(init=False)
     is_silent: bool = attrs.field(default=False, init=False)
     _waiting: Deferred[None] | None = attrs.field(default=None, init=False)
     _is_replaced: bool = attrs.field(default=False, init=False)
     _is_interrupted: bool = attrs.field(default=False, init=False)
+    _received: SyncToken | None = attrs.field(default=None, init=False)
+    _unacknowledged: deque[tuple[int, int]] = attrs.field(factory=deque, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.since = self.wanted.since
+        self.since = self._received = self.wanted.since
 
     def __enter__(self) -> Self:
         self.streams.admit(self)
@@ -113,15 +121,23 @@ class Stream:
         self.streams.forget(self)
 
     async def next(self) -> SyncAnswer | None:
-        """What is new; empty after `HEARTBEAT_MS` without anything, or when interrupted. None: the server stops.
+        """What is new; empty after `HEARTBEAT_MS` without anything, or when interrupted. None: the client is to go.
 
+        It may come back at once, unless the server stops.
         Errors: UnknownToken, UserLocked and the like if the client may not read on; LimitExceeded if it has opened
         too many streams after this one; Unknown (503) if the database cannot be reached.
         """
-        return None if self.streams.is_closing else await or_unavailable(self._next())
+        if self.streams.is_closing or self._is_overdue:
+            return None
+        return await or_unavailable(self._next())
 
     async def _next(self) -> SyncAnswer:
         wanted = self.wanted
+        if self._received is not None:
+            received, self._received = self._received, None
+            await self.streams.sync.inboxes.acknowledge(
+                self.requester.user_id, self.requester.device_id or "", upto=received.messages_upto
+            )
         await self.streams.presence.touch(self.requester, wanted.set_presence, wait_ms=HEARTBEAT_MS)
         waiting: Deferred[None] = Deferred()
         self._waiting = waiting
@@ -133,6 +149,7 @@ class Stream:
             full_state=wanted.full_state,
             use_state_after=wanted.use_state_after,
             gone=waiting,
+            proves_receipt=False,
         )
         self._waiting = None
         was_woken = self._is_interrupted or self.streams.is_closing
@@ -143,8 +160,23 @@ class Stream:
         await self.authenticate()
         if wanted.full_state:
             self.wanted = attrs.evolve(self.wanted, full_state=False)
-        self.since = answer.upto
+        self.since = answer.token
+        if answer.messages.events:
+            self._unacknowledged.append((answer.token.messages_upto, len(answer.messages.events)))
         return answer
+
+    def acknowledge(self, token: SyncToken) -> None:
+        """The client says that it has what led to this token; one that it has not been given means nothing."""
+        if self.since is None or token.messages_upto > self.since.messages_upto:
+            return
+        self._received = token
+        while self._unacknowledged and self._unacknowledged[0][0] <= token.messages_upto:
+            self._unacknowledged.popleft()
+
+    @property
+    def _is_overdue(self) -> bool:
+        """Whether the client has been sent too much that it has not said to have."""
+        return sum(number for _, number in self._unacknowledged) >= MOST_UNACKNOWLEDGED
 
     def interrupt(self) -> None:
         """Have `next` return soon."""

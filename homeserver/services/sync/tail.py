@@ -5,21 +5,21 @@ lost). An entry is either *plain*, which means that it can be shown to any clien
 its topic as it is, or it only says that a client which it concerns must ask the database.
 """
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Collection, Container, Iterable, Iterator, Mapping
 
 import attrs
 
 from homeserver.core.client_event import ClientEventBytes
-from homeserver.core.identifiers import EventID, RoomID, UserID
+from homeserver.core.identifiers import DeviceID, EventID, RoomID, UserID
 from homeserver.core.json import encode
 from homeserver.core.receipts import READ_PRIVATE, receipt_events
 from homeserver.core.room_versions import get_room_version
-from homeserver.core.topics import room_topic, user_topic
+from homeserver.core.topics import inbox_topic, room_topic, user_topic
 from homeserver.database.kinds import Kind
 from homeserver.database.transactions import ReadTransaction
 from homeserver.services.client_events import content_of
-from homeserver.storage import events, memberships, notifications, published, typing
+from homeserver.storage import events, memberships, notifications, published, to_device, typing
 from homeserver.storage.events import StoredEvent
 
 
@@ -69,6 +69,7 @@ class Entry:
 class TailRows:
     """What was new; `unsure` tells that rows were published which the tail does not follow.
 
+    `messages` are positions of messages to devices, each with user and device, in order.
     With `skipped` it was too much to be read: the tail begins anew at `upto`.
     """
 
@@ -76,12 +77,20 @@ class TailRows:
     entries: list[Entry]
     unsure: bool
     skipped: bool = False
+    messages: Collection[tuple[int, UserID, DeviceID]] = ()
 
 
 MOST_BEHIND = 50_000
 """Rows. Who is further behind (the process was suspended) does not read all of it into memory."""
 
-_FOLLOWED = (Kind.EVENTS, Kind.RECEIPTS, Kind.TYPING, Kind.ACCOUNT_DATA, Kind.THREAD_SUBSCRIPTIONS)
+_FOLLOWED = (
+    Kind.EVENTS,
+    Kind.RECEIPTS,
+    Kind.TYPING,
+    Kind.ACCOUNT_DATA,
+    Kind.THREAD_SUBSCRIPTIONS,
+    Kind.TO_DEVICE,
+)
 
 
 def read_tail(tx: ReadTransaction, *, after: int, now_ts: int) -> TailRows:
@@ -108,7 +117,10 @@ def read_tail(tx: ReadTransaction, *, after: int, now_ts: int) -> TailRows:
         entries += (Entry(position, user_topic(user_id)) for position, user_id in changed)
     entries.sort(key=lambda entry: entry.position)
     unsure = any(stream.changed_since(kind, after) for kind in Kind if kind not in _FOLLOWED)
-    return TailRows(upto, entries, unsure)
+    messages = (
+        to_device.between(tx, after=after, upto=upto) if stream.changed_since(Kind.TO_DEVICE, after) else ()
+    )
+    return TailRows(upto, entries, unsure, messages=messages)
 
 
 def _events(tx: ReadTransaction, after: int, upto: int) -> Iterator[Entry]:
@@ -207,6 +219,30 @@ def _typing(tx: ReadTransaction, after: int, upto: int, now_ts: int) -> Iterator
         yield Entry(position, room_topic(room_id), room_id, ephemeral=(event,), subject=("m.typing",))
 
 
+class NewestMessages:
+    """Where the newest message to each device is, of those after `floor`.
+
+    Beside the entries, which the messages of one request to a thousand devices would drive out.
+    """
+
+    MOST = 10_000
+
+    def __init__(self, position: int) -> None:
+        self.floor = position
+        self._newest: OrderedDict[tuple[str, str], int] = OrderedDict()
+
+    def add(self, position: int, user_id: UserID, device_id: DeviceID) -> None:
+        """There is a message, after all that are known."""
+        self._newest[user_id, device_id] = position
+        self._newest.move_to_end((user_id, device_id))
+        if len(self._newest) > self.MOST:
+            self.floor = self._newest.popitem(last=False)[1]
+
+    def may_be_after(self, position: int, user_id: UserID, device_id: str) -> bool:
+        """Whether there may be a message to the device after a position, as far as the tail reaches."""
+        return position < self.floor or self._newest.get((user_id, device_id), 0) > position
+
+
 class Tail:
     """The entries of the last few thousand positions; in the reactor's thread only.
 
@@ -220,6 +256,7 @@ class Tail:
         self.position = position
         self.floor = position
         self.unsure = position
+        self.messages = NewestMessages(position)
         self._entries: deque[Entry] = deque()
 
     def extend(self, rows: TailRows) -> Collection[str]:
@@ -232,11 +269,17 @@ class Tail:
             self.unsure = rows.upto
         while len(self._entries) > self.MOST:
             self.floor = self._entries.popleft().position
-        return {entry.topic for entry in rows.entries}
+        for message in rows.messages:
+            self.messages.add(*message)
+        return {
+            *(entry.topic for entry in rows.entries),
+            *(inbox_topic(user_id) for _, user_id, _ in rows.messages),
+        }
 
     def begin_anew(self, position: int) -> None:
         """Know nothing of what came before `position`."""
         self._entries.clear()
+        self.messages = NewestMessages(position)
         self.position = self.floor = self.unsure = position
 
     def holds(self, since: int) -> bool:
