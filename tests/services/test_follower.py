@@ -81,9 +81,9 @@ async def test_without_a_hint_the_tick_wakes(scene: Scene) -> None:
 
 
 async def test_a_hint_that_comes_after_its_row_has_been_read_wakes_nevertheless(scene: Scene) -> None:
-    """Of what the tail does not follow, such as to-device messages, only the hint says whom it concerns."""
+    """Of what the tail does not follow, such as presence, only the hint says whom it concerns."""
     waiter = scene.wait(TOPIC)
-    await scene.database.write(publish, "a", kind=Kind.TO_DEVICE)
+    await scene.database.write(publish, "a", kind=Kind.PRESENCE)
     scene.timers.advance(Follower.TICK_S)
     await scene.settle()
     assert not waiter.woken.called
@@ -99,7 +99,7 @@ async def test_when_hints_were_lost_everybody_is_woken_for_what_the_tail_does_no
     scene.follower.lost_touch()
     await scene.settle()
     assert not mine.woken.called, "there is nothing new"
-    await scene.database.write(publish, "a", kind=Kind.TO_DEVICE)
+    await scene.database.write(publish, "a", kind=Kind.PRESENCE)
     scene.follower.lost_touch()
     await mine.woken
     await other.woken
@@ -109,7 +109,7 @@ async def test_hints_are_not_forgotten_when_the_database_fails(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waiter = scene.wait(TOPIC)
-    await scene.database.write(publish, "a", kind=Kind.TO_DEVICE)
+    await scene.database.write(publish, "a", kind=Kind.PRESENCE)
     failing = True
 
     def fail(*args: object, **kwargs: object) -> object:
