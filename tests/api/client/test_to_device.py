@@ -293,7 +293,7 @@ async def test_what_is_too_large_is_refused_as_a_whole(alice: Client, bob: Clien
     good = {bob.device_id: {"text": "good"}}
     messages = {bob.user_id: good, alice.user_id: {"*": {"text": "x" * 60_000}}}
     (await put_messages(alice, messages)).error(413, "M_TOO_LARGE")
-    many = {f"D{number}": {} for number in range(10_001)}
+    many: dict[str, Any] = {f"D{number}": {} for number in range(10_001)}
     (await put_messages(alice, {bob.user_id: many | good})).error(413, "M_TOO_LARGE")
     (await put_messages(alice, {bob.user_id: good}, event_type="x" * 256)).error(400, "M_INVALID_PARAM")
     (await put_messages(alice, {bob.user_id: good}, event_type="x\0")).error(400, "M_INVALID_PARAM")
