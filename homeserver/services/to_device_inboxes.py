@@ -1,6 +1,6 @@
 """The inboxes of devices: what is let in, and what is dropped of those that nobody opens."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import attrs
@@ -85,18 +85,26 @@ def is_let_in(inbox: Inbox, size: int, *, is_from_here: bool) -> bool:
 
 
 def letters_for(
-    tx: ReadTransaction, sender: UserID, event_type: str, messages: Messages, *, source: str
+    tx: ReadTransaction,
+    sender: UserID,
+    event_type: str,
+    messages: Messages,
+    *,
+    source: str,
+    earlier: Sequence[Letter] = (),
 ) -> tuple[list[Letter], int]:
     """The messages for the devices here that they are for, as far as those exist; and how many more are dropped.
 
-    `source` is the sender, or the sender's server if that is another. Of a message for `*` and one for a device the
+    `source` is the sender, or the sender's server if that is another; `earlier` is what the same transaction has let in
+    of that source before. Of a message for `*` and one for a device the
     latter counts. Errors: TooLarge if it is too much for one time.
     """
     found: list[Letter] = []
     dropped = 0
     size = 0
     written: dict[tuple[UserID, str], bytes] = {}
-    for inbox, name, content in _addressed(to_device.inboxes(tx, messages.keys(), source=source), messages):
+    inboxes = _with(to_device.inboxes(tx, messages.keys(), source=source), earlier)
+    for inbox, name, content in _addressed(inboxes, messages):
         message = written.get((inbox.user_id, name))
         if message is None:
             message = written[inbox.user_id, name] = message_json(sender, event_type, content)
@@ -108,6 +116,25 @@ def letters_for(
         else:
             dropped += 1
     return found, dropped
+
+
+def _with(inboxes: list[Inbox], earlier: Sequence[Letter]) -> list[Inbox]:
+    """The inboxes with these letters in them, too."""
+    if not earlier:
+        return inboxes
+    sizes: dict[tuple[UserID, DeviceID], list[int]] = {}
+    for letter in earlier:
+        sizes.setdefault((letter.user_id, letter.device_id), []).append(len(letter.message))
+    return [
+        attrs.evolve(
+            inbox,
+            messages=inbox.messages + len(new),
+            bytes=inbox.bytes + sum(new),
+            messages_of_source=inbox.messages_of_source + len(new),
+            bytes_of_source=inbox.bytes_of_source + sum(new),
+        )
+        for inbox, new in ((each, sizes.get((each.user_id, each.device_id), [])) for each in inboxes)
+    ]
 
 
 def _addressed(inboxes: list[Inbox], messages: Messages) -> Iterator[tuple[Inbox, str, bytes]]:

@@ -18,6 +18,7 @@ from homeserver.runtime.clock import Clock
 from homeserver.services.federation_edus.content import read_as, read_each, user_of
 from homeserver.services.to_device_inboxes import ToDeviceInboxes, letters_for
 from homeserver.storage import received_to_device, to_device
+from homeserver.storage.to_device import Letter
 
 MOST_CONTENT_BYTES: Final = 256 * 1024
 """Of one message. The specification has no limit; what other servers let through is smaller."""
@@ -102,9 +103,12 @@ class IncomingToDevice:
 def apply(tx: WriteTransaction, origin: ServerName, edus: Sequence[_Edu], *, now_ts: int) -> int:
     """Have the messages wait for their devices, but for what has come before; gives how many were dropped."""
     dropped = 0
+    earlier: list[Letter] = []
     for edu in edus:
         try:
-            letters, refused = letters_for(tx, edu.sender, edu.type, edu.messages, source=origin)
+            letters, refused = letters_for(
+                tx, edu.sender, edu.type, edu.messages, source=origin, earlier=earlier
+            )
         except TooLarge:
             dropped += 1
             continue
@@ -112,6 +116,7 @@ def apply(tx: WriteTransaction, origin: ServerName, edus: Sequence[_Edu], *, now
         # What was for nobody need not be known again.
         if letters and received_to_device.note(tx, origin, edu.message_id, now_ts=now_ts):
             to_device.put(tx, edu.sender, origin, letters)
+            earlier += letters
     return dropped
 
 
