@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import argon2
 import attrs
+import msgspec
 import structlog
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
@@ -64,8 +65,7 @@ class Reactor(ReactorForClients, IReactorThreads, IReactorCore):
     """What a server needs of the reactor."""
 
 
-@attrs.frozen
-class Shared:
+class Shared(msgspec.Struct, frozen=True):
     """What counts over all processes of the server, by means of `cells` where there are several."""
 
     rate_limiter: RateLimiter
@@ -78,8 +78,7 @@ class Shared:
             await self.cells.stop()
 
 
-@attrs.frozen
-class Measuring:
+class Measuring(msgspec.Struct, frozen=True):
     """Where things are counted, and what gives the metrics, `None` if they are not collected."""
 
     requests: RequestMetrics

@@ -3,7 +3,7 @@
 import importlib
 from typing import cast
 
-import attrs
+import msgspec
 
 from homeserver.app.trust import Trust
 from homeserver.clients.http_connections import ReactorForClients
@@ -22,8 +22,7 @@ from homeserver.services.identity_servers import IdentityServers
 from homeserver.services.named_users import NamedUsers
 
 
-@attrs.frozen
-class Contact:
+class Contact(msgspec.Struct, frozen=True):
     """The services of addresses. `mailer` is None if no mail can be sent."""
 
     mailer: RunningMailer | None

@@ -1,6 +1,6 @@
 """The services by which users come into rooms of other servers, and those of other servers into rooms here."""
 
-import attrs
+import msgspec
 from twisted.internet.interfaces import IReactorTime
 
 from homeserver.app.receiving import Receiving
@@ -26,8 +26,7 @@ from homeserver.services.remote_memberships import RemoteMemberships
 from homeserver.services.third_party_invites import ThirdPartyInvites
 
 
-@attrs.frozen(kw_only=True)
-class Handshakes:
+class Handshakes(msgspec.Struct, frozen=True, kw_only=True):
     """Both sides of the handshakes."""
 
     joins: FederationJoins

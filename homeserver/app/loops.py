@@ -1,6 +1,6 @@
 """What is done again and again, beside the requests."""
 
-import attrs
+import msgspec
 from twisted.internet.threads import deferToThread
 
 from homeserver.app.services import Services
@@ -15,8 +15,7 @@ FEDERATION_TRANSACTIONS_MS = 3 * DAY_MS
 """Servers may try for days to get rid of the same transaction."""
 
 
-@attrs.frozen
-class Upkeep:
+class Upkeep(msgspec.Struct, frozen=True):
     """Keeps the database tidy."""
 
     database: Database

@@ -1,6 +1,6 @@
 """What receives the events of other servers."""
 
-import attrs
+import msgspec
 from twisted.internet.interfaces import IReactorTime
 
 from homeserver.app.trust import Trust
@@ -23,8 +23,7 @@ from homeserver.services.remote_withdrawals import RemoteWithdrawals
 from homeserver.services.timely_checks import TimelyChecks
 
 
-@attrs.frozen
-class Receiving:
+class Receiving(msgspec.Struct, frozen=True):
     """The services that take in events."""
 
     checks: PduChecks

@@ -5,7 +5,7 @@ import secrets
 from typing import Any
 
 import argon2
-import attrs
+import msgspec
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
@@ -119,8 +119,7 @@ from homeserver.services.user_directory_index import UserDirectoryIndex
 from homeserver.services.user_names import UserNames
 
 
-@attrs.frozen(kw_only=True)
-class Services:
+class Services(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that endpoints and loops call."""
 
     account_data: AccountData

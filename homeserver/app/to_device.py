@@ -2,7 +2,7 @@
 
 import secrets
 
-import attrs
+import msgspec
 
 from homeserver.app.trust import Trust
 from homeserver.core.identifiers import ServerName
@@ -15,8 +15,7 @@ from homeserver.services.to_device_inboxes import ToDeviceInboxes
 MESSAGE_ID_BYTES = 12
 
 
-@attrs.frozen
-class DeviceMessaging:
+class DeviceMessaging(msgspec.Struct, frozen=True):
     """Sending, receiving, and keeping what waits small."""
 
     inboxes: ToDeviceInboxes

@@ -3,6 +3,7 @@
 import importlib
 
 import attrs
+import msgspec
 
 from homeserver.clients.addresses import AddressPolicy
 from homeserver.clients.discovery import Discovery
@@ -27,8 +28,7 @@ from homeserver.services.own_keys import OwnKeys
 from homeserver.services.server_keys import ServerKeys
 
 
-@attrs.frozen
-class Trust:
+class Trust(msgspec.Struct, frozen=True):
     """The services that stand between this server and others."""
 
     transport: HttpTransport

@@ -7,16 +7,15 @@ not weigh on the server's memory.
 import importlib
 from collections.abc import Mapping
 
-import attrs
 import click
+import msgspec
 
 from homeserver.cli.errors import Refusal
 from homeserver.config import ConfigError
 from homeserver.database.errors import DatabaseError
 
 
-@attrs.frozen
-class Place:
+class Place(msgspec.Struct, frozen=True):
     """Where a subcommand is, and what it is for."""
 
     module: str

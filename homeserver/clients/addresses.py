@@ -4,7 +4,7 @@ import functools
 import ipaddress
 from typing import Final
 
-import attrs
+import msgspec
 
 # 64:ff9b::/96 leads to the IPv4 address in its last 32 bits.
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
@@ -24,8 +24,7 @@ _SITE_LOCAL: Final = ipaddress.IPv6Network("fec0::/10")
 _NOT_SERVERS: Final = tuple(map(ipaddress.IPv4Network, ("192.0.0.0/24", "192.88.99.0/24")))
 
 
-@attrs.frozen
-class AddressPolicy:
+class AddressPolicy(msgspec.Struct, frozen=True):
     """Which addresses may be connected to: public ones, and with `allow_private` those of closed networks too."""
 
     allow_private: bool = False

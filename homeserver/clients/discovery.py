@@ -5,7 +5,7 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Final
 
-import attrs
+import msgspec
 
 from homeserver.clients.addresses import is_ip_literal
 from homeserver.clients.http_connections import Route, Target
@@ -22,8 +22,7 @@ MOST_TARGETS: Final = 8
 """How many SRV records are tried."""
 
 
-@attrs.frozen
-class Discovery:
+class Discovery(msgspec.Struct, frozen=True):
     """Finds servers. `chance` gives numbers from 0 up to 1."""
 
     resolver: Resolver

@@ -4,7 +4,7 @@ import ipaddress
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-import attrs
+import msgspec
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as OutOfPatience
 from twisted.internet.interfaces import IReactorTime
@@ -36,8 +36,7 @@ LONGEST_CHAIN: Final = 4
 """How many aliases are followed where the name server has not done it."""
 
 
-@attrs.frozen
-class _Answer:
+class _Answer(msgspec.Struct, frozen=True):
     """Records of one kind, and the name that they are said to be under if there is an alias only."""
 
     payloads: tuple[Any, ...]

@@ -12,7 +12,7 @@ from email.policy import SMTP
 from email.utils import format_datetime, make_msgid, parseaddr
 from typing import Final
 
-import attrs
+import msgspec
 
 from homeserver.clients.errors import RemoteError
 from homeserver.config.sections import Email
@@ -29,8 +29,7 @@ LONGEST_ANSWER: Final = 200
 """What is kept of an answer of the mail server."""
 
 
-@attrs.frozen
-class SmtpMailer:
+class SmtpMailer(msgspec.Struct, frozen=True):
     """Sends mail. `pool` is for nothing else: a mail server that is slow must hold up no login."""
 
     section: Email

@@ -7,7 +7,7 @@ authorisation information".
 from collections.abc import Collection
 from typing import Final
 
-import attrs
+import msgspec
 import structlog
 
 from homeserver.clients.errors import RemoteError
@@ -31,8 +31,7 @@ EVENTS_BYTES: Final = 5 * 1024 * 1024
 _log = structlog.get_logger(__name__)
 
 
-@attrs.frozen
-class FederationEventSource:
+class FederationEventSource(msgspec.Struct, frozen=True):
     """Asks by the federation client. An answer of another shape than it should have is none."""
 
     client: FederationClient

@@ -6,6 +6,7 @@ from typing import Final
 from urllib.parse import quote, urlencode
 
 import attrs
+import msgspec
 from twisted.internet.threads import deferToThread
 
 from homeserver.clients.discovery import Discovery
@@ -49,16 +50,14 @@ def key_path(*parts: str) -> str:
     return "/_matrix/key/v2/" + "/".join(quote(part, safe="") for part in parts)
 
 
-@attrs.frozen
-class _Trouble:
+class _Trouble(msgspec.Struct, frozen=True):
     """A server that could not be reached: how often in a row, and until when it is left alone."""
 
     failures: int
     until_ms: int
 
 
-@attrs.frozen
-class Identity:
+class Identity(msgspec.Struct, frozen=True):
     """In whose name requests are made."""
 
     server_name: ServerName

@@ -6,7 +6,7 @@ Spec: server-server API, `GET /backfill/{roomId}` and `GET /timestamp_to_event/{
 from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
-import attrs
+import msgspec
 import structlog
 
 from homeserver.clients.errors import RemoteError
@@ -23,8 +23,7 @@ ANSWER_BYTES: Final = 16 * 1024
 _log = structlog.get_logger(__name__)
 
 
-@attrs.frozen
-class FederationHistorySource:
+class FederationHistorySource(msgspec.Struct, frozen=True):
     """Asks by the federation client. An answer of another shape than it should have is none."""
 
     client: FederationClient

@@ -2,7 +2,7 @@
 
 from typing import Any, Final, cast
 
-import attrs
+import msgspec
 import structlog
 from OpenSSL import SSL
 from twisted.internet.defer import CancelledError, Deferred
@@ -34,16 +34,14 @@ ATTEMPT_S: Final = 10.0
 _log = structlog.get_logger(__name__)
 
 
-@attrs.frozen
-class Target:
+class Target(msgspec.Struct, frozen=True):
     """A host, which is a name or an address without brackets, and a port."""
 
     host: str
     port: int
 
 
-@attrs.frozen(cache_hash=True)
-class Route:
+class Route(msgspec.Struct, frozen=True, cache_hash=True):
     """Where to connect, and as whom to address who is there.
 
     `targets` are tried in order. `host` is for the header `Host`. `tls_name` is whose certificate must be
@@ -193,8 +191,7 @@ class _TlsFactory(TLSMemoryBIOFactory):
     protocol = TLSMemoryBIOProtocol
 
 
-@attrs.frozen
-class Opener:
+class Opener(msgspec.Struct, frozen=True):
     """Opens connections, to addresses that are allowed only."""
 
     reactor: ReactorForClients

@@ -4,6 +4,7 @@ from collections.abc import Coroutine
 from typing import Any, Final, TypeVar
 
 import attrs
+import msgspec
 from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.internet.defer import TimeoutError as OutOfPatience
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -19,8 +20,7 @@ SAFE_S: Final = 5.0
 """For so long after its last use a connection is trusted to be open still with what cannot be repeated."""
 
 
-@attrs.frozen(kw_only=True)
-class TransportLimits:
+class TransportLimits(msgspec.Struct, frozen=True, kw_only=True):
     """What all exchanges of a process together may take up."""
 
     at_once_per_route: int = 8
@@ -57,8 +57,7 @@ class Exchange:
     is_unreached: bool = True
 
 
-@attrs.frozen(slots=True)
-class _Kept:
+class _Kept(msgspec.Struct, frozen=True):
     """An idle connection's route, and until when it is kept."""
 
     route: Route

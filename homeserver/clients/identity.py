@@ -8,6 +8,7 @@ import hashlib
 from typing import Final
 
 import attrs
+import msgspec
 
 from homeserver.clients.discovery import split
 from homeserver.clients.errors import RemoteError
@@ -45,16 +46,14 @@ class Access:
     token: str = attrs.field(repr=False)
 
 
-@attrs.frozen
-class StoredInvite:
+class StoredInvite(msgspec.Struct, frozen=True):
     """An invitation that an identity server keeps. `content` is that of the event which stands for it in the room."""
 
     token: str
     content: JsonObject
 
 
-@attrs.frozen
-class IdentityClient:
+class IdentityClient(msgspec.Struct, frozen=True):
     """Calls identity servers. Errors of all methods: RemoteError."""
 
     identity: Identity

@@ -2,15 +2,14 @@
 
 from typing import Protocol
 
-import attrs
+import msgspec
 
 
 class ResolutionError(Exception):
     """The DNS gave no answer; that is something else than an answer that there is nothing."""
 
 
-@attrs.frozen
-class Service:
+class Service(msgspec.Struct, frozen=True):
     """An SRV record."""
 
     host: str

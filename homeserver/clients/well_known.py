@@ -9,7 +9,7 @@ from email.utils import parsedate_to_datetime
 from typing import Final
 from urllib.parse import urljoin, urlsplit
 
-import attrs
+import msgspec
 
 from homeserver.clients.addresses import is_ip_literal
 from homeserver.clients.errors import RemoteError
@@ -56,8 +56,7 @@ class WellKnownError(Exception):
         self.is_final = is_final
 
 
-@attrs.frozen
-class _Known:
+class _Known(msgspec.Struct, frozen=True):
     """What is remembered of a host, until `until_ms` of the monotonic clock.
 
     `delegated` is None after a failure. `good_until_ms` is how long `delegated` may still be used while the

@@ -2,11 +2,10 @@
 
 import math
 
-import attrs
+import msgspec
 
 
-@attrs.frozen(slots=True)
-class Backoff:
+class Backoff(msgspec.Struct, frozen=True):
     """Waits of `first_ms`, then each `factor` times the one before, up to `cap_ms`.
 
     `spread` says how much of a wait is left to chance: between none (0) and all of it (1), so that those who
@@ -18,7 +17,7 @@ class Backoff:
     factor: float = 2.0
     spread: float = 0.5
 
-    def __attrs_post_init__(self) -> None:
+    def __post_init__(self) -> None:
         if not (0 < self.first_ms <= self.cap_ms and self.factor >= 1 and 0 <= self.spread <= 1):
             raise ValueError("a back-off needs 0 < first_ms <= cap_ms, factor >= 1, 0 <= spread <= 1")
 

@@ -169,8 +169,7 @@ def _type_patterns(patterns: Sequence[str] | None) -> GlobSet | None:
     return None if patterns is None else GlobSet.of(patterns, match_case=True, question_marks=False)
 
 
-@attrs.frozen(slots=True)
-class RoomMatcher:
+class RoomMatcher(msgspec.Struct, frozen=True):
     """Which rooms are included; one that is both included and excluded is excluded."""
 
     matches_all: bool
@@ -190,8 +189,7 @@ class RoomMatcher:
         )
 
 
-@attrs.frozen(slots=True)
-class RoomEventMatcher:
+class RoomEventMatcher(msgspec.Struct, frozen=True):
     """A compiled filter for events of rooms.
 
     `events` is the part that all filters have. `rooms` and `relations` are asked separately: the first once
@@ -240,8 +238,7 @@ class RoomEventMatcher:
         return self.events.matches(type, sender)
 
 
-@attrs.frozen(slots=True)
-class RelationMatcher:
+class RelationMatcher(msgspec.Struct, frozen=True):
     """Which events are included because other events relate to them; None restricts nothing."""
 
     rel_types: frozenset[str] | None
@@ -265,8 +262,7 @@ class RelationMatcher:
         )
 
 
-@attrs.frozen(slots=True)
-class CompiledFilter:
+class CompiledFilter(msgspec.Struct, frozen=True):
     """A filter, ready for use.
 
     `rooms` comes before the rooms of `ephemeral`, `state`, `timeline` and `room_account_data`. `projection`
@@ -304,8 +300,7 @@ class CompiledFilter:
         )
 
 
-@attrs.frozen(slots=True)
-class Projection:
+class Projection(msgspec.Struct, frozen=True):
     """The fields of events that a client wants: none of the paths leads on from another."""
 
     paths: tuple[PropertyPath, ...]

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from typing import Self
 
-import attrs
+import msgspec
 
 _WORD_CHARACTERS = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_")
 _SEPARATORS = bytes(0x30 if byte in _WORD_CHARACTERS else 0x31 for byte in range(256))
@@ -94,8 +94,7 @@ def _lowest(positions: int) -> int:
     return (positions & -positions).bit_length() - 1
 
 
-@attrs.frozen(slots=True)
-class _Stretch:
+class _Stretch(msgspec.Struct, frozen=True):
     """What stands between two asterisks.
 
     `runs` are its literal characters, each run with its offset; `literal` is all of it where it has no
@@ -211,8 +210,7 @@ class Glob:
         return ends >> at != 0
 
 
-@attrs.frozen(slots=True)
-class GlobSet:
+class GlobSet(msgspec.Struct, frozen=True):
     """Patterns of which one must match the whole text.
 
     Plain texts, and those with one asterisk at an end, cost next to nothing, however many there are.

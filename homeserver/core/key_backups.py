@@ -4,12 +4,12 @@ Spec: client-server API, "Server-side key backups".
 """
 
 import attrs
+import msgspec
 
 from homeserver.core.identifiers import RoomID
 
 
-@attrs.frozen(slots=True)
-class KeyBackup:
+class KeyBackup(msgspec.Struct, frozen=True):
     """A version of a user's backup. `auth_data` is JSON, `backup_nid` what its keys are stored under.
 
     `etag` rises whenever its keys change.
@@ -32,8 +32,7 @@ class KeyMetadata:
     is_verified: bool = attrs.field(converter=bool)
 
 
-@attrs.frozen(slots=True)
-class RoomKey:
+class RoomKey(msgspec.Struct, frozen=True):
     """The key of a session; `session_data` is the JSON of an object, encrypted by the client."""
 
     room_id: RoomID

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator
 from enum import IntEnum
 from typing import Final
 
-import attrs
+import msgspec
 
 from homeserver.core.identifiers import UserID, localpart_of
 from homeserver.core.search_terms import is_unspaced
@@ -48,8 +48,7 @@ class Closeness(IntEnum):
     WORDS_BEGIN = 4
 
 
-@attrs.frozen(slots=True)
-class NameQuery:
+class NameQuery(msgspec.Struct, frozen=True):
     """Who is looked for: users with all of the terms in their names, `begun` being the beginnings of such.
 
     `name` is all that was written, `user_id` the same as a user ID or its beginning. Unless `is_user_id`, what was

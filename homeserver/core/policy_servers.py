@@ -2,7 +2,7 @@
 
 from typing import Final, Self
 
-import attrs
+import msgspec
 
 from homeserver.core.errors import BadJson, InvalidParam, InvalidSignature
 from homeserver.core.event import StateKey
@@ -21,8 +21,7 @@ MOST_SIGNATURE_CHARACTERS: Final = 88
 """An ed25519 signature in Base64, padded or not."""
 
 
-@attrs.frozen
-class PolicyServer:
+class PolicyServer(msgspec.Struct, frozen=True):
     """The server that is asked about events of a room, and the key (in Base64) with which it says yes."""
 
     via: ServerName

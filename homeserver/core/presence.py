@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Final, Literal, TypeAlias
 
-import attrs
+import msgspec
 
 from homeserver.core.identifiers import UserID
 from homeserver.core.json import JsonObject
@@ -20,8 +20,7 @@ GRACE_MS: Final = 60_000
 _RANKS: Final[dict[PresenceState, int]] = {"online": 2, "unavailable": 1, "offline": 0}
 
 
-@attrs.frozen(slots=True)
-class DevicePresence:
+class DevicePresence(msgspec.Struct, frozen=True):
     """What one device has said: `presence` is online or unavailable. It is gone from `expires_ts` on."""
 
     device_id: str
@@ -45,8 +44,7 @@ class DevicePresence:
         return self.expires_ts
 
 
-@attrs.frozen(slots=True)
-class UserPresence:
+class UserPresence(msgspec.Struct, frozen=True):
     """What others see of a user. `last_active_ts` is `None` if the user has not been seen active."""
 
     presence: PresenceState

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Final, Self
 
-import attrs
+import msgspec
 
 from homeserver.core.errors import BadJson, InvalidParam, KeyTooLarge, ProfileTooLarge
 from homeserver.core.json import JsonObject, JsonValue
@@ -26,8 +26,7 @@ _KEY = re.compile(r"[a-z][a-z0-9_.-]*")
 _MXC = re.compile(r"mxc://[0-9A-Za-z.:\[\]-]+/[0-9A-Za-z_-]+")
 
 
-@attrs.frozen(slots=True)
-class NameAndAvatar:
+class NameAndAvatar(msgspec.Struct, frozen=True):
     """The part of a profile that membership events repeat; `None` for what is not set."""
 
     display_name: str | None = None

@@ -7,13 +7,12 @@ again.
 
 from typing import Final, Self
 
-import attrs
+import msgspec
 
 _MICROSECONDS: Final = 1_000_000
 
 
-@attrs.frozen(slots=True)
-class RateLimit:
+class RateLimit(msgspec.Struct, frozen=True):
     """How often something may happen: each time costs `interval_us`, and `burst_us` may be owed at most."""
 
     interval_us: int

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Final
 
-import attrs
+import msgspec
 
 from homeserver.core.identifiers import EventID, UserID
 from homeserver.core.json import JsonObject, JsonValue
@@ -17,8 +17,7 @@ UNTHREADED: Final = ""
 """Stands for "no thread_id" where a thread ID is stored."""
 
 
-@attrs.frozen(slots=True)
-class Receipt:
+class Receipt(msgspec.Struct, frozen=True):
     """One user's receipt of one type, for a thread or for the room (`UNTHREADED`); `ts` in milliseconds."""
 
     user_id: UserID

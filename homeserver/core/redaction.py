@@ -6,7 +6,7 @@ Spec: "Redactions" on the page of each room version.
 import functools
 from collections.abc import Mapping
 
-import attrs
+import msgspec
 
 from homeserver.core.json import JsonObject, JsonValue
 from homeserver.core.room_versions import RoomVersion
@@ -42,8 +42,7 @@ _POWER_LEVELS = (
 )
 
 
-@attrs.frozen
-class _Rules:
+class _Rules(msgspec.Struct, frozen=True):
     """What a room version keeps.
 
     `content` has the kept keys by event type, None for all of them; types that are not listed keep none.

@@ -3,7 +3,7 @@
 import hashlib
 from typing import Final
 
-import attrs
+import msgspec
 
 from homeserver.core.identifiers import MAX_IDENTIFIER_BYTES, EventID
 from homeserver.core.json import JsonObject
@@ -16,16 +16,14 @@ THREAD: Final = "m.thread"
 ENCRYPTED: Final = "m.room.encrypted"
 
 
-@attrs.frozen(slots=True)
-class Relation:
+class Relation(msgspec.Struct, frozen=True):
     """What an event's `m.relates_to` says of its parent."""
 
     rel_type: str
     event_id: EventID
 
 
-@attrs.frozen(slots=True)
-class Relative:
+class Relative(msgspec.Struct, frozen=True):
     """Of an event what matters for being the parent or the child of another of its room.
 
     `rel_type` is that of its own relationship to a parent, None if it has none. `is_sound` is False for a replacement

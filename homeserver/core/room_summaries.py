@@ -7,7 +7,7 @@ Whatever members have put there that is not of the right kind counts as absent. 
 from collections.abc import Mapping
 from typing import Final
 
-import attrs
+import msgspec
 
 from homeserver.core.event import StateKey
 from homeserver.core.json import JsonObject, JsonValue
@@ -34,8 +34,7 @@ KEYS: Final = (
 """The state that a summary is made from."""
 
 
-@attrs.frozen(slots=True, kw_only=True)
-class RoomSummary:
+class RoomSummary(msgspec.Struct, frozen=True, kw_only=True):
     """A room as those see it who are not in it; `None` for what it does not have."""
 
     name: str | None
@@ -68,7 +67,7 @@ class RoomSummary:
 
     def to_json(self) -> JsonObject:
         """As in a `PublishedRoomsChunk`, which also has the room's ID and its number of members."""
-        return {key: value for key, value in attrs.asdict(self).items() if value is not None}
+        return {key: value for key, value in msgspec.structs.asdict(self).items() if value is not None}
 
 
 def _topic(content: JsonObject) -> str | None:

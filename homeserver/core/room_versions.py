@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-import attrs
+import msgspec
 
 from homeserver.core.errors import UnsupportedRoomVersion
 
@@ -33,8 +33,7 @@ class StateResolution(enum.Enum):
     V2_1 = "2.1"
 
 
-@attrs.frozen(cache_hash=True)
-class RoomVersion:
+class RoomVersion(msgspec.Struct, frozen=True, cache_hash=True):
     """The rules of one room version.
 
     Booleans that start out True in version 1 are rules that later versions dropped; the others are rules that
@@ -153,10 +152,10 @@ _V1 = RoomVersion(
 )
 
 # A better state resolution.
-_V2 = attrs.evolve(_V1, identifier="2", state_resolution=StateResolution.V2)
+_V2 = msgspec.structs.replace(_V1, identifier="2", state_resolution=StateResolution.V2)
 
 # Event IDs are hashes; redactions are judged when they are applied.
-_V3 = attrs.evolve(
+_V3 = msgspec.structs.replace(
     _V2,
     identifier="3",
     event_id_format=EventIdFormat.BASE64,
@@ -165,13 +164,13 @@ _V3 = attrs.evolve(
 )
 
 # Event IDs without slashes.
-_V4 = attrs.evolve(_V3, identifier="4", event_id_format=EventIdFormat.URL_SAFE)
+_V4 = msgspec.structs.replace(_V3, identifier="4", event_id_format=EventIdFormat.URL_SAFE)
 
 # Signing keys are good for their validity period only.
-_V5 = attrs.evolve(_V4, identifier="5", enforce_key_validity=True)
+_V5 = msgspec.structs.replace(_V4, identifier="5", enforce_key_validity=True)
 
 # Canonical JSON is enforced; `m.room.aliases` is nothing special; `notifications` power levels are guarded.
-_V6 = attrs.evolve(
+_V6 = msgspec.structs.replace(
     _V5,
     identifier="6",
     strict_canonical_json=True,
@@ -182,19 +181,19 @@ _V6 = attrs.evolve(
 )
 
 # Knocking.
-_V7 = attrs.evolve(_V6, identifier="7", knocking=True)
+_V7 = msgspec.structs.replace(_V6, identifier="7", knocking=True)
 
 # Joining by membership of another room.
-_V8 = attrs.evolve(_V7, identifier="8", restricted_joins=True, redaction_keeps_allow=True)
+_V8 = msgspec.structs.replace(_V7, identifier="8", restricted_joins=True, redaction_keeps_allow=True)
 
 # Redacted restricted joins stay authorised.
-_V9 = attrs.evolve(_V8, identifier="9", restricted_join_fix=True)
+_V9 = msgspec.structs.replace(_V8, identifier="9", restricted_join_fix=True)
 
 # Knocking and restricted joins together; power levels are integers.
-_V10 = attrs.evolve(_V9, identifier="10", knock_restricted=True, integer_power_levels=True)
+_V10 = msgspec.structs.replace(_V9, identifier="10", knock_restricted=True, integer_power_levels=True)
 
 # A clearer redaction algorithm; no `creator`; `redacts` moves into `content`.
-_V11 = attrs.evolve(
+_V11 = msgspec.structs.replace(
     _V10,
     identifier="11",
     updated_redaction_rules=True,
@@ -203,7 +202,7 @@ _V11 = attrs.evolve(
 )
 
 # The room ID is the create event's hash; creators have infinite power; state resolution 2.1.
-_V12 = attrs.evolve(
+_V12 = msgspec.structs.replace(
     _V11,
     identifier="12",
     room_id_is_create_hash=True,

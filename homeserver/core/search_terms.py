@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-import attrs
+import msgspec
 
 from homeserver.core.json import JsonObject, JsonValue
 from homeserver.core.relations import REPLACE
@@ -44,8 +44,7 @@ KEYS: Final = {
 """What can be searched: the keys that clients name, and the type of event that each is of."""
 
 
-@attrs.frozen(slots=True)
-class Query:
+class Query(msgspec.Struct, frozen=True):
     """What is looked for: all of `terms` must be in a text. `words` are what clients may highlight."""
 
     terms: tuple[str, ...]

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Final
 
 import attrs
+import msgspec
 
 from homeserver.core.errors import BadJson, InvalidParam, InvalidSignature
 from homeserver.core.hashes import decode_base64, encode_base64
@@ -30,8 +31,7 @@ LONGEST_VALIDITY_MS: Final = 7 * 24 * 3_600_000
 _KEY_ID = re.compile(r"[a-zA-Z0-9_]{1,20}:[a-zA-Z0-9_]{1,200}")
 
 
-@attrs.frozen
-class WantedKey:
+class WantedKey(msgspec.Struct, frozen=True):
     """A key that is needed to check a signature.
 
     `valid_at_ts` is the moment for which it must be valid; None: any (room versions 1 to 4).
@@ -42,8 +42,7 @@ class WantedKey:
     valid_at_ts: int | None
 
 
-@attrs.frozen
-class VerifyKey:
+class VerifyKey(msgspec.Struct, frozen=True):
     """A public key of a server.
 
     `key` is 32 bytes. `valid_until_ts` is until when it may be taken for current; with `is_old`, when it

@@ -3,14 +3,13 @@
 from collections.abc import Iterable
 from typing import Self
 
-import attrs
+import msgspec
 
 from homeserver.core.globs import GlobSet
 from homeserver.core.identifiers import ServerName
 
 
-@attrs.frozen
-class ServerLists:
+class ServerLists(msgspec.Struct, frozen=True):
     """Patterns of server names with `*` and `?`; letter case does not matter, a port is a part of the name.
 
     `allow` is None if all servers are allowed that `deny` does not name.

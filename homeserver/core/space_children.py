@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from typing import Final, Self
 
-import attrs
+import msgspec
 
 from homeserver.core.errors import InvalidParam
 from homeserver.core.identifiers import RoomID, ServerName, parse_room_id
@@ -23,8 +23,7 @@ SortKey = tuple[bool, str, int, str]
 _ORDER = re.compile(r"[\x20-\x7e]{1,50}")
 
 
-@attrs.frozen(slots=True)
-class SpaceChild:
+class SpaceChild(msgspec.Struct, frozen=True):
     """A room that a space names as its child.
 
     `stripped` is the event as `children_state` has it: stripped state with an `origin_server_ts`.

@@ -1,12 +1,11 @@
 """A state as the IDs of its events."""
 
-import attrs
+import msgspec
 
 from homeserver.core.identifiers import EventID
 
 
-@attrs.frozen(slots=True)
-class StateIds:
+class StateIds(msgspec.Struct, frozen=True):
     """The IDs of the events of a state, and of those in their auth chains."""
 
     state: tuple[EventID, ...]

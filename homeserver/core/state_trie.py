@@ -9,7 +9,6 @@ Everything here works level by level, so that a caller can load the nodes of a l
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
-import attrs
 import msgspec
 
 LEAF_LIMIT = 48
@@ -23,15 +22,13 @@ Load = Callable[[Sequence[int]], Mapping[int, "Node"]]
 NewNid = Callable[[], int]
 
 
-@attrs.frozen(slots=True)
-class Leaf:
+class Leaf(msgspec.Struct, frozen=True):
     """Some pairs of the state: key number to event number."""
 
     pairs: dict[int, int]
 
 
-@attrs.frozen(slots=True)
-class Branch:
+class Branch(msgspec.Struct, frozen=True):
     """Sixteen children by number, 0 where there is none."""
 
     children: tuple[int, ...]

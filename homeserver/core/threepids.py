@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-import attrs
+import msgspec
 
 from homeserver.core.errors import InvalidParam
 
@@ -25,8 +25,7 @@ _EMAIL: Final = re.compile(
 _OPAQUE: Final = re.compile(r"[0-9A-Za-z.=_-]{1,255}")
 
 
-@attrs.frozen
-class Threepid:
+class Threepid(msgspec.Struct, frozen=True):
     """A third-party identifier in its canonical form."""
 
     medium: str

@@ -12,7 +12,7 @@ The tokens of sliding sync are `s<position>_<connection>_<step>`, and are good f
 import re
 from typing import NewType, Self
 
-import attrs
+import msgspec
 
 from homeserver.core.errors import InvalidParam, UnknownPos
 
@@ -23,8 +23,7 @@ _SLIDING = re.compile(r"s(0|[1-9][0-9]{0,17})_([1-9][0-9]{0,17})_([1-9][0-9]{0,1
 _LIMIT = 2**63
 
 
-@attrs.frozen(slots=True)
-class SlidingToken:
+class SlidingToken(msgspec.Struct, frozen=True):
     """How far a sliding sync has come: up to which position, on which connection, and what has been told of the rooms.
 
     Connections and steps are numbers that are never used twice.
@@ -46,8 +45,7 @@ class SlidingToken:
         return cls(int(match[1]), int(match[2]), int(match[3]))
 
 
-@attrs.frozen(slots=True)
-class SyncToken:
+class SyncToken(msgspec.Struct, frozen=True):
     """How far a client is: the position up to which it has been told everything, but for messages to its device.
 
     Those it has been given up to `to_device`; `None`: up to the position, too.

@@ -6,7 +6,7 @@ Spec: server-server API, "Request Authentication"; RFC 9110, sections 5.6 and 11
 import re
 from typing import Final
 
-import attrs
+import msgspec
 
 from homeserver.core.errors import Unauthorized
 from homeserver.core.identifiers import ServerName
@@ -39,8 +39,7 @@ _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _PLAIN = re.compile(r"[^\"\\\x00-\x1f\x7f]*")
 
 
-@attrs.frozen
-class XMatrix:
+class XMatrix(msgspec.Struct, frozen=True):
     """What one such header says; nothing of it has been checked.
 
     `destination` is None where an older server has left it out. `key` is a key's identifier, such as

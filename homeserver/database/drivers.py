@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
 
-import attrs
+import msgspec
 
 from homeserver.database.errors import DatabaseError, StorageUnavailable
 from homeserver.database.statements import Backend
@@ -71,8 +71,7 @@ class Connect(Protocol):
         ...
 
 
-@attrs.frozen
-class Driver:
+class Driver(msgspec.Struct, frozen=True):
     """How connections of one database are opened, and what their errors mean."""
 
     connect: Connect

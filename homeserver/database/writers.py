@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Collection
 from typing import Any, TypeAlias
 
-import attrs
+import msgspec
 from sqlalchemy import bindparam, update
 
 from homeserver.database.checkpoints import LogLength
@@ -44,17 +44,16 @@ class _Spoilt(Exception):  # noqa: N818 - a signal between two methods
         self.job = job
 
 
-@attrs.define
-class _Batch:
+class _Batch(msgspec.Struct):
     """What the functions of one transaction have brought so far."""
 
     start: int
     """The stream's position before the transaction."""
     position: int
-    kinds: dict[Kind, int] = attrs.field(factory=dict)
+    kinds: dict[Kind, int] = msgspec.field(default_factory=dict)
     """The last position of each kind of which rows were published."""
-    topics: set[str] = attrs.field(factory=set)
-    remembered: Remembered = attrs.field(factory=list)
+    topics: set[str] = msgspec.field(default_factory=set)
+    remembered: Remembered = msgspec.field(default_factory=list)
 
     def add(self, tx: WriteTransaction) -> None:
         """Count in what a function has published and remembered; it has its positions."""
@@ -65,8 +64,7 @@ class _Batch:
         self.remembered += tx.remembered
 
 
-@attrs.frozen(slots=True, eq=False)
-class _News:
+class _News(msgspec.Struct, frozen=True, eq=False):
     """What a commit has published, to be told in the reactor's thread."""
 
     on_commit: OnCommit

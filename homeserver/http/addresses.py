@@ -4,7 +4,7 @@ import ipaddress
 from collections.abc import Iterable, Sequence
 from typing import Final, Self, TypeAlias
 
-import attrs
+import msgspec
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -29,8 +29,7 @@ def rate_limited_address(text: str) -> str:
     return text if address is None else str(address)
 
 
-@attrs.frozen
-class TrustedProxies:
+class TrustedProxies(msgspec.Struct, frozen=True):
     """Reverse proxies whose `X-Forwarded-For` is believed; anyone else may write there what they like."""
 
     networks: Sequence[Network] = LOOPBACK

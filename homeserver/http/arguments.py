@@ -5,7 +5,6 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeAlias
 
-import attrs
 import msgspec
 
 from homeserver.core.errors import BadJson, InvalidParam, MissingParam
@@ -39,8 +38,7 @@ _IDENTIFIERS: Final[Mapping[object, Parser]] = {
 _SPECIAL: Final = frozenset({"requester", "origin", "request", "body", "query"})
 
 
-@attrs.frozen(eq=False)
-class Arguments:
+class Arguments(msgspec.Struct, frozen=True, eq=False):
     """How one endpoint's arguments are made.
 
     `path` holds, per path parameter, the argument's name, its place among the parameters, and its parser.

@@ -5,7 +5,7 @@ import functools
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final, Protocol, TypeVar, cast
 
-import attrs
+import msgspec
 
 from homeserver.http.arguments import Arguments
 
@@ -79,8 +79,7 @@ class Limit(enum.Enum):
     """Requests of other servers."""
 
 
-@attrs.frozen
-class EndpointSpec:
+class EndpointSpec(msgspec.Struct, frozen=True):
     """What the decorator was told."""
 
     method: str
@@ -90,8 +89,7 @@ class EndpointSpec:
     body_limit: int | None
 
 
-@attrs.frozen(eq=False)
-class Endpoint:
+class Endpoint(msgspec.Struct, frozen=True, eq=False):
     """An endpoint of a running server: the bound method, and how its arguments are made from a request."""
 
     spec: EndpointSpec

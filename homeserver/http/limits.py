@@ -1,10 +1,9 @@
 """What a connection may cost before its request has reached an endpoint."""
 
-import attrs
+import msgspec
 
 
-@attrs.frozen(kw_only=True)
-class HttpLimits:
+class HttpLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Sizes in bytes and patience in milliseconds, per connection.
 
     The limit of a request's body belongs to its endpoint and is not here.

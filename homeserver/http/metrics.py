@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-import attrs
+import msgspec
 
 
 class RequestMetrics(Protocol):
@@ -13,8 +13,7 @@ class RequestMetrics(Protocol):
         ...
 
 
-@attrs.frozen(eq=False)
-class NoMetrics:
+class NoMetrics(msgspec.Struct, frozen=True, eq=False):
     """Counts nothing."""
 
     def count(self, method: str, route: str, status: int, seconds: float) -> None:

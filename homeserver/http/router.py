@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-import attrs
+import msgspec
 
 from homeserver.core.errors import MatrixError, Unrecognized
 from homeserver.http.endpoints import Auth, Endpoint, EndpointError
@@ -17,8 +17,7 @@ _ALIASES: Final = (
 _NOTHING: Final[Sequence[str]] = ()
 
 
-@attrs.frozen(eq=False)
-class Match:
+class Match(msgspec.Struct, frozen=True, eq=False):
     """What a request is for: an endpoint and the path's parameters as sent, or the error to answer with.
 
     `template` is the endpoint's path, for logs and metrics; empty if there is none. `is_preflight` says
@@ -33,13 +32,12 @@ class Match:
     is_preflight: bool = False
 
 
-@attrs.define(eq=False)
-class _Node:
+class _Node(msgspec.Struct, eq=False):
     """What may follow after some segments of a path, and who serves the path if it ends there."""
 
-    children: dict[str, "_Node"] = attrs.field(factory=dict)
+    children: dict[str, "_Node"] = msgspec.field(default_factory=dict)
     parameter: "_Node | None" = None
-    endpoints: dict[str, Endpoint] = attrs.field(factory=dict)
+    endpoints: dict[str, Endpoint] = msgspec.field(default_factory=dict)
 
     def find(self, segments: Sequence[str], values: list[str]) -> "_Node | None":
         """The node with endpoints under `segments`; literal segments go before parameters.

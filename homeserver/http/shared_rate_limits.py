@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-import attrs
+import msgspec
 
 from homeserver.core.errors import LimitExceeded
 from homeserver.core.rate_limit import RateLimit
@@ -13,8 +13,7 @@ from homeserver.http.rate_limits import RateLimiter, nobody_is_exempt
 from homeserver.runtime.cells import Cells, CellsUnavailable
 
 
-@attrs.frozen(eq=False)
-class SharedRateLimiter:
+class SharedRateLimiter(msgspec.Struct, frozen=True, eq=False):
     """Counts in `cells`; in `alone` while these cannot be reached. A limit that `rates` lacks is none."""
 
     rates: Mapping[Limit, RateLimit]

@@ -8,7 +8,7 @@ rows cannot be read back in their own transaction.
 import hashlib
 from collections.abc import Iterable, Mapping
 
-import attrs
+import msgspec
 
 from homeserver.core.auth_events import CREATE, POWER_LEVELS, select_auth_event_keys
 from homeserver.core.auth_rules import NotAllowed, check_state
@@ -81,9 +81,11 @@ class Appender:
         appender = cls(tx, room, signer, now_ts=now_ts)
         if room_id is None:
             # The same content in the same millisecond would be the same room: the clock is moved on until it is new.
-            create = attrs.evolve(create, origin_server_ts=now_ts)
+            create = msgspec.structs.replace(create, origin_server_ts=now_ts)
             while rooms.nid_of(tx, appender._build(create, 0, {}, has_policy=False)[0].room_id) is not None:
-                create = attrs.evolve(create, origin_server_ts=(create.origin_server_ts or now_ts) + 1)
+                create = msgspec.structs.replace(
+                    create, origin_server_ts=(create.origin_server_ts or now_ts) + 1
+                )
         event = appender.append(create)
         rooms.add(
             tx,

@@ -6,6 +6,7 @@ Spec: server-server API, "Joining Rooms", and `joins-v2.yaml`.
 from collections.abc import Collection, Mapping, Sequence
 
 import attrs
+import msgspec
 
 from homeserver.core.auth_events import CREATE
 from homeserver.core.auth_rules import NotAllowed, auth_state, check_auth_events, check_state
@@ -17,8 +18,7 @@ from homeserver.rooms.membership_events import MEMBER
 from homeserver.rooms.pdu_checks import CheckedPdu
 
 
-@attrs.frozen(slots=True)
-class Given:
+class Given(msgspec.Struct, frozen=True):
     """What the other server gave, as far as it passed the checks of single PDUs."""
 
     room_id: RoomID
@@ -29,8 +29,7 @@ class Given:
     """Those in the room, where the state lacks most members; None where it lacks none."""
 
 
-@attrs.frozen(slots=True)
-class Arrival:
+class Arrival(msgspec.Struct, frozen=True):
     """A room to be stored: all events, each after those that it cites; and its state before the join."""
 
     join: CheckedPdu
@@ -52,8 +51,7 @@ class Arrival:
         return found | {self.join.event.sender: self.join.event}
 
 
-@attrs.frozen(slots=True)
-class Counts:
+class Counts(msgspec.Struct, frozen=True):
     """How many members a room has: joined, invited, and joined by server."""
 
     joined: int

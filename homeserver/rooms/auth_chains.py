@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Collection, Mapping
 
 import attrs
+import msgspec
 
 from homeserver.core.auth_events import CREATE, POWER_LEVELS
 from homeserver.core.auth_rules import NotAllowed, auth_state, check_auth_events, check_state
@@ -17,8 +18,7 @@ from homeserver.core.power_levels import PowerLevels
 from homeserver.rooms.pdu_checks import CheckedPdu
 
 
-@attrs.frozen(slots=True)
-class AuthChain:
+class AuthChain(msgspec.Struct, frozen=True):
     """What became of the events of a bag; those that are cited come before those that cite them.
 
     `rejected` are judged, and not allowed: by ID, with the rule. `unusable` cannot be judged, or are of another

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 import attrs
+import msgspec
 
 from homeserver.core.auth_events import CREATE, POWER_LEVELS, select_auth_event_keys
 from homeserver.core.auth_rules import NotAllowed, check_state
@@ -50,8 +51,7 @@ EVENTS_AT_ONCE: Final = 50
 Extremities = tuple[tuple[EventID, int], ...]
 
 
-@attrs.frozen(slots=True)
-class Whole:
+class Whole(msgspec.Struct, frozen=True):
     """The state before the join, key to event number; `members` are those of it.
 
     `corrected` are the entries that were there before, and are others now.
@@ -63,8 +63,7 @@ class Whole:
     corrected: frozenset[StateKey]
 
 
-@attrs.frozen(slots=True)
-class Redone:
+class Redone(msgspec.Struct, frozen=True):
     """The room after its events up to the position `upto`, which have been judged anew; `first` is where it began.
 
     `own` are these events, `rows` what is to be said of them; with `is_all` there are no more.
@@ -74,7 +73,7 @@ class Redone:
     first: int
     root: int
     extremities: Extremities = ()
-    own: Mapping[EventID, OwnEvent] = attrs.field(factory=dict)
+    own: Mapping[EventID, OwnEvent] = msgspec.field(default_factory=dict)
     rows: Sequence[dict[str, object]] = ()
     is_all: bool = False
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Protocol, Self
 
-import attrs
+import msgspec
 
 from homeserver.core.errors import NotFound
 from homeserver.core.event import Event, StateKey
@@ -36,8 +36,7 @@ class RoomState(Protocol):
         ...
 
 
-@attrs.frozen
-class CurrentState:
+class CurrentState(msgspec.Struct, frozen=True):
     """A room's current state in one snapshot."""
 
     tx: ReadTransaction

@@ -1,22 +1,20 @@
 """What is wanted of a new event, before the room's state has a say."""
 
-import attrs
+import msgspec
 
 from homeserver.core.identifiers import EventID, ServerName, UserID
 from homeserver.core.json import JsonObject
 from homeserver.core.signing import SigningKey
 
 
-@attrs.frozen(slots=True)
-class Signer:
+class Signer(msgspec.Struct, frozen=True):
     """In whose name events are signed."""
 
     server_name: ServerName
     key: SigningKey
 
 
-@attrs.frozen(slots=True)
-class Draft:
+class Draft(msgspec.Struct, frozen=True):
     """An event to be made in a room; `origin_server_ts` in milliseconds, `None` for the time of making it.
 
     `txn_id` is the transaction id of the sending device, or without a device the ID under which it was scheduled.

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping
 
 import attrs
+import msgspec
 
 from homeserver.core.event import Event
 from homeserver.core.identifiers import EventID
@@ -14,8 +15,7 @@ from homeserver.storage.auth_edges import Place
 from homeserver.storage.events import Placed
 
 
-@attrs.frozen(slots=True)
-class OwnEvent:
+class OwnEvent(msgspec.Struct, frozen=True):
     """An event that this transaction stores, and cannot read back yet."""
 
     event: Event

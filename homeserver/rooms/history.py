@@ -7,6 +7,7 @@ never announced. Spec: server-server API, "Backfilling and retrieving missing ev
 from collections.abc import Collection, Mapping, Sequence
 
 import attrs
+import msgspec
 
 from homeserver.core.event import Event
 from homeserver.core.identifiers import EventID, RoomID
@@ -69,8 +70,7 @@ def fill(
     return history.write(gap, None if is_first else places)
 
 
-@attrs.define(slots=True)
-class _Made:
+class _Made(msgspec.Struct):
     """An event to be stored; with `is_stored` as an outlier that gets its place."""
 
     event: Event
@@ -96,7 +96,7 @@ class _History:
         plain = RoomView.of(tx, room)
         self._version = plain.version
         # Nothing of it stands on what the room was when it was entered: those states are whole.
-        self.view = attrs.evolve(
+        self.view = msgspec.structs.replace(
             plain, graph=EventGraph(tx, room.room_nid, plain.version, self._own), is_partial=False
         )
 

@@ -5,7 +5,7 @@ Spec: server-server API, "Checks performed on receipt of a PDU", 4 to 6, "Reject
 
 from collections.abc import Collection, Mapping
 
-import attrs
+import msgspec
 
 from homeserver.core.auth_events import CREATE, POWER_LEVELS, select_auth_event_keys
 from homeserver.core.auth_rules import NotAllowed, auth_state, check_auth_events, check_state
@@ -28,8 +28,7 @@ from homeserver.storage import events, rooms
 from homeserver.storage.events import Placed
 
 
-@attrs.frozen(slots=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True):
     """What has become of an event: ACCEPTED, REJECTED or SOFT_FAILED of `storage.events`, and why, if not the first.
 
     What was known before has the status that it got then; OUTLIER if it only ever was part of a state.
@@ -44,16 +43,14 @@ class Verdict:
         return self.status == events.ACCEPTED
 
 
-@attrs.frozen(slots=True)
-class Lacking:
+class Lacking(msgspec.Struct, frozen=True):
     """What this server must have before it can judge an event: its parents, or the events that it cites."""
 
     prev_events: frozenset[EventID]
     auth_events: frozenset[EventID]
 
 
-@attrs.frozen(slots=True)
-class Judgement:
+class Judgement(msgspec.Struct, frozen=True):
     """An event judged, and how it is to be stored: after `before`, the state that the states `roots` come down to.
 
     `before` is None for an event that has no place: it was rejected before its parents were known.
@@ -63,7 +60,7 @@ class Judgement:
     before: State | None = None
     roots: frozenset[int] = frozenset()
     levels: PowerLevels | None = None
-    arrived: Arrived = attrs.field(factory=lambda: Arrived(frozenset()))
+    arrived: Arrived = msgspec.field(default_factory=lambda: Arrived(frozenset()))
     event_nid: int | None = None
 
 
@@ -71,8 +68,7 @@ class NotAtOnce(Exception):  # noqa: N818 - a signal between a transaction funct
     """States have to be resolved, and there is no time for it here; or more of the room's state must be known first."""
 
 
-@attrs.frozen(slots=True)
-class RoomView:
+class RoomView(msgspec.Struct, frozen=True):
     """A room as a transaction sees it: its row, or what changes about it have made of it.
 
     Without `may_resolve`, states whose resolution is not known yet are not resolved. With `is_partial` the room's

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-import attrs
+import msgspec
 
 from homeserver.core.event import Event, StateKey
 from homeserver.core.identifiers import ServerName, UserID, server_of
@@ -18,8 +18,7 @@ Difference = Mapping[StateKey, tuple[int | None, int | None]]
 """Entries of the state that changed: the numbers of their events before and after."""
 
 
-@attrs.define(slots=True)
-class MemberCounts:
+class MemberCounts(msgspec.Struct):
     """How many members a room has; `remote` are those of the joined ones that are on other servers."""
 
     server_name: ServerName

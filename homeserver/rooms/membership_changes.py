@@ -6,7 +6,7 @@ avatar come from the profile of the user whom the event is about.
 
 from typing import Final, Self
 
-import attrs
+import msgspec
 
 from homeserver.core.auth_events import member_of
 from homeserver.core.errors import CannotLeaveServerNoticeRoom, GuestAccessForbidden, UserSuspended
@@ -29,8 +29,7 @@ AUTHORISER: Final = "join_authorised_via_users_server"
 GUEST_ACCESS: Final = ("m.room.guest_access", "")
 
 
-@attrs.frozen
-class MembershipChanges:
+class MembershipChanges(msgspec.Struct, frozen=True):
     """What one user changes about the members of one locked room."""
 
     tx: WriteTransaction

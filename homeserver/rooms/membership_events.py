@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-import attrs
+import msgspec
 
 from homeserver.core.auth_events import CREATE, POWER_LEVELS, select_auth_event_keys
 from homeserver.core.auth_rules import NotAllowed, check_state
@@ -23,8 +23,7 @@ from homeserver.storage import events
 MEMBER = "m.room.member"
 
 
-@attrs.frozen(slots=True)
-class Place:
+class Place(msgspec.Struct, frozen=True):
     """Where in its room's graph a new event stands.
 
     `hashes` are the reference hashes of the events that it names, for the room versions that give them.
@@ -38,8 +37,7 @@ class Place:
     hashes: Mapping[EventID, str] | None = None
 
 
-@attrs.frozen(slots=True)
-class Wanted:
+class Wanted(msgspec.Struct, frozen=True):
     """A membership event to be: `sender` does this to `user_id`."""
 
     sender: UserID

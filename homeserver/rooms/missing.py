@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Final, TypeVar
 
 import attrs
+import msgspec
 import structlog
 from twisted.internet.defer import Deferred, DeferredLock, DeferredSemaphore, gatherResults
 from twisted.internet.threads import deferToThread
@@ -61,8 +62,7 @@ class AwaitsState(Incomplete):
     """The members of the room must be known first; they are being fetched."""
 
 
-@attrs.frozen(slots=True)
-class Place:
+class Place(msgspec.Struct, frozen=True):
     """Where something is missing: the room, and the servers that may be asked, best first."""
 
     room_id: RoomID
@@ -70,8 +70,7 @@ class Place:
     servers: Sequence[ServerName]
 
 
-@attrs.frozen(slots=True)
-class Having:
+class Having(msgspec.Struct, frozen=True):
     """What this server has of a room: its extremities, and nothing of what happened above `min_depth`.
 
     That is where the server entered the room. What precedes it is history, which is fetched when somebody reads it.

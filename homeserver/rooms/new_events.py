@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-import attrs
+import msgspec
 
 from homeserver.core.event import Event
 from homeserver.core.identifiers import EventID
@@ -11,8 +11,7 @@ from homeserver.rooms.extremities import UNSEEN
 from homeserver.storage import events
 
 
-@attrs.frozen(slots=True)
-class Arrived:
+class Arrived(msgspec.Struct, frozen=True):
     """What is to be said of an event that another server sent.
 
     `superseded` are the events that are no extremities after it, if it is accepted; `missing` are those of its parents
@@ -24,8 +23,7 @@ class Arrived:
     is_stored: bool = False
 
 
-@attrs.frozen(slots=True)
-class NewEvent:
+class NewEvent(msgspec.Struct, frozen=True):
     """An event to be stored, with what has been decided of it.
 
     `before` is the root of the state before it, with the power levels `levels`; `status` one of `storage.events`.

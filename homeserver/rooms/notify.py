@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 
-import attrs
+import msgspec
 
 from homeserver.core.event import Event, StateKey
 from homeserver.core.identifiers import UserID
@@ -14,8 +14,7 @@ from homeserver.storage import memberships, push_rules
 StateEvents = Callable[[Iterable[StateKey]], Mapping[StateKey, Event]]
 
 
-@attrs.frozen(slots=True)
-class Notifications:
+class Notifications(msgspec.Struct, frozen=True):
     """Outcomes as bits (1 notifies, 2 highlights): `ordinary` for every member that is not among `exceptions`.
 
     The sender is no exception: nobody is notified of an own event.

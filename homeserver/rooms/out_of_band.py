@@ -4,7 +4,7 @@ Such an event is stored as an outlier, but with a position, since it is news to 
 the room's state: that is only known once the server has joined.
 """
 
-import attrs
+import msgspec
 
 from homeserver.core.event import Event
 from homeserver.core.identifiers import ServerName, UserID, server_of
@@ -19,8 +19,7 @@ from homeserver.rooms.notify import Notifications, notifications_of
 from homeserver.storage import events, memberships, notifications, room_servers, rooms, stripped_states
 
 
-@attrs.frozen(slots=True)
-class OutOfBand:
+class OutOfBand(msgspec.Struct, frozen=True):
     """A membership event, its canonical JSON, and what the user is told of the room (a JSON array, or nothing)."""
 
     event: Event

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Final, Protocol, TypeVar
 
 import attrs
+import msgspec
 import nacl.signing
 from nacl.exceptions import BadSignatureError
 from twisted.internet.defer import Deferred
@@ -59,16 +60,14 @@ class CheckedPdu:
     signed_by: frozenset[ServerName]
 
 
-@attrs.frozen(slots=True)
-class RefusedPdu:
+class RefusedPdu(msgspec.Struct, frozen=True):
     """What is no event, or is not signed as it must be: it is dropped. `event_id` is None if it has none."""
 
     event_id: EventID | None
     error: MatrixError
 
 
-@attrs.frozen(slots=True)
-class _Formed:
+class _Formed(msgspec.Struct, frozen=True):
     """An event of good format; `essential` is what signatures and the ID cover, `keys` are to be had."""
 
     pdu: JsonObject
@@ -89,8 +88,7 @@ class CheckGroup:
     outcome: Deferred[list[CheckedPdu | RefusedPdu]] = attrs.field(repr=False)
 
 
-@attrs.frozen
-class PduChecks:
+class PduChecks(msgspec.Struct, frozen=True):
     """Checks events in bulk: the keys of all are fetched together, many are checked beside the reactor."""
 
     keys: KeySource

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-import attrs
+import msgspec
 
 from homeserver.core.identifiers import EventID, ServerName
 from homeserver.rooms import outliers, state_at
@@ -64,7 +64,7 @@ def take_at_once(changes: RoomChanges, pdu: CheckedPdu, *, is_outbound: bool = F
     That is so if its parents and the events that it cites are there, and no states have to be resolved, neither
     before nor after it.
     """
-    view = attrs.evolve(RoomView.within(changes), may_resolve=False)
+    view = msgspec.structs.replace(RoomView.within(changes), may_resolve=False)
     try:
         judgement = judge(view, pdu)
         if isinstance(judgement, Verdict):

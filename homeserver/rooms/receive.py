@@ -6,7 +6,7 @@ Spec: server-server API, "Checks performed on receipt of a PDU", 4 to 7.
 from collections.abc import Mapping
 from typing import Final, Protocol
 
-import attrs
+import msgspec
 import structlog
 
 from homeserver.core.errors import NotFound
@@ -50,8 +50,7 @@ class PolicyServers(Protocol):
         ...
 
 
-@attrs.frozen(slots=True)
-class _Room:
+class _Room(msgspec.Struct, frozen=True):
     """What is asked about a room before anything is fetched for it."""
 
     place: Place
@@ -59,16 +58,14 @@ class _Room:
     is_partial: bool
 
 
-@attrs.define(slots=True)
-class _Patience:
+class _Patience(msgspec.Struct):
     """What may still be done for one event."""
 
     deadline_ms: int
     states: int = MOST_STATES
 
 
-@attrs.frozen(slots=True)
-class _Prepared:
+class _Prepared(msgspec.Struct, frozen=True):
     """An event judged in a read, and the room as it was there."""
 
     judgement: Judgement
@@ -81,8 +78,7 @@ class _Prepared:
     """By the room's policy server."""
 
 
-@attrs.frozen
-class Receiver:
+class Receiver(msgspec.Struct, frozen=True):
     """Takes events into the rooms that this server, `server_name`, is in."""
 
     database: Database
@@ -191,7 +187,7 @@ class Receiver:
                 is_refused = not await self.policy_servers.recommends(prepared.policy_server, pdu.event)
             if is_refused and prepared.is_partial:
                 raise NotAtOnce
-            prepared = attrs.evolve(prepared, is_refused=is_refused or False)
+            prepared = msgspec.structs.replace(prepared, is_refused=is_refused or False)
             verdict = await self.database.write(
                 store, pdu, prepared, self.server_name, is_outbound=is_outbound, anyway=attempt == ATTEMPTS
             )
@@ -269,10 +265,10 @@ def store(
         return None
     if known is not None:
         # It may have been stored as a part of some state meanwhile.
-        arrived = attrs.evolve(judgement.arrived, is_stored=True)
-        judgement = attrs.evolve(judgement, arrived=arrived, event_nid=known.event_nid)
+        arrived = msgspec.structs.replace(judgement.arrived, is_stored=True)
+        judgement = msgspec.structs.replace(judgement, arrived=arrived, event_nid=known.event_nid)
     if prepared.is_refused and judgement.verdict.is_accepted:
-        judgement = attrs.evolve(judgement, verdict=_REFUSED)
+        judgement = msgspec.structs.replace(judgement, verdict=_REFUSED)
     changes = RoomChanges(tx, room, server_name)
     verdict = persist(changes, pdu, judgement, is_outbound=is_outbound)
     changes.publish()

@@ -7,7 +7,7 @@ whatever it likes (CVE-2025-68667). Spec: server-server API, "Joining Rooms".
 from collections.abc import Mapping
 from typing import Final
 
-import attrs
+import msgspec
 
 from homeserver.core.errors import InvalidParam
 from homeserver.core.event import Event
@@ -21,8 +21,7 @@ UNSTATED_VERSION: Final = "1"
 """Of an answer that says none: "The version of the room where the server is trying to join"."""
 
 
-@attrs.frozen(slots=True)
-class Expected:
+class Expected(msgspec.Struct, frozen=True):
     """What a template must be for."""
 
     room_id: RoomID
@@ -30,8 +29,7 @@ class Expected:
     membership: str
 
 
-@attrs.frozen(slots=True)
-class Template:
+class Template(msgspec.Struct, frozen=True):
     """Where the event is to stand, and who vouches for it, if it is a join that needs that."""
 
     place: Place

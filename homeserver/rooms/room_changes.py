@@ -8,6 +8,7 @@ in memory.
 from collections.abc import Collection, Iterable
 
 import attrs
+import msgspec
 
 from homeserver.core.auth_events import CREATE
 from homeserver.core.event import Event, StateKey
@@ -42,8 +43,7 @@ from homeserver.storage import (
 from homeserver.storage.auth_edges import Place
 
 
-@attrs.define(slots=True)
-class _Publication:
+class _Publication(msgspec.Struct):
     """A row that waits to be published with the others of its transaction."""
 
     statement: Statement

@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Iterable
 
-import attrs
 import msgspec
 
 from homeserver.core.event import StateKey
@@ -32,8 +31,7 @@ class _Citing(msgspec.Struct):
 _citing = msgspec.json.Decoder(_Citing)
 
 
-@attrs.frozen(slots=True)
-class StateAnswer:
+class StateAnswer(msgspec.Struct, frozen=True):
     """The PDUs of a state and of its auth chain, without those that are in the state."""
 
     state: list[bytes]

@@ -6,7 +6,7 @@ differs between their tries is read and resolved. Spec: server-server API, "Room
 
 from collections.abc import Collection, Iterable, Mapping
 
-import attrs
+import msgspec
 
 from homeserver.core.event import StateKey
 from homeserver.core.identifiers import EventID
@@ -18,12 +18,11 @@ from homeserver.rooms.event_graph import EventGraph
 from homeserver.storage import state
 
 
-@attrs.frozen(slots=True)
-class State:
+class State(msgspec.Struct, frozen=True):
     """A state: that of a stored root, but for `changes` (event numbers, None where an entry has gone)."""
 
     base: int
-    changes: Mapping[StateKey, int | None] = attrs.field(factory=dict)
+    changes: Mapping[StateKey, int | None] = msgspec.field(default_factory=dict)
 
     def nids(self, tx: ReadTransaction, keys: Iterable[StateKey]) -> dict[StateKey, int]:
         """The numbers of the events that the state has for those of `keys` that it holds."""

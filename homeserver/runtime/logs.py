@@ -75,12 +75,11 @@ def render_text(_logger: WrappedLogger, _method: str, event: EventDict) -> bytes
     return ("\n".join(lines) + "\n").encode("utf-8", "backslashreplace")
 
 
-@attrs.frozen
-class _Output:
+class _Output(msgspec.Struct, frozen=True):
     """Where the lines go, whichever thread they come from."""
 
     stream: BinaryIO
-    lock: threading.Lock = attrs.field(factory=threading.Lock)
+    lock: threading.Lock = msgspec.field(default_factory=threading.Lock)
 
     def logger(self, name: str = "") -> "_Logger":
         return _Logger(name, self)

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 
-import attrs
+import msgspec
 import structlog
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -10,8 +10,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 _log = structlog.get_logger(__name__)
 
 
-@attrs.frozen
-class Loop:
+class Loop(msgspec.Struct, frozen=True):
     """A piece of work that is done `every_s` seconds after it was last done."""
 
     name: str

@@ -3,7 +3,7 @@
 import asyncio
 from typing import Final
 
-import attrs
+import msgspec
 import structlog
 from redis import asyncio as aioredis
 from redis.asyncio.retry import Retry
@@ -48,14 +48,13 @@ return 0
 """
 
 
-@attrs.define(eq=False)
-class _Call:
+class _Call(msgspec.Struct, eq=False):
     """A script that is to be run for a key."""
 
     script: str
     key: str
     arguments: tuple[int, ...]
-    result: Deferred[int] = attrs.field(factory=Deferred)
+    result: Deferred[int] = msgspec.field(default_factory=Deferred)
 
 
 class RedisCells:

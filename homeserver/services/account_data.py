@@ -2,7 +2,7 @@
 
 from typing import Final
 
-import attrs
+import msgspec
 
 from homeserver.core.errors import BadJson, Forbidden, InvalidParam, NotFound, TooLarge
 from homeserver.core.identifiers import RoomID, UserID
@@ -21,8 +21,7 @@ MAX_TYPE_BYTES: Final = 255
 MAX_CONTENT_BYTES: Final = 1024 * 1024
 
 
-@attrs.frozen
-class AccountData:
+class AccountData(msgspec.Struct, frozen=True):
     """Keeps what clients store for their user; `room_id` is `None` for what belongs to the whole account."""
 
     database: Database

@@ -2,7 +2,7 @@
 
 from typing import Final, Protocol
 
-import attrs
+import msgspec
 import structlog
 from twisted.internet.defer import CancelledError
 
@@ -42,8 +42,7 @@ class Departures(Protocol):
         ...
 
 
-@attrs.frozen
-class Accounts:
+class Accounts(msgspec.Struct, frozen=True):
     """Manages accounts.
 
     Without `departures` (as in a command beside the running server) deactivated users stay in their rooms

@@ -7,7 +7,7 @@ not grow with the number of children. Spec: client-server API, "Aggregations of 
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-import attrs
+import msgspec
 
 from homeserver.core.client_event import Members
 from homeserver.core.identifiers import EventID
@@ -35,8 +35,7 @@ MOST_REFERENCES = 500
 Shown = tuple[StoredEvent, str]
 
 
-@attrs.frozen(slots=True)
-class ThreadSummary:
+class ThreadSummary(msgspec.Struct, frozen=True):
     """Of a thread: the latest event that the reader sees, and how many there are."""
 
     latest: Shown
@@ -75,7 +74,7 @@ class Aggregator:
 
     def __init__(self, tx: ReadTransaction, view: View, access: Access) -> None:
         self._tx = tx
-        self._view = attrs.evolve(view, projection=None)
+        self._view = msgspec.structs.replace(view, projection=None)
         self._access = access
         self._newest = newest_readable(tx, access)
         self._ignored = ignored_by(tx, view.user_id)

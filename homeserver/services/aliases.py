@@ -3,7 +3,7 @@
 import unicodedata
 from typing import Final, Protocol
 
-import attrs
+import msgspec
 
 from homeserver.core.errors import Forbidden, InvalidParam, NotFound, Unknown
 from homeserver.core.event import StateKey
@@ -27,8 +27,7 @@ MOST_SERVERS: Final = 100
 CANONICAL_ALIAS: StateKey = ("m.room.canonical_alias", "")
 
 
-@attrs.frozen(slots=True)
-class ResolvedAlias:
+class ResolvedAlias(msgspec.Struct, frozen=True):
     """Where an alias leads to, and servers that know the room."""
 
     room_id: RoomID
@@ -43,8 +42,7 @@ class AliasesElsewhere(Protocol):
         ...
 
 
-@attrs.frozen
-class Aliases:
+class Aliases(msgspec.Struct, frozen=True):
     """Keeps the aliases of this server."""
 
     database: Database

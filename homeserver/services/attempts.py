@@ -3,6 +3,7 @@
 import enum
 from collections import OrderedDict
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final, Protocol
 
 import attrs
@@ -30,12 +31,14 @@ class Guessing(enum.Enum):
     """Mails to one address, whoever asks for them: nobody's mailbox is to be filled."""
 
 
-DEFAULT_RATES: Final[Mapping[Guessing, RateLimit]] = {
-    Guessing.ACCOUNT: RateLimit.of(per_second=0.1, burst=10),
-    Guessing.CONFIRMATION: RateLimit.of(per_second=0.1, burst=10),
-    Guessing.ADDRESS: RateLimit.of(per_second=0.5, burst=30),
-    Guessing.MAIL: RateLimit.of(per_second=1 / 600, burst=5),
-}
+DEFAULT_RATES: Final[Mapping[Guessing, RateLimit]] = MappingProxyType(
+    {
+        Guessing.ACCOUNT: RateLimit.of(per_second=0.1, burst=10),
+        Guessing.CONFIRMATION: RateLimit.of(per_second=0.1, burst=10),
+        Guessing.ADDRESS: RateLimit.of(per_second=0.5, burst=30),
+        Guessing.MAIL: RateLimit.of(per_second=1 / 600, burst=5),
+    }
+)
 
 
 def too_many(kind: Guessing) -> str:

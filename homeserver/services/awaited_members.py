@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-import attrs
+import msgspec
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
@@ -24,8 +24,7 @@ STEP_S: Final = 0.1
 """How often it is looked whether they are there: any process may have fetched them."""
 
 
-@attrs.frozen
-class AwaitedMembers:
+class AwaitedMembers(msgspec.Struct, frozen=True):
     """Waits; where they are there, which is nearly always, that costs one look."""
 
     database: Database

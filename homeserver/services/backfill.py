@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 from typing import Final, Protocol
 
 import attrs
+import msgspec
 import structlog
 from twisted.internet.defer import TimeoutError as OutOfPatience
 from twisted.internet.interfaces import IReactorTime
@@ -92,8 +93,7 @@ class HistorySource(Protocol):
         ...
 
 
-@attrs.frozen(slots=True)
-class Gap:
+class Gap(msgspec.Struct, frozen=True):
     """The last events that are missing before a position of a room, and who may be asked for them, best first."""
 
     room_id: RoomID

@@ -6,6 +6,7 @@ Spec: client-server API, "Adding Account Administrative Contact Information": to
 from collections.abc import Sequence
 
 import attrs
+import msgspec
 import structlog
 from twisted.internet.defer import Deferred, gatherResults
 
@@ -33,8 +34,7 @@ class Credentials:
     client_secret: str = attrs.field(repr=False)
 
 
-@attrs.frozen
-class Bindings:
+class Bindings(msgspec.Struct, frozen=True):
     """Publishes identifiers, and takes that back."""
 
     database: Database
@@ -106,8 +106,7 @@ class Bindings:
         return True
 
 
-@attrs.frozen
-class Published:
+class Published(msgspec.Struct, frozen=True):
     """What is published of a user, and the identifiers of the account."""
 
     bindings: list[Binding]

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
-import attrs
 import msgspec
 
 from homeserver.core.client_event import ClientEventBytes, Members, delay_id_member, federation_event
@@ -20,8 +19,7 @@ from homeserver.storage import events
 from homeserver.storage.events import StoredEvent
 
 
-@attrs.frozen(slots=True)
-class View:
+class View(msgspec.Struct, frozen=True):
     """Who looks at the events of which room, and in what form."""
 
     room_id: RoomID

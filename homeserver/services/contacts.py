@@ -5,7 +5,7 @@ Spec: client-server API, "Adding Account Administrative Contact Information".
 
 from typing import Final
 
-import attrs
+import msgspec
 import structlog
 
 from homeserver.core.errors import ThreepidAuthFailed, ThreepidDenied, ThreepidInUse, UserSuspended
@@ -24,8 +24,7 @@ MOST_OF_USER: Final = 50
 _log = structlog.get_logger(__name__)
 
 
-@attrs.frozen
-class Contacts:
+class Contacts(msgspec.Struct, frozen=True):
     """Lists, adds and removes identifiers. What changes is logged, so that misuse can be followed up."""
 
     database: Database

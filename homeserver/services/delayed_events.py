@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Sequence
 from typing import Final, Literal, Protocol
 
 import attrs
+import msgspec
 import structlog
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
@@ -64,8 +65,7 @@ class GuestKeeper(Protocol):
         ...
 
 
-@attrs.frozen
-class DelayLimits:
+class DelayLimits(msgspec.Struct, frozen=True):
     """How long an event may be delayed, and how many of a user may wait at a time; with 0 nothing can be delayed."""
 
     max_delay_ms: int
@@ -80,8 +80,7 @@ class DelayTooLong(Forbidden):
         self.max_delay_ms = max_delay_ms
 
 
-@attrs.frozen
-class Wish:
+class Wish(msgspec.Struct, frozen=True):
     """What a client wants to be sent, and when."""
 
     room_id: RoomID

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-import attrs
+import msgspec
 
 from homeserver.core.errors import NotFound
 from homeserver.core.identifiers import DeviceID, UserID
@@ -17,8 +17,7 @@ from homeserver.storage.devices import Device
 __all__ = ["Device", "Devices", "update"]
 
 
-@attrs.frozen
-class Devices:
+class Devices(msgspec.Struct, frozen=True):
     """Lists, names and deletes devices."""
 
     database: Database

@@ -14,6 +14,7 @@ from typing import Final, Protocol, Self
 from urllib.parse import urlencode, urlsplit
 
 import attrs
+import msgspec
 import structlog
 
 from homeserver.clients.errors import RemoteError
@@ -69,8 +70,7 @@ class RunningMailer(Mailer, Protocol):
         ...
 
 
-@attrs.frozen(kw_only=True)
-class EmailPolicy:
+class EmailPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """What mails are sent for: `base_url` is where their links lead; `allow` is None if all addresses may be used."""
 
     server_name: ServerName
@@ -98,8 +98,7 @@ class Validated:
     session_hash: bytes = attrs.field(repr=False)
 
 
-@attrs.frozen
-class Asked:
+class Asked(msgspec.Struct, frozen=True):
     """What a link asks its reader to confirm; `next_link` is where the app wants the reader to go then."""
 
     purpose: Purpose
@@ -120,15 +119,13 @@ class Asked:
         )
 
 
-@attrs.frozen
-class _Plan:
+class _Plan(msgspec.Struct, frozen=True):
     """What is to be sent; None if it has been already."""
 
     mail: Mail | None
 
 
-@attrs.frozen
-class EmailValidations:
+class EmailValidations(msgspec.Struct, frozen=True):
     """Validates e-mail addresses. Without `mailer` and `policy` it refuses to."""
 
     database: Database

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-import attrs
+import msgspec
 
 from homeserver.core.errors import Forbidden, NotFound
 from homeserver.core.filters import RoomEventMatcher
@@ -42,8 +42,7 @@ from homeserver.storage.events import StoredEvent
 MEMBER = "m.room.member"
 
 
-@attrs.frozen(slots=True)
-class ContextRequest:
+class ContextRequest(msgspec.Struct, frozen=True):
     """The surroundings that a client asks for: up to `limit` events in all, beside the event itself."""
 
     room_id: RoomID
@@ -52,8 +51,7 @@ class ContextRequest:
     matcher: RoomEventMatcher
 
 
-@attrs.frozen
-class EventContexts:
+class EventContexts(msgspec.Struct, frozen=True):
     """Shows events in their surroundings."""
 
     database: Database

@@ -5,7 +5,7 @@ Spec: client-server API, "Room previews" and `old_sync`.
 
 from collections.abc import Iterable, Mapping
 
-import attrs
+import msgspec
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
@@ -46,8 +46,7 @@ MOST_BACKFILLS = 3
 """How often history is fetched for one answer. Who listens cannot be told that something is missing."""
 
 
-@attrs.frozen(slots=True)
-class Listening:
+class Listening(msgspec.Struct, frozen=True):
     """Who listens, from which position on (`None`: now), to one room or (`None`) to all of the user's.
 
     `passed`: by room the last gap of which nothing was to be had soon; what is beyond it is told.
@@ -57,11 +56,10 @@ class Listening:
     device_id: str | None
     since: int | None
     room_id: RoomID | None
-    passed: Mapping[RoomID, int] = attrs.field(factory=dict)
+    passed: Mapping[RoomID, int] = msgspec.field(default_factory=dict)
 
 
-@attrs.frozen(slots=True)
-class NewEvents:
+class NewEvents(msgspec.Struct, frozen=True):
     """Rendered events after `start`, up to `end`; `upto` is the stream's position, `topics` tell of more.
 
     `gap`: the room, and the position there, in which history is missing that comes next.
@@ -75,8 +73,7 @@ class NewEvents:
     gap: tuple[RoomID, int] | None
 
 
-@attrs.frozen
-class EventStream:
+class EventStream(msgspec.Struct, frozen=True):
     """Answers who listens for events."""
 
     database: Database
@@ -114,7 +111,7 @@ class EventStream:
                 left_ms = deadline_ms - self.clock.monotonic_ms()
                 if new.events or (new.end >= new.upto and (left_ms <= 0 or self.waiters.closing)):
                     return _body(start, new)
-                listening = attrs.evolve(listening, since=new.end)
+                listening = msgspec.structs.replace(listening, since=new.end)
                 if waiter is not None and topics == new.topics and new.end >= new.upto:
                     await self._woken(waiter.woken, left_ms)
                 topics = new.topics
@@ -126,7 +123,7 @@ class EventStream:
         """Fetch what comes next, or else pass over it: the news must not wait for what is old."""
         if not is_late and await self.older.extend(room_id, gap) is Progress.MORE:
             return listening
-        return attrs.evolve(listening, passed={**listening.passed, room_id: gap})
+        return msgspec.structs.replace(listening, passed={**listening.passed, room_id: gap})
 
     async def _woken(self, woken: Deferred[None], timeout_ms: int) -> None:
         """Until something was published, or the time is up."""

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import Final
 
-import attrs
+import msgspec
 
 from homeserver.core.errors import NotFound
 from homeserver.core.history_visibility import SHARED, WORLD_READABLE, history_visibility_of
@@ -33,8 +33,7 @@ AUTHORISING: Final = frozenset(
 """Types of events that the auth rules read: without their whole content others could not be authorised."""
 
 
-@attrs.frozen
-class FederationEvents:
+class FederationEvents(msgspec.Struct, frozen=True):
     """Hands out events, and the state at events."""
 
     database: Database

@@ -6,7 +6,7 @@ Rooms", "Knocking upon a room", "Leaving Rooms".
 
 from collections.abc import Collection
 
-import attrs
+import msgspec
 
 from homeserver.core.errors import Forbidden, IncompatibleRoomVersion, InvalidParam, NotFound
 from homeserver.core.event import Event
@@ -29,8 +29,7 @@ from homeserver.services.admissions import admit
 AUTHORISER = "join_authorised_via_users_server"
 
 
-@attrs.frozen(slots=True)
-class Asked:
+class Asked(msgspec.Struct, frozen=True):
     """A server asks for its user's event of this membership; `versions` are the room versions that it knows.
 
     `None` for `versions` where it need not say.
@@ -43,8 +42,7 @@ class Asked:
     versions: Collection[str] | None
 
 
-@attrs.frozen(slots=True)
-class Submitted:
+class Submitted(msgspec.Struct, frozen=True):
     """An event of this membership, as a server sent it to `room_id` and `event_id`."""
 
     origin: ServerName
@@ -54,8 +52,7 @@ class Submitted:
     pdu: JsonObject
 
 
-@attrs.frozen
-class FederationHandshakes:
+class FederationHandshakes(msgspec.Struct, frozen=True):
     """The steps that the handshakes share."""
 
     database: Database

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
-import attrs
+import msgspec
 
 from homeserver.core.errors import InvalidParam, NotFound
 from homeserver.core.identifiers import EventID, RoomID, ServerName
@@ -34,8 +34,7 @@ FEW_NEAR: Final = 20
 MOST_NEAR: Final = 1_000
 
 
-@attrs.frozen(slots=True)
-class MissingEvents:
+class MissingEvents(msgspec.Struct, frozen=True):
     """What a server asks for that has `earliest`, has been sent `latest`, and lacks what is in between."""
 
     room_id: RoomID
@@ -45,8 +44,7 @@ class MissingEvents:
     min_depth: int
 
 
-@attrs.frozen
-class FederationHistory:
+class FederationHistory(msgspec.Struct, frozen=True):
     """Hands out the history of rooms. What the asking server may not see is redacted."""
 
     database: Database

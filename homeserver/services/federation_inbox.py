@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 import attrs
+import msgspec
 import structlog
 
 from homeserver.core.errors import BadJson, InvalidParam, MatrixError
@@ -64,8 +65,7 @@ class Edus(Protocol):
         ...
 
 
-@attrs.frozen(slots=True)
-class Transaction:
+class Transaction(msgspec.Struct, frozen=True):
     """Who has sent it, under which ID, and when it came."""
 
     origin: ServerName
@@ -73,8 +73,7 @@ class Transaction:
     received_ts: int
 
 
-@attrs.frozen(slots=True)
-class Taken:
+class Taken(msgspec.Struct, frozen=True):
     """What became of the PDUs of a transaction, and how many are staged.
 
     `response` is set if it had been answered before.
@@ -286,8 +285,7 @@ def take_rooms(
     return Taken(found, staged)
 
 
-@attrs.define(slots=True)
-class _RoomTaker:
+class _RoomTaker(msgspec.Struct):
     """Takes PDUs of one room of a transaction."""
 
     tx: WriteTransaction

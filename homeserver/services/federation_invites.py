@@ -1,6 +1,6 @@
 """Other servers invite users of this one. Spec: server-server API, "Inviting to a room"."""
 
-import attrs
+import msgspec
 
 from homeserver.core.errors import Forbidden, IncompatibleRoomVersion, InvalidParam, UnsupportedRoomVersion
 from homeserver.core.event import Event
@@ -25,8 +25,7 @@ OLD_VERSIONS = ("1", "2")
 """The room versions that invitations by version 1 of the endpoint can be of."""
 
 
-@attrs.frozen(slots=True)
-class Invitation:
+class Invitation(msgspec.Struct, frozen=True):
     """An invite event as `origin` sent it to `room_id` and `event_id`; `room_state` is what it tells of the room."""
 
     origin: ServerName
@@ -37,8 +36,7 @@ class Invitation:
     room_state: JsonValue
 
 
-@attrs.frozen
-class FederationInvites:
+class FederationInvites(msgspec.Struct, frozen=True):
     """Takes invitations for users of this server."""
 
     database: Database

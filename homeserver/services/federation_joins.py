@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Final
 
-import attrs
+import msgspec
 
 from homeserver.core.errors import Forbidden, InvalidParam
 from homeserver.core.event import Event, StateKey
@@ -31,8 +31,7 @@ FEW_MEMBERS: Final = 100
 """In so small a room nobody is left out: to fetch them afterwards would cost more than it spares."""
 
 
-@attrs.frozen
-class FederationJoins:
+class FederationJoins(msgspec.Struct, frozen=True):
     """Lets users of other servers join."""
 
     handshakes: FederationHandshakes

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-import attrs
+import msgspec
 
 from homeserver.core.identifiers import RoomID, ServerName, UserID
 from homeserver.core.json import JsonObject
@@ -14,8 +14,7 @@ from homeserver.services.federation_handshakes import Asked, FederationHandshake
 from homeserver.storage import event_bytes, state
 
 
-@attrs.frozen
-class FederationKnocks:
+class FederationKnocks(msgspec.Struct, frozen=True):
     """Lets users of other servers ask to be invited."""
 
     handshakes: FederationHandshakes

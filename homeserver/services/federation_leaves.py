@@ -3,15 +3,14 @@
 Spec: server-server API, "Leaving Rooms (Rejecting Invites)".
 """
 
-import attrs
+import msgspec
 
 from homeserver.core.identifiers import RoomID, ServerName, UserID
 from homeserver.core.json import JsonObject
 from homeserver.services.federation_handshakes import Asked, FederationHandshakes, Submitted
 
 
-@attrs.frozen
-class FederationLeaves:
+class FederationLeaves(msgspec.Struct, frozen=True):
     """Lets users of other servers go."""
 
     handshakes: FederationHandshakes

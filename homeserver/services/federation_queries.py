@@ -3,7 +3,7 @@
 Spec: server-server API, "Querying for information".
 """
 
-import attrs
+import msgspec
 
 from homeserver.core.errors import InvalidParam, NotFound
 from homeserver.core.identifiers import RoomAlias, ServerName, UserID, server_of
@@ -14,8 +14,7 @@ from homeserver.services.aliases import ResolvedAlias, resolve_alias
 from homeserver.services.profiles import field_of, profile_of
 
 
-@attrs.frozen
-class FederationQueries:
+class FederationQueries(msgspec.Struct, frozen=True):
     """Answers the questions of other servers."""
 
     database: Database

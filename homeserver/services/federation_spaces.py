@@ -2,7 +2,7 @@
 
 from typing import Final
 
-import attrs
+import msgspec
 
 from homeserver.core.errors import NotFound
 from homeserver.core.identifiers import RoomID, ServerName
@@ -16,8 +16,7 @@ MOST_CHILDREN: Final = 500
 """Children that are looked at for one answer, which has no further pages."""
 
 
-@attrs.frozen
-class FederationSpaces:
+class FederationSpaces(msgspec.Struct, frozen=True):
     """Tells other servers of spaces and their children."""
 
     database: Database

@@ -1,6 +1,6 @@
 """How other servers are doing, for the operator."""
 
-import attrs
+import msgspec
 
 from homeserver.core.identifiers import ServerName
 from homeserver.database.database import Database
@@ -12,16 +12,14 @@ MOST_COUNTED = 100_000
 """Missed events that are counted."""
 
 
-@attrs.frozen
-class ServerStatus:
+class ServerStatus(msgspec.Struct, frozen=True):
     """A server that is, or has been, hard to reach; `missed_events` are those that it has not been sent."""
 
     destination: Destination
     missed_events: int
 
 
-@attrs.frozen
-class FederationStatus:
+class FederationStatus(msgspec.Struct, frozen=True):
     """Reads what the outbox has noted, and has it try again; the server may be running or not."""
 
     database: Database

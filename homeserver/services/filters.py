@@ -3,7 +3,7 @@
 import hashlib
 from base64 import urlsafe_b64encode
 
-import attrs
+import msgspec
 
 from homeserver.core.errors import NotFound
 from homeserver.core.filters import parse_filter
@@ -15,8 +15,7 @@ from homeserver.services.account_data import check_owner
 from homeserver.storage import filters
 
 
-@attrs.frozen
-class Filters:
+class Filters(msgspec.Struct, frozen=True):
     """Keeps filters."""
 
     database: Database

@@ -1,6 +1,6 @@
 """Guests leave rooms that no longer admit them. Spec: client-server API, "Guest Access"."""
 
-import attrs
+import msgspec
 import structlog
 
 from homeserver.core.errors import MatrixError
@@ -20,8 +20,7 @@ BATCH = 25
 """Guests who leave in one transaction."""
 
 
-@attrs.frozen
-class GuestAccess:
+class GuestAccess(msgspec.Struct, frozen=True):
     """Keeps guests out where they may not be."""
 
     database: Database

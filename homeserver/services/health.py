@@ -1,14 +1,13 @@
 """Whether the server can do its work."""
 
-import attrs
+import msgspec
 
 from homeserver.database.database import Database
 from homeserver.database.schema import HEAD
 from homeserver.storage import schema_version
 
 
-@attrs.frozen
-class Health:
+class Health(msgspec.Struct, frozen=True):
     """Asks the database."""
 
     database: Database

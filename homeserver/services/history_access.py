@@ -6,7 +6,7 @@ Transaction functions. Spec: client-server API, "Room history visibility", "Room
 import enum
 from collections.abc import Sequence
 
-import attrs
+import msgspec
 
 from homeserver.core.errors import Forbidden
 from homeserver.core.history_visibility import JOINED, SHARED, history_visibility_of
@@ -44,8 +44,7 @@ class Standing(enum.Enum):
     """None of these: what was world readable once may still be seen, event by event."""
 
 
-@attrs.frozen(slots=True)
-class Access:
+class Access(msgspec.Struct, frozen=True):
     """A user's way into one room.
 
     `state_root` is the room's current state, `departure` the position of the event by which a former member

@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-import attrs
+import msgspec
 import structlog
 
 from homeserver.clients.errors import RemoteError
@@ -22,8 +22,7 @@ _ERRCODE = re.compile(r"[A-Z][0-9A-Z_.]{1,80}")
 _log = structlog.get_logger(__name__)
 
 
-@attrs.frozen
-class IdentityServers:
+class IdentityServers(msgspec.Struct, frozen=True):
     """The identity servers that users of this server may name."""
 
     client: IdentityClient

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Iterable, Sequence
 from typing import Final, Protocol
 
 import attrs
+import msgspec
 import structlog
 from twisted.internet.defer import Deferred
 
@@ -68,18 +69,17 @@ MOST_HEALINGS: Final = 30
 _log = structlog.get_logger(__name__)
 
 
-@attrs.define(slots=True)
-class _Outcome:
+class _Outcome(msgspec.Struct):
     """What became of the PDUs of one batch: numbers that are done with, and (failures, due) of others.
 
     `failed` are the events that cannot be completed now: what names them as parents has to wait with them.
     `waiting` are those that are being completed, or stand on such: by number, the PDU and what it waits for.
     """
 
-    done: list[int] = attrs.field(factory=list)
-    put_off: dict[int, tuple[int, int]] = attrs.field(factory=dict)
-    failed: dict[EventID, int] = attrs.field(factory=dict)
-    waiting: dict[int, tuple[IncomingPdu, Completion]] = attrs.field(factory=dict)
+    done: list[int] = msgspec.field(default_factory=list)
+    put_off: dict[int, tuple[int, int]] = msgspec.field(default_factory=dict)
+    failed: dict[EventID, int] = msgspec.field(default_factory=dict)
+    waiting: dict[int, tuple[IncomingPdu, Completion]] = msgspec.field(default_factory=dict)
 
     def put_off_waiting(self, now_ts: int) -> None:
         """Those that still wait are not due for a while; what they wait for hastens them when it is over."""
@@ -90,8 +90,7 @@ class _Outcome:
                 self.put_off[nid] = pdu.failures, now_ts + COMPLETION_MS
 
 
-@attrs.define(slots=True)
-class _Lease:
+class _Lease(msgspec.Struct):
     """A room that this process has claimed, and when it last said so."""
 
     database: Database

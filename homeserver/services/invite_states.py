@@ -7,7 +7,7 @@ API, "Inviting to a room" and `knocks.yaml`.
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-import attrs
+import msgspec
 import structlog
 
 from homeserver.core.client_event import prune_stripped_state
@@ -28,8 +28,7 @@ MOST_BYTES: Final = 256 * 1024
 _CREATE: Final = ("m.room.create", "")
 
 
-@attrs.frozen
-class InviteStates:
+class InviteStates(msgspec.Struct, frozen=True):
     """Checks what a user is to be told of a room that this server is not in."""
 
     checks: PduChecks

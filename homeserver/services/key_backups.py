@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, Sequence
 from typing import Final
 
-import attrs
+import msgspec
 
 from homeserver.core.errors import InvalidParam, NotFound, TooLarge, WrongRoomKeysVersion
 from homeserver.core.identifiers import RoomID, UserID
@@ -35,8 +35,7 @@ _MAX_DIGITS: Final = 18
 _UNKNOWN: Final = "Unknown backup version"
 
 
-@attrs.frozen
-class KeyBackups:
+class KeyBackups(msgspec.Struct, frozen=True):
     """Keeps backups. A version that is not one of the requester's is NotFound, everywhere."""
 
     database: Database

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-import attrs
+import msgspec
 
 from homeserver.core.errors import Forbidden
 from homeserver.core.identifiers import UserID
@@ -18,8 +18,7 @@ LOGIN_TOKEN_LIFETIME_MS: Final = 120_000
 """As the specification recommends."""
 
 
-@attrs.frozen
-class Logins:
+class Logins(msgspec.Struct, frozen=True):
     """Opens sessions for who can show that an account is theirs."""
 
     database: Database

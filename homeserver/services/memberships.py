@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-import attrs
+import msgspec
 
 from homeserver.core.errors import (
     BadJson,
@@ -70,8 +70,7 @@ class Elsewhere(Protocol):
         ...
 
 
-@attrs.frozen
-class Memberships:
+class Memberships(msgspec.Struct, frozen=True):
     """Changes who is in which room.
 
     `extra` is what else the client wants in the content of the membership event, such as `reason`; `via` are

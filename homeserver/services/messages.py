@@ -1,6 +1,6 @@
 """Sending message events, and redactions."""
 
-import attrs
+import msgspec
 
 from homeserver.core.errors import InvalidParam, UserSuspended
 from homeserver.core.event import Event
@@ -16,8 +16,7 @@ from homeserver.services.presence import Presence
 from homeserver.storage import client_transactions, events, push_rules, rooms
 
 
-@attrs.frozen
-class Messages:
+class Messages(msgspec.Struct, frozen=True):
     """Sends the events of this server's users."""
 
     database: Database
@@ -36,7 +35,7 @@ class Messages:
         Spec: client-server API, "Sending events to a room".
         """
         draft = message_draft(requester.user_id, event_type, content)
-        draft = attrs.evolve(draft, device_id=_device_of(requester), txn_id=txn_id)
+        draft = msgspec.structs.replace(draft, device_id=_device_of(requester), txn_id=txn_id)
         return await self._send(requester, room_id, draft, f"send/{room_id}/{event_type}/{txn_id}")
 
     async def redact(

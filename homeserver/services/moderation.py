@@ -1,6 +1,6 @@
 """What administrators see and decide of accounts. Spec: client-server API, "Server Administration"."""
 
-import attrs
+import msgspec
 
 from homeserver.core.errors import Forbidden, InvalidParam, NotFound
 from homeserver.core.identifiers import ServerName, UserID, server_of
@@ -12,8 +12,7 @@ from homeserver.storage.devices import Device
 from homeserver.storage.users import User
 
 
-@attrs.frozen
-class Moderation:
+class Moderation(msgspec.Struct, frozen=True):
     """Locks and suspends accounts, and tells where they are used.
 
     Errors of all methods: Forbidden for who is no administrator, before anything is looked for; InvalidParam for a

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-import attrs
+import msgspec
 
 from homeserver.core.errors import InvalidParam
 from homeserver.core.identifiers import RoomID, UserID
@@ -14,8 +14,7 @@ from homeserver.storage import memberships
 MOST_AT_ONCE: Final = 500
 
 
-@attrs.frozen(slots=True)
-class SharedRooms:
+class SharedRooms(msgspec.Struct, frozen=True):
     """Some of the rooms; `count` counts all, `next_batch` leads to further ones."""
 
     joined: list[RoomID]
@@ -23,8 +22,7 @@ class SharedRooms:
     next_batch: str | None
 
 
-@attrs.frozen
-class MutualRooms:
+class MutualRooms(msgspec.Struct, frozen=True):
     """Finds the rooms that two users share."""
 
     database: Database

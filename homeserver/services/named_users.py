@@ -1,6 +1,6 @@
 """Who is meant by a user identifier: a user ID, a localpart, or a third-party identifier of the account."""
 
-import attrs
+import msgspec
 
 from homeserver.core.errors import InvalidParam, UserLocked
 from homeserver.core.identifiers import UserID
@@ -11,8 +11,7 @@ from homeserver.services.user_names import ThirdParty, named_in
 from homeserver.storage import threepids, users
 
 
-@attrs.frozen
-class NamedUsers:
+class NamedUsers(msgspec.Struct, frozen=True):
     """Finds users by what they type."""
 
     database: Database

@@ -1,14 +1,13 @@
 """Which servers this one has to do with."""
 
-import attrs
+import msgspec
 
 from homeserver.core.identifiers import ServerName
 from homeserver.database.database import Database
 from homeserver.storage import room_servers
 
 
-@attrs.frozen
-class Neighbours:
+class Neighbours(msgspec.Struct, frozen=True):
     """Servers with users in rooms that this server knows."""
 
     database: Database

@@ -5,7 +5,7 @@ from bisect import insort
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-import attrs
+import msgspec
 
 from homeserver.core.identifiers import UserID
 from homeserver.core.json import encode
@@ -35,8 +35,7 @@ MAIN: Final = "main"
 """The main timeline, as the thread of a receipt."""
 
 
-@attrs.frozen
-class Notifications:
+class Notifications(msgspec.Struct, frozen=True):
     """Lists what has notified users."""
 
     database: Database
@@ -60,8 +59,7 @@ class Notifications:
         )
 
 
-@attrs.frozen(slots=True)
-class Wanted:
+class Wanted(msgspec.Struct, frozen=True):
     """The notifications that a client asks for: those with this bit, up to so many, from a position back."""
 
     bit: int
@@ -69,16 +67,14 @@ class Wanted:
     start: int | None
 
 
-@attrs.frozen(slots=True)
-class _Notified:
+class _Notified(msgspec.Struct, frozen=True):
     """An event that notified the user, and its room."""
 
     room: RoomOfUser
     outcome: Outcome
 
 
-@attrs.frozen(slots=True)
-class _Page:
+class _Page(msgspec.Struct, frozen=True):
     """Notifications, newest first; the next page begins at the position `next`, None if there is none."""
 
     shown: Sequence[_Notified]

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-import attrs
+import msgspec
 
 from homeserver.core.errors import Forbidden, UnknownToken
 from homeserver.core.identifiers import UserID
@@ -16,8 +16,7 @@ from homeserver.storage import openid_tokens, users
 LIFETIME_MS: Final = 3_600_000
 
 
-@attrs.frozen
-class OpenIdTokens:
+class OpenIdTokens(msgspec.Struct, frozen=True):
     """Gives out OpenID tokens, and tells whose they are."""
 
     database: Database

@@ -5,6 +5,7 @@ from typing import Final
 
 import argon2
 import attrs
+import msgspec
 from argon2.exceptions import VerifyMismatchError
 
 from homeserver.core.errors import WeakPassword
@@ -33,8 +34,7 @@ class CheckedPassword:
     better_hash: str | None = attrs.field(repr=False)
 
 
-@attrs.frozen
-class Passwords:
+class Passwords(msgspec.Struct, frozen=True):
     """Hashes and checks passwords."""
 
     database: Database

@@ -8,6 +8,7 @@ policy server is asked about the new one. Rooms without a policy server pay for 
 from typing import Any, Final, Protocol
 
 import attrs
+import msgspec
 import structlog
 from twisted.internet.defer import Deferred, DeferredLock
 
@@ -48,11 +49,10 @@ class Poster(Protocol):
         ...
 
 
-@attrs.define(eq=False)
-class _Room:
+class _Room(msgspec.Struct, eq=False):
     """Writes of one room take turns, so that they do not outdate each other's events while these are judged."""
 
-    lock: DeferredLock = attrs.field(factory=DeferredLock)
+    lock: DeferredLock = msgspec.field(default_factory=DeferredLock)
     waiting: int = 0
 
 

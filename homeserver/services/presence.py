@@ -9,6 +9,7 @@ waits for the disk.
 from collections.abc import Callable
 
 import attrs
+import msgspec
 import structlog
 
 from homeserver.core.errors import Forbidden, InvalidParam, NotFound
@@ -47,8 +48,7 @@ Change = Callable[[DevicePresence | None], DevicePresence | None]
 """From what a device was (`None`: not there) to what it is."""
 
 
-@attrs.frozen(slots=True)
-class _Written:
+class _Written(msgspec.Struct, frozen=True):
     """What this process last wrote of a device, so that it need not be written again soon."""
 
     presence: PresenceState
@@ -115,7 +115,7 @@ class Presence:
         def wake(before: DevicePresence | None) -> DevicePresence | None:
             if before is None:
                 return None
-            return attrs.evolve(before, presence="online", last_active_ts=now_ts)
+            return msgspec.structs.replace(before, presence="online", last_active_ts=now_ts)
 
         await self._note(key, wake, _Written("online", known.expires_ts if known else 0, now_ts), now_ts)
 

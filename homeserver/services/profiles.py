@@ -2,7 +2,7 @@
 
 from typing import Final, Protocol
 
-import attrs
+import msgspec
 
 from homeserver.core.errors import (
     Forbidden,
@@ -50,8 +50,7 @@ class OtherProfiles(Protocol):
         ...
 
 
-@attrs.frozen
-class Profiles:
+class Profiles(msgspec.Struct, frozen=True):
     """Keeps profiles, and tells rooms and watchers of new names and avatars."""
 
     database: Database

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Final, Protocol, Self
 
 import attrs
+import msgspec
 
 from homeserver.core.errors import Forbidden, InvalidParam, NotFound
 from homeserver.core.globs import fold
@@ -40,8 +41,7 @@ Summaries = Cache[int, tuple[int, RoomSummary]]
 """By the root of the state that they were made from, with the time at which they were."""
 
 
-@attrs.frozen(slots=True, kw_only=True)
-class Search:
+class Search(msgspec.Struct, frozen=True, kw_only=True):
     """What is asked of the directory; `None` for what is not said.
 
     `None` among `room_types` stands for rooms that have no type.
@@ -64,8 +64,7 @@ class Search:
         )
 
 
-@attrs.frozen(slots=True)
-class RoomPage:
+class RoomPage(msgspec.Struct, frozen=True):
     """A part of a directory; `total` counts all of its rooms, whatever was searched for, if that is known."""
 
     chunk: list[JsonObject]
@@ -82,8 +81,7 @@ class OtherDirectories(Protocol):
         ...
 
 
-@attrs.frozen(slots=True)
-class _Place:
+class _Place(msgspec.Struct, frozen=True):
     """Between two rooms of the directory: behind (or before) the one that is named."""
 
     backwards: bool

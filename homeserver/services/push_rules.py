@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Final
 
-import attrs
+import msgspec
 
 from homeserver.core.errors import InvalidParam, NotFound
 from homeserver.core.identifiers import UserID
@@ -20,8 +20,7 @@ Change = Callable[[Customisation], Customisation]
 """What makes other rules of a user's rules. Errors: whatever is wrong with them then."""
 
 
-@attrs.frozen
-class PushRules:
+class PushRules(msgspec.Struct, frozen=True):
     """Reads and changes the users' push rules."""
 
     database: Database

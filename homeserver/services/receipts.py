@@ -5,7 +5,7 @@ Spec: client-server API, "Receipts" and "Read and unread markers".
 
 from typing import Final
 
-import attrs
+import msgspec
 
 from homeserver.core.errors import Forbidden, InvalidParam, NotFound
 from homeserver.core.identifiers import EventID, RoomID, UserID
@@ -22,8 +22,7 @@ from homeserver.storage import account_data, events, memberships, receipts
 MARKERS: Final = (FULLY_READ, READ, READ_PRIVATE)
 
 
-@attrs.frozen(slots=True)
-class Marker:
+class Marker(msgspec.Struct, frozen=True):
     """How far the user has read, of one of the types in `MARKERS`; `thread_id` as in `Receipt`."""
 
     type: str
@@ -31,8 +30,7 @@ class Marker:
     thread_id: str = UNTHREADED
 
 
-@attrs.frozen
-class Receipts:
+class Receipts(msgspec.Struct, frozen=True):
     """Remembers how far users have read; nothing ever moves backwards."""
 
     database: Database

@@ -56,8 +56,7 @@ class RegistrationRequest(msgspec.Struct, frozen=True):
         return session if isinstance(session, str) else None
 
 
-@attrs.frozen
-class Registered:
+class Registered(msgspec.Struct, frozen=True):
     """A new account; `session` is None if the client wanted none."""
 
     user_id: UserID
@@ -85,8 +84,7 @@ class _NewAccount:
     policies: Mapping[str, str] = attrs.field(factory=dict)
 
 
-@attrs.frozen
-class Registrations:
+class Registrations(msgspec.Struct, frozen=True):
     """Registers users. Spec: client-server API, "POST /register"."""
 
     database: Database

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-import attrs
+import msgspec
 
 from homeserver.core.errors import NotFound
 from homeserver.core.identifiers import EventID, RoomID, UserID
@@ -35,8 +35,7 @@ MOST_SCANNED: Final = 1_000
 """Children looked through for one page that has none to show yet."""
 
 
-@attrs.frozen(slots=True)
-class RelatedRequest:
+class RelatedRequest(msgspec.Struct, frozen=True):
     """The related events that a client asks for; `None` stands for any type of relation or event.
 
     `start` and `stop` are the positions of its tokens. `recurse` is `None` if the client says nothing of it.
@@ -64,16 +63,14 @@ class RelatedRequest:
         return self.rel_type in (None, child.rel_type) and self.event_type in (None, child.type)
 
 
-@attrs.frozen(slots=True)
-class RelatedPage:
+class RelatedPage(msgspec.Struct, frozen=True):
     """Events in the order of the direction; `reached` is the position to go on from, `None` at the end."""
 
     events: list[tuple[StoredEvent, str]]
     reached: int | None
 
 
-@attrs.frozen
-class Relations:
+class Relations(msgspec.Struct, frozen=True):
     """Finds the events that relate to others."""
 
     database: Database

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-import attrs
+import msgspec
 
 from homeserver.clients.federation import FederationClient
 from homeserver.core.errors import InvalidParam, Unknown
@@ -18,8 +18,7 @@ MOST_SERVERS: Final = 100
 """Of the servers that an alias is said to be known by."""
 
 
-@attrs.frozen
-class RemoteAliases:
+class RemoteAliases(msgspec.Struct, frozen=True):
     """Asks other servers for their aliases."""
 
     client: FederationClient

@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Final, TypeVar
 
-import attrs
+import msgspec
 import structlog
 
 from homeserver.clients.errors import RemoteError
@@ -42,8 +42,7 @@ AUTHORISER: Final = "join_authorised_via_users_server"
 _log = structlog.get_logger(__name__)
 
 
-@attrs.frozen(slots=True)
-class Made:
+class Made(msgspec.Struct, frozen=True):
     """A membership event of ours with its place in the room, as the server `through` gave it."""
 
     through: ServerName
@@ -51,8 +50,7 @@ class Made:
     data: bytes
 
 
-@attrs.frozen
-class RemoteHandshakes:
+class RemoteHandshakes(msgspec.Struct, frozen=True):
     """The steps that joins, knocks and leaves share."""
 
     clock: Clock
@@ -107,7 +105,7 @@ class RemoteHandshakes:
             content[AUTHORISER] = template.authoriser
         event, data = build(
             template.place,
-            attrs.evolve(wanted, content=content),
+            msgspec.structs.replace(wanted, content=content),
             self.signer,
             now_ts=self.clock.now_ts(),
             token=secrets.token_urlsafe(9),

@@ -3,7 +3,7 @@
 import secrets
 from typing import Final
 
-import attrs
+import msgspec
 
 from homeserver.clients.errors import RemoteError
 from homeserver.clients.federation import FederationClient, federation_path
@@ -42,16 +42,14 @@ MOST_BYTES: Final = 256 * 1024
 """Of the answer, which holds one event."""
 
 
-@attrs.frozen(slots=True)
-class NewInvite:
+class NewInvite(msgspec.Struct, frozen=True):
     """An invite event of ours, and the PDUs from which the invited user's server learns what the room is."""
 
     event: Event
     room_state: list[JsonValue]
 
 
-@attrs.frozen
-class RemoteInvites:
+class RemoteInvites(msgspec.Struct, frozen=True):
     """Invites users of other servers, who must agree."""
 
     database: Database
@@ -163,7 +161,9 @@ def make_invite(
         _check_may_invite(state, requester)
         return before
     content = content_of(tx, requester, user_id, "invite", wanted.content)
-    return new_invite(state, attrs.evolve(wanted, content=content), signer, now_ts=now_ts, token=token)
+    return new_invite(
+        state, msgspec.structs.replace(wanted, content=content), signer, now_ts=now_ts, token=token
+    )
 
 
 def new_invite(state: CurrentState, wanted: Wanted, signer: Signer, *, now_ts: int, token: str) -> NewInvite:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, Protocol, TypeVar
 
-import attrs
+import msgspec
 import structlog
 from twisted.internet.defer import Deferred
 
@@ -64,8 +64,7 @@ class Completing(Protocol):
         ...
 
 
-@attrs.frozen(eq=False)
-class RemoteJoins:
+class RemoteJoins(msgspec.Struct, frozen=True, eq=False):
     """Enters rooms by way of servers that are in them; users who join the same room wait for each other."""
 
     database: Database

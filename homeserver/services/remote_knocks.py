@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-import attrs
+import msgspec
 
 from homeserver.clients.errors import RemoteError
 from homeserver.core.errors import MatrixError
@@ -14,8 +14,7 @@ from homeserver.services.invite_states import InviteStates
 from homeserver.services.remote_handshakes import RemoteHandshakes
 
 
-@attrs.frozen
-class RemoteKnocks:
+class RemoteKnocks(msgspec.Struct, frozen=True):
     """Knocks by way of servers that are in the room."""
 
     database: Database

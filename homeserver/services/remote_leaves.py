@@ -6,7 +6,7 @@ Spec: server-server API, "Leaving Rooms (Rejecting Invites)".
 import secrets
 from collections.abc import Iterable
 
-import attrs
+import msgspec
 import structlog
 
 from homeserver.core.errors import Forbidden, MatrixError, NotFound
@@ -27,8 +27,7 @@ from homeserver.storage import events, memberships, rooms
 _log = structlog.get_logger(__name__)
 
 
-@attrs.frozen
-class RemoteLeaves:
+class RemoteLeaves(msgspec.Struct, frozen=True):
     """Leaves rooms by way of servers that are in them."""
 
     database: Database

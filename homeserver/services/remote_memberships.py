@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-import attrs
+import msgspec
 
 from homeserver.core.errors import InvalidParam, NotFound
 from homeserver.core.identifiers import RoomID, ServerName, UserID, parse_server_name, server_of
@@ -19,8 +19,7 @@ from homeserver.services.remote_leaves import RemoteLeaves
 from homeserver.storage import memberships, room_servers, rooms, stripped_states
 
 
-@attrs.frozen
-class RemoteMemberships:
+class RemoteMemberships(msgspec.Struct, frozen=True):
     """Changes memberships with the help of other servers.
 
     `via` are servers that may be in the room, in the order in which they are to be tried.

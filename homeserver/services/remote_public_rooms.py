@@ -2,7 +2,6 @@
 
 from typing import Final
 
-import attrs
 import msgspec
 
 from homeserver.clients.errors import RemoteError
@@ -46,8 +45,7 @@ class _Answer(msgspec.Struct):
     total_room_count_estimate: int | None = None
 
 
-@attrs.frozen
-class RemotePublicRooms:
+class RemotePublicRooms(msgspec.Struct, frozen=True):
     """Asks other servers for their directories."""
 
     client: FederationClient

@@ -59,8 +59,7 @@ class _Always(msgspec.Struct):
     guest_can_join: bool = False
 
 
-@attrs.frozen(slots=True)
-class RemoteRoom:
+class RemoteRoom(msgspec.Struct, frozen=True):
     """What another server says of a room."""
 
     room_id: RoomID
@@ -92,8 +91,7 @@ class RemoteRoom:
         return cls(room.room_id, {**msgspec.to_builtins(room), **msgspec.to_builtins(always)}, terms)
 
 
-@attrs.frozen(slots=True)
-class RemoteSpace:
+class RemoteSpace(msgspec.Struct, frozen=True):
     """A room as another server tells of it, with its children if it is a space, and what it says of those.
 
     `inaccessible` are children of which it tells this server nothing.
@@ -105,8 +103,7 @@ class RemoteSpace:
     inaccessible: frozenset[str]
 
 
-@attrs.frozen(slots=True)
-class Question:
+class Question(msgspec.Struct, frozen=True):
     """A room that other servers are to be asked for, and which of them.
 
     With `is_invited` a user has been invited there, so that a refusal of before does not count any more.

@@ -4,7 +4,7 @@ It would help the user to reject the invitation, as long as there is one. Spec: 
 (Rejecting Invites)".
 """
 
-import attrs
+import msgspec
 
 from homeserver.clients.errors import RemoteError
 from homeserver.core.identifiers import ServerName, UserID, server_of
@@ -17,8 +17,7 @@ from homeserver.services.remote_handshakes import RemoteHandshakes, own_membersh
 from homeserver.storage import memberships, room_servers, rooms
 
 
-@attrs.frozen
-class RemoteWithdrawals:
+class RemoteWithdrawals(msgspec.Struct, frozen=True):
     """Finds out about withdrawals of invitations to rooms that this server is not in."""
 
     database: Database

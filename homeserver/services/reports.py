@@ -2,7 +2,7 @@
 
 from typing import Final
 
-import attrs
+import msgspec
 import structlog
 
 from homeserver.core.errors import NotFound, TooLarge
@@ -20,8 +20,7 @@ MAX_REASON_BYTES: Final = 10_000
 _log = structlog.get_logger(__name__)
 
 
-@attrs.frozen
-class Reports:
+class Reports(msgspec.Struct, frozen=True):
     """Keeps what users report, for the administrators to read."""
 
     database: Database
@@ -85,7 +84,7 @@ class Reports:
 def keep(tx: WriteTransaction, report: Report) -> None:
     """Keep a report of something that is there. Errors: NotFound."""
     if report.room_id is not None and report.event_id is not None:
-        report = attrs.evolve(
+        report = msgspec.structs.replace(
             report, user_id=_sender_of(tx, report.reporter, report.room_id, report.event_id)
         )
     elif report.room_id is not None:

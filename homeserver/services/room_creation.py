@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-import attrs
+import msgspec
 import structlog
 from twisted.internet.defer import Deferred, gatherResults
 
@@ -57,8 +57,7 @@ ENCRYPTION: Final = "m.room.encryption"
 MEGOLM: Final = "m.megolm.v1.aes-sha2"
 
 
-@attrs.frozen(slots=True)
-class StateDraft:
+class StateDraft(msgspec.Struct, frozen=True):
     """A state event that the creator wants in the room from the beginning."""
 
     type: str
@@ -66,8 +65,7 @@ class StateDraft:
     content: JsonObject
 
 
-@attrs.frozen(slots=True, kw_only=True)
-class NewRoom:
+class NewRoom(msgspec.Struct, frozen=True, kw_only=True):
     """What the creator asks for; `None` for what was not said. `is_encrypted`: if `initial_state` does not say how."""
 
     preset: str | None = None
@@ -77,15 +75,14 @@ class NewRoom:
     topic: str | None = None
     invite: tuple[UserID, ...] = ()
     room_version: str | None = None
-    creation_content: JsonObject = attrs.field(factory=dict)
+    creation_content: JsonObject = msgspec.field(default_factory=dict)
     initial_state: tuple[StateDraft, ...] = ()
     is_direct: bool = False
-    power_level_content_override: JsonObject = attrs.field(factory=dict)
+    power_level_content_override: JsonObject = msgspec.field(default_factory=dict)
     is_encrypted: bool = False
 
 
-@attrs.frozen
-class RoomCreation:
+class RoomCreation(msgspec.Struct, frozen=True):
     """Creates rooms; those made with one of `encrypted_presets` are encrypted, unless they are spaces."""
 
     database: Database
@@ -108,7 +105,7 @@ class RoomCreation:
             alias = new_alias(wanted.alias_localpart, self.signer.server_name)
         _check_size(wanted)
         if _preset(wanted) in self.encrypted_presets and wanted.creation_content.get("type") != SPACE:
-            wanted = attrs.evolve(wanted, is_encrypted=True)
+            wanted = msgspec.structs.replace(wanted, is_encrypted=True)
         room_id = None
         if not version.room_id_is_create_hash:
             room_id = RoomID(f"!{secrets.token_urlsafe(18)}:{self.signer.server_name}")

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Protocol
 
-import attrs
+import msgspec
 
 from homeserver.core.errors import NotFound
 from homeserver.core.identifiers import EventID, RoomID, UserID
@@ -41,16 +41,14 @@ class HistoryByTime(Protocol):
         ...
 
 
-@attrs.frozen(slots=True)
-class Nearest:
+class Nearest(msgspec.Struct, frozen=True):
     """The event nearest to a time of those that are here; `is_doubtful`: others may know a nearer one."""
 
     event: StoredEvent | None
     is_doubtful: bool
 
 
-@attrs.frozen
-class RoomEvents:
+class RoomEvents(msgspec.Struct, frozen=True):
     """Finds events for those who may see them."""
 
     database: Database

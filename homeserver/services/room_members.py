@@ -2,7 +2,6 @@
 
 from typing import Final
 
-import attrs
 import msgspec
 
 from homeserver.core.errors import Forbidden
@@ -22,8 +21,7 @@ from homeserver.storage.events import StoredEvent
 MEMBER: Final = "m.room.member"
 
 
-@attrs.frozen(slots=True)
-class MembersRequest:
+class MembersRequest(msgspec.Struct, frozen=True):
     """Which members a client asks for: as of the position `at` (`None`: now), and with which membership.
 
     Given both `membership` and `not_membership`, whoever has the one or has not the other.
@@ -63,8 +61,7 @@ class _Pdu(msgspec.Struct, gc=False):
 _pdu = msgspec.json.Decoder(_Pdu)
 
 
-@attrs.frozen
-class RoomMembers:
+class RoomMembers(msgspec.Struct, frozen=True):
     """Lists members."""
 
     database: Database

@@ -1,6 +1,6 @@
 """Removing rooms that no user of this server remembers. Spec: client-server API, `leaving.yaml`."""
 
-import attrs
+import msgspec
 
 from homeserver.database.database import Database
 from homeserver.database.transactions import WriteTransaction
@@ -15,8 +15,7 @@ BATCH = 200
 """Rows that are removed in one transaction."""
 
 
-@attrs.frozen
-class RoomPurge:
+class RoomPurge(msgspec.Struct, frozen=True):
     """Removes rooms in small steps; one that is broken off is gone on with, by whichever process."""
 
     database: Database

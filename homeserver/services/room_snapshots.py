@@ -5,7 +5,7 @@ Spec: client-server API, `room_initial_sync` and `old_sync`.
 
 from typing import Final
 
-import attrs
+import msgspec
 
 from homeserver.core.identifiers import RoomID, UserID
 from homeserver.core.json import encode
@@ -30,8 +30,7 @@ TOLD: Final = frozenset({"invite", "join", "leave", "ban"})
 """The memberships that these responses know."""
 
 
-@attrs.frozen(slots=True)
-class _Account:
+class _Account(msgspec.Struct, frozen=True):
     """What a snapshot of an account has beside its rooms, all as JSON, and which rooms those are."""
 
     upto: int
@@ -40,8 +39,7 @@ class _Account:
     account_data: list[bytes]
 
 
-@attrs.frozen
-class RoomSnapshots:
+class RoomSnapshots(msgspec.Struct, frozen=True):
     """Takes snapshots."""
 
     database: Database

@@ -1,6 +1,6 @@
 """Setting and reading the state of rooms."""
 
-import attrs
+import msgspec
 
 from homeserver.core.errors import NotFound
 from homeserver.core.event import StateKey
@@ -23,8 +23,7 @@ from homeserver.services.state_checks import check_state_content
 from homeserver.storage import events, state
 
 
-@attrs.frozen
-class RoomState:
+class RoomState(msgspec.Struct, frozen=True):
     """Sets state events, and reads the state of rooms."""
 
     database: Database

@@ -6,7 +6,7 @@ Transaction functions. Spec: client-server API, `RoomSummary` and "Discovering r
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-import attrs
+import msgspec
 
 from homeserver.core.event import StateKey
 from homeserver.core.identifiers import ServerName
@@ -25,8 +25,7 @@ ENCRYPTION: Final[StateKey] = ("m.room.encryption", "")
 RESTRICTED: Final = frozenset({"restricted", "knock_restricted"})
 
 
-@attrs.frozen(slots=True)
-class SummarisedRoom:
+class SummarisedRoom(msgspec.Struct, frozen=True):
     """A room, what a summary says of it, and the rooms whose members may join it."""
 
     room: Room

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-import attrs
+import msgspec
 
 from homeserver.core.errors import LimitExceeded, NotFound
 from homeserver.core.identifiers import RoomAlias, RoomID, ServerName, UserID, parse_room_alias, server_of
@@ -21,16 +21,14 @@ MOST_FOR_STRANGERS: Final = 10
 """Requests to other servers under way, from which on those without an account are to come again later."""
 
 
-@attrs.frozen(slots=True)
-class Elsewhere:
+class Elsewhere(msgspec.Struct, frozen=True):
     """Servers that may know a room, and the membership there of the user who asks."""
 
     servers: tuple[ServerName, ...]
     membership: str | None
 
 
-@attrs.frozen
-class RoomSummaries:
+class RoomSummaries(msgspec.Struct, frozen=True):
     """Tells what a room is."""
 
     database: Database

@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-import attrs
+import msgspec
 
 from homeserver.core.auth_events import CREATE, POWER_LEVELS
 from homeserver.core.errors import BadJson, Forbidden, InvalidRoomState, TooLarge
@@ -48,8 +48,7 @@ MOST_CREATORS: Final = 100
 BODY: Final = "This room has been replaced"
 
 
-@attrs.frozen(slots=True)
-class Replacement:
+class Replacement(msgspec.Struct, frozen=True):
     """What is wanted in place of a room; `room_id` is None where the new room's create event decides it."""
 
     version: RoomVersion
@@ -57,8 +56,7 @@ class Replacement:
     room_id: RoomID | None
 
 
-@attrs.frozen
-class RoomUpgrades:
+class RoomUpgrades(msgspec.Struct, frozen=True):
     """Replaces rooms."""
 
     database: Database

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
-import attrs
+import msgspec
 
 from homeserver.core.filters import RoomEventMatcher
 from homeserver.core.identifiers import EventID, RoomID, UserID
@@ -39,8 +39,7 @@ AT_ONCE: Final = 50
 ENCRYPTION: Final = ("m.room.encryption", "")
 
 
-@attrs.frozen(slots=True)
-class Criteria:
+class Criteria(msgspec.Struct, frozen=True):
     """What a client searches for: in events of these types that pass the filter."""
 
     query: Query
@@ -57,8 +56,7 @@ class Criteria:
         return max(1, self.matcher.events.clamped_limit(DEFAULT_LIMIT, MAX_LIMIT))
 
 
-@attrs.frozen
-class Search:
+class Search(msgspec.Struct, frozen=True):
     """Searches events."""
 
     database: Database
@@ -154,7 +152,7 @@ class _Matches:
             shown = self._shown([text for _, text in part])
             for offset, (score, text) in enumerate(part, start):
                 if (found := shown.get(text.event_nid)) is not None:
-                    yield offset, attrs.evolve(found, rank=score)
+                    yield offset, msgspec.structs.replace(found, rank=score)
 
     def _shown(self, texts: Sequence[Text]) -> dict[int, Found]:
         """Those of the texts that the user may see and wants to, by the numbers of their events.

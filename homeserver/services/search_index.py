@@ -2,7 +2,7 @@
 
 from typing import Final
 
-import attrs
+import msgspec
 
 from homeserver.core.identifiers import EventID
 from homeserver.core.relations import REPLACE, relation_of
@@ -18,8 +18,7 @@ AT_ONCE: Final = 200
 """Events that are looked at in one transaction."""
 
 
-@attrs.frozen(slots=True)
-class _Work:
+class _Work(msgspec.Struct, frozen=True):
     """What a batch comes to."""
 
     batch: Batch
@@ -27,8 +26,7 @@ class _Work:
     redacted: list[EventID]
 
 
-@attrs.frozen
-class SearchIndex:
+class SearchIndex(msgspec.Struct, frozen=True):
     """Indexes what the stream brings, and what was there before this server could search."""
 
     database: Database
@@ -70,7 +68,7 @@ def _placed(tx: ReadTransaction, batch: Batch, texts: list[Text]) -> list[Text]:
         if parent is None or parent.position is None or parent.room_nid != text.room_nid:
             placed.append(text)
         else:
-            placed.append(attrs.evolve(text, position=parent.position))
+            placed.append(msgspec.structs.replace(text, position=parent.position))
     return placed
 
 

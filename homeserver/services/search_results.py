@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-import attrs
+import msgspec
 
 from homeserver.core.identifiers import UserID
 from homeserver.core.json import JsonObject, encode
@@ -17,8 +17,7 @@ from homeserver.storage import events, state
 from homeserver.storage.events import StoredEvent
 
 
-@attrs.frozen(slots=True)
-class ContextLimits:
+class ContextLimits(msgspec.Struct, frozen=True):
     """How many events before and after each result are wanted, and whether their senders' profiles."""
 
     before: int
@@ -26,8 +25,7 @@ class ContextLimits:
     with_profiles: bool
 
 
-@attrs.frozen(slots=True)
-class Found:
+class Found(msgspec.Struct, frozen=True):
     """A result, with the user's way into its room and membership at it."""
 
     access: Access

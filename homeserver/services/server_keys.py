@@ -7,7 +7,7 @@ import random
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final, cast
 
-import attrs
+import msgspec
 import structlog
 from twisted.internet.defer import CancelledError, DeferredList, DeferredSemaphore
 from twisted.internet.interfaces import IReactorTime
@@ -68,8 +68,7 @@ Keys = Mapping[str, VerifyKey]
 _log = structlog.get_logger(__name__)
 
 
-@attrs.frozen
-class _Pause:
+class _Pause(msgspec.Struct, frozen=True):
     """Until when a server is not asked, and how often in a row it has failed."""
 
     until_ms: int

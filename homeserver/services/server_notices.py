@@ -3,7 +3,7 @@
 import secrets
 from typing import Final
 
-import attrs
+import msgspec
 
 from homeserver.core.auth_events import member_of
 from homeserver.core.errors import Forbidden, InvalidParam, NotFound, Unknown
@@ -33,8 +33,7 @@ NO_POWER: Final[JsonObject] = {"users_default": -10}
 """Who is told something does not answer there."""
 
 
-@attrs.frozen(slots=True)
-class Sender:
+class Sender(msgspec.Struct, frozen=True):
     """Who sends the notices, and how the rooms look. With `auto_join` users are in them without being asked."""
 
     user_id: UserID
@@ -45,8 +44,7 @@ class Sender:
     auto_join: bool
 
 
-@attrs.frozen(slots=True)
-class Notice:
+class Notice(msgspec.Struct, frozen=True):
     """What a user is told: a message, or with a `state_key` a state event."""
 
     user_id: UserID
@@ -55,8 +53,7 @@ class Notice:
     state_key: str | None = None
 
 
-@attrs.frozen
-class ServerNotices:
+class ServerNotices(msgspec.Struct, frozen=True):
     """Sends notices; without a `sender` there are none."""
 
     database: Database

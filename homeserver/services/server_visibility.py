@@ -6,7 +6,7 @@ visibility".
 
 from collections.abc import Iterable, Mapping
 
-import attrs
+import msgspec
 
 from homeserver.core.event import StateKey
 from homeserver.core.history_visibility import SHARED, WORLD_READABLE, history_visibility_of, may_see
@@ -25,8 +25,7 @@ _BEGINNING = -(2**62)
 """Before every position."""
 
 
-@attrs.frozen(slots=True)
-class ServerReader:
+class ServerReader(msgspec.Struct, frozen=True):
     """Another server as a reader of one room's history; `is_joined`: a user of it is in the room.
 
     In a room that `is_partial`, states may lack members: there the server counts as in the room if it does now.

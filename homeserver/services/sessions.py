@@ -7,6 +7,7 @@ from collections.abc import Collection
 from typing import Final
 
 import attrs
+import msgspec
 
 from homeserver.core.errors import (
     Forbidden,
@@ -60,8 +61,7 @@ class SessionDraft:
         return Session(user_id, self.device_id, self.access_token, refresh_token, self.lifetime_ms)
 
 
-@attrs.frozen
-class Sessions:
+class Sessions(msgspec.Struct, frozen=True):
     """Opens, refreshes and closes sessions."""
 
     database: Database

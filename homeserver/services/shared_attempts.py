@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-import attrs
+import msgspec
 
 from homeserver.core.errors import LimitExceeded
 from homeserver.core.rate_limit import RateLimit
@@ -10,8 +10,7 @@ from homeserver.runtime.cells import Cells, CellsUnavailable
 from homeserver.services.attempts import DEFAULT_RATES, Attempts, Guessing, too_many
 
 
-@attrs.frozen(eq=False)
-class SharedAttempts:
+class SharedAttempts(msgspec.Struct, frozen=True, eq=False):
     """Counts in `cells`; in `alone` while these cannot be reached. Kinds without a rate are free."""
 
     cells: Cells

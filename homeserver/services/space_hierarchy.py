@@ -7,7 +7,6 @@ import base64
 from collections.abc import Sequence
 from typing import Final
 
-import attrs
 import msgspec
 from twisted.internet.defer import DeferredSemaphore, gatherResults
 
@@ -46,8 +45,7 @@ class _Token(msgspec.Struct, array_like=True):
     after: list[SortKey]
 
 
-@attrs.frozen(slots=True, kw_only=True)
-class Wish:
+class Wish(msgspec.Struct, frozen=True, kw_only=True):
     """What a client asks for; None for what it does not say."""
 
     suggested_only: bool | None = None
@@ -56,16 +54,14 @@ class Wish:
     place: str | None = None
 
 
-@attrs.frozen(slots=True)
-class HierarchyPage:
+class HierarchyPage(msgspec.Struct, frozen=True):
     """A part of a hierarchy; `next_batch` leads to the next one."""
 
     rooms: list[JsonObject]
     next_batch: str | None
 
 
-@attrs.frozen
-class SpaceHierarchies:
+class SpaceHierarchies(msgspec.Struct, frozen=True):
     """Shows users what is in a space."""
 
     database: Database

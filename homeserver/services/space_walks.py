@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import attrs
+import msgspec
 
 from homeserver.core.identifiers import RoomID, ServerName, UserID, server_of
 from homeserver.core.json import JsonObject
@@ -31,8 +32,7 @@ Paths compare as the rooms follow each other: a space before what is in it, and 
 """
 
 
-@attrs.frozen(slots=True, kw_only=True)
-class Asked:
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """What a user wants to see: up to `limit` rooms behind the one at the path `after`, None for the beginning."""
 
     user_id: UserID
@@ -43,16 +43,14 @@ class Asked:
     after: Path | None
 
 
-@attrs.frozen(slots=True)
-class Visited:
+class Visited(msgspec.Struct, frozen=True):
     """A room of the tree, as a client gets it."""
 
     path: Path
     entry: JsonObject
 
 
-@attrs.frozen(slots=True)
-class _Node:
+class _Node(msgspec.Struct, frozen=True):
     """A room that the user may see; `local` or `remote`, whoever knows it, or else `room` is all there is to it."""
 
     summary: JsonObject

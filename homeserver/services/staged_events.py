@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-import attrs
+import msgspec
 
 from homeserver.core.event import Event
 from homeserver.core.identifiers import RoomID, ServerName
@@ -22,8 +22,7 @@ BATCH: Final = 50
 """PDUs of a room that are read at a time."""
 
 
-@attrs.frozen(slots=True)
-class Staged:
+class Staged(msgspec.Struct, frozen=True):
     """A PDU that waits, and the event that it is."""
 
     pdu: IncomingPdu
@@ -35,8 +34,7 @@ class Staged:
         return self.checked.event
 
 
-@attrs.frozen(slots=True)
-class Batch:
+class Batch(msgspec.Struct, frozen=True):
     """PDUs of a room that are due; `version` is None if the room is gone."""
 
     version: RoomVersion | None

@@ -6,7 +6,7 @@ Spec: client-server API, `GET /rooms/{roomId}/hierarchy` and `GET /room_summary/
 from collections.abc import Collection
 from typing import Final
 
-import attrs
+import msgspec
 
 from homeserver.core.errors import UnsupportedRoomVersion
 from homeserver.core.identifiers import RoomID, UserID
@@ -18,8 +18,7 @@ from homeserver.storage import memberships
 KNOCKABLE: Final = frozenset({"knock", "knock_restricted"})
 
 
-@attrs.frozen(slots=True)
-class Terms:
+class Terms(msgspec.Struct, frozen=True):
     """What a room says about who may come in or look; `version` is None where that is not known."""
 
     join_rule: str

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-import attrs
+import msgspec
 
 from homeserver.core.errors import BadJson, InvalidParam, TooLarge
 from homeserver.core.identifiers import RoomID, UserID
@@ -19,8 +19,7 @@ MAX_BYTES: Final = 65_536
 """All tags of a room together, as JSON."""
 
 
-@attrs.frozen
-class Tags:
+class Tags(msgspec.Struct, frozen=True):
     """Tags rooms for their users."""
 
     database: Database

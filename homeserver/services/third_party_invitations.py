@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-import attrs
+import msgspec
 import structlog
 from twisted.internet.defer import Deferred, gatherResults
 
@@ -42,16 +42,14 @@ MOST_AT_ONCE: Final = 20
 _log = structlog.get_logger(__name__)
 
 
-@attrs.frozen
-class Invitee:
+class Invitee(msgspec.Struct, frozen=True):
     """Who is to be invited, and the identity server that may know them."""
 
     threepid: Threepid
     access: Access
 
 
-@attrs.frozen
-class ThirdPartyInvitations:
+class ThirdPartyInvitations(msgspec.Struct, frozen=True):
     """Invites whom an identity server knows, and has it keep an invitation for whom it does not."""
 
     database: Database

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Sequence
 from typing import Final
 
-import attrs
+import msgspec
 import structlog
 
 from homeserver.clients.errors import RemoteError
@@ -48,8 +48,7 @@ PATIENCE_MS: Final = 30_000
 _log = structlog.get_logger(__name__)
 
 
-@attrs.frozen(slots=True)
-class Redemption:
+class Redemption(msgspec.Struct, frozen=True):
     """The invitation by third-party identifier of `sender` is redeemed by `user_id`; `signed` is the proof."""
 
     room_id: RoomID
@@ -73,8 +72,7 @@ class Redemption:
         return Wanted(self.sender, self.user_id, content)
 
 
-@attrs.frozen
-class ThirdPartyInvites:
+class ThirdPartyInvites(msgspec.Struct, frozen=True):
     """Has invitations by third-party identifier redeemed."""
 
     database: Database

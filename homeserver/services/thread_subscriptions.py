@@ -2,7 +2,7 @@
 
 from typing import Final
 
-import attrs
+import msgspec
 
 from homeserver.core.errors import ConflictingUnsubscription, NotFound, NotInThread
 from homeserver.core.identifiers import EventID, RoomID, UserID
@@ -22,8 +22,7 @@ MAX_LIMIT: Final = 100
 _UNKNOWN: Final = "There is no such thread, or you are not subscribed to it"
 
 
-@attrs.frozen
-class ThreadSubscriptions:
+class ThreadSubscriptions(msgspec.Struct, frozen=True):
     """Remembers which threads users are subscribed to."""
 
     database: Database

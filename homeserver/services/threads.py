@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import Final
 
-import attrs
+import msgspec
 
 from homeserver.core.identifiers import EventID, RoomID, UserID
 from homeserver.core.json import canonical, decode_object
@@ -28,8 +28,7 @@ MOST_SCANNED: Final = 500
 """Threads looked through for one page: where few of them are wanted, or may be seen, a page has few."""
 
 
-@attrs.frozen(slots=True)
-class ThreadsRequest:
+class ThreadsRequest(msgspec.Struct, frozen=True):
     """The threads that a client asks for; `start` is the position of its token."""
 
     room_id: RoomID
@@ -38,8 +37,7 @@ class ThreadsRequest:
     start: int | None
 
 
-@attrs.frozen
-class Threads:
+class Threads(msgspec.Struct, frozen=True):
     """Lists the threads of rooms."""
 
     database: Database
@@ -114,4 +112,4 @@ def _roots(
 
 def _hidden(event: StoredEvent, access: Access) -> StoredEvent:
     """What is shown of the root if the reader ignores its sender: as if it had been redacted."""
-    return attrs.evolve(event, pdu=canonical(redact(decode_object(event.pdu), access.version)))
+    return msgspec.structs.replace(event, pdu=canonical(redact(decode_object(event.pdu), access.version)))

@@ -3,7 +3,7 @@
 import enum
 from typing import Protocol
 
-import attrs
+import msgspec
 
 from homeserver.core.filters import RoomEventFilter, RoomEventMatcher, parse_room_event_filter
 from homeserver.core.identifiers import RoomID, UserID
@@ -45,8 +45,7 @@ MOST_BACKFILLS = {Direction.BACKWARDS: 3, Direction.FORWARDS: 10}
 """How often history is fetched for one page. It is fetched backwards: forwards nothing can be shown before the last."""
 
 
-@attrs.frozen(slots=True)
-class Page:
+class Page(msgspec.Struct, frozen=True):
     """Events in the order of the direction, each with the reader's membership at it.
 
     `reached` is the position to go on from; if `is_exhausted`, nothing further is there now, or nothing before `gap`.
@@ -58,8 +57,7 @@ class Page:
     gap: int | None = None
 
 
-@attrs.frozen(slots=True)
-class PageRequest:
+class PageRequest(msgspec.Struct, frozen=True):
     """A page that a client asks for; `start` and `stop` are the positions of its tokens.
 
     `passed`: the last gap of the history of which nothing can be had now: what is beyond it is shown.
@@ -74,8 +72,7 @@ class PageRequest:
     passed: int | None = None
 
 
-@attrs.frozen(slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """The body of a response; `gap`: there are fewer events than were asked for, since history is missing there."""
 
     body: bytes
@@ -90,8 +87,7 @@ class MissingHistory(Protocol):
         ...
 
 
-@attrs.frozen
-class Timelines:
+class Timelines(msgspec.Struct, frozen=True):
     """Reads the timelines of rooms; what is missing of their history is fetched when somebody gets there."""
 
     database: Database
@@ -125,7 +121,7 @@ class Timelines:
             if progress is Progress.UNDERWAY:
                 break
             if progress is Progress.NONE:
-                request = attrs.evolve(request, passed=answer.gap)
+                request = msgspec.structs.replace(request, passed=answer.gap)
         # Who asks again from here gets more of it: one day the gap is filled, or there is nothing more to be had.
         return (await self._read(requester, request)).body
 
@@ -209,7 +205,7 @@ def read_up_to_gap(
         newest = newest if gap is None else min(newest, gap - 1)
     page = read_page(tx, access, matcher, direction, after=after, newest=newest, limit=limit)
     is_cut = page.is_exhausted and len(page.events) < limit and matcher.rooms.matches(access.room_id)
-    return attrs.evolve(page, gap=gap if is_cut else None)
+    return msgspec.structs.replace(page, gap=gap if is_cut else None)
 
 
 def _gap_behind(
@@ -258,7 +254,7 @@ def read_page(
     if after >= newest or not matcher.rooms.matches(access.room_id):
         return nothing
     if limit == 0:
-        return attrs.evolve(nothing, is_exhausted=False)
+        return msgspec.structs.replace(nothing, is_exhausted=False)
     ignored = ignored_by(tx, access.reader.user_id)
     found: list[tuple[StoredEvent, str]] = []
     scanned = 0

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Final
 
-import attrs
+import msgspec
 
 from homeserver.core.errors import InvalidParam, TooLarge, UserSuspended
 from homeserver.core.identifiers import MAX_IDENTIFIER_BYTES, ServerName, UserID, parse_user_id, server_of
@@ -28,8 +28,7 @@ MOST_BACKLOGS: Final = 10_000
 """Servers that do not answer, for which something of one user waits."""
 
 
-@attrs.frozen(slots=True)
-class Sending:
+class Sending(msgspec.Struct, frozen=True):
     """What one request sends: messages for users here, and EDUs for other servers."""
 
     sender: UserID
@@ -38,8 +37,7 @@ class Sending:
     elsewhere: Mapping[ServerName, list[bytes]]
 
 
-@attrs.frozen
-class ToDevice:
+class ToDevice(msgspec.Struct, frozen=True):
     """Sends the messages of this server's users. `allows` says with which servers this one deals."""
 
     database: Database

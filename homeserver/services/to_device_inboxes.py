@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import attrs
+import msgspec
 import structlog
 
 from homeserver.core.errors import TooLarge
@@ -46,8 +47,7 @@ LOGGED_MS: Final = 3_600_000
 _log = structlog.get_logger(__name__)
 
 
-@attrs.frozen(slots=True)
-class Bounds:
+class Bounds(msgspec.Struct, frozen=True):
     """How much of messages and bytes may wait for one device."""
 
     messages: int
@@ -126,7 +126,7 @@ def _with(inboxes: list[Inbox], earlier: Sequence[Letter]) -> list[Inbox]:
     for letter in earlier:
         sizes.setdefault((letter.user_id, letter.device_id), []).append(len(letter.message))
     return [
-        attrs.evolve(
+        msgspec.structs.replace(
             inbox,
             messages=inbox.messages + len(new),
             bytes=inbox.bytes + sum(new),

@@ -1,6 +1,6 @@
 """The TURN servers that calls may be relayed over. Spec: client-server API, "Voice over IP"."""
 
-import attrs
+import msgspec
 
 from homeserver.config.sections import Turn
 from homeserver.core.errors import GuestAccessForbidden, NotFound
@@ -9,8 +9,7 @@ from homeserver.core.turn import credentials
 from homeserver.runtime.clock import Clock
 
 
-@attrs.frozen
-class TurnLogin:
+class TurnLogin(msgspec.Struct, frozen=True):
     """What a client needs to use the servers; `ttl_s` is how long it is good for."""
 
     username: str
@@ -19,8 +18,7 @@ class TurnLogin:
     ttl_s: int
 
 
-@attrs.frozen
-class TurnServers:
+class TurnServers(msgspec.Struct, frozen=True):
     """Hands out logins; `section` is None where there are no such servers."""
 
     clock: Clock

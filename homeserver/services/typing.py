@@ -1,6 +1,6 @@
 """Typing notifications. Spec: client-server API, "Typing Notifications"."""
 
-import attrs
+import msgspec
 
 from homeserver.core.errors import Forbidden
 from homeserver.core.identifiers import RoomID, UserID
@@ -20,8 +20,7 @@ REMEMBER_MS = 7 * 24 * 60 * 60 * 1000
 BATCH = 100
 
 
-@attrs.frozen
-class Typing:
+class Typing(msgspec.Struct, frozen=True):
     """Who is typing. What a power cut takes back would soon have ended: no write waits for the disk."""
 
     database: Database

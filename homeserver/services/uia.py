@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final, Protocol, TypeAlias
 
 import attrs
+import msgspec
 
 from homeserver.core.errors import BadJson, Forbidden, MatrixError
 from homeserver.core.identifiers import UserID
@@ -40,8 +41,7 @@ class StageFailed(Exception):  # noqa: N818 - a verdict, not a fault
         self.is_guess = is_guess
 
 
-@attrs.frozen
-class Attempt:
+class Attempt(msgspec.Struct, frozen=True):
     """Who tries a stage, of what.
 
     `operation` is the operation's name; `user_id` is whose access token came with the request, None without.
@@ -119,8 +119,7 @@ class _Open:
         return hash_of(self.session)
 
 
-@attrs.frozen
-class UserInteractiveAuth:
+class UserInteractiveAuth(msgspec.Struct, frozen=True):
     """Asks for the stages of a flow, and checks them. `stages` are by type, all that flows may name."""
 
     database: Database

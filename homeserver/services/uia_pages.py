@@ -6,7 +6,7 @@ by its name, so the page can say what is about to be authorised.
 
 from collections.abc import Mapping
 
-import attrs
+import msgspec
 
 from homeserver.core.errors import Forbidden, MatrixError, NotFound
 from homeserver.core.identifiers import UserID
@@ -19,8 +19,7 @@ from homeserver.storage import uia_sessions
 from homeserver.storage.uia_sessions import UiaSession
 
 
-@attrs.frozen
-class StagePage:
+class StagePage(msgspec.Struct, frozen=True):
     """A stage that is to be done, or `is_done`; `operation` is the name of what it authorises, and for whom."""
 
     operation: str
@@ -29,8 +28,7 @@ class StagePage:
     is_done: bool
 
 
-@attrs.frozen
-class UiaPages:
+class UiaPages(msgspec.Struct, frozen=True):
     """Shows and takes stages by the session's id alone; `stages` are all that there are."""
 
     database: Database

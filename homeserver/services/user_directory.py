@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Final
 
-import attrs
+import msgspec
 
 from homeserver.core.identifiers import UserID
 from homeserver.core.person_names import Closeness, NameQuery, parse_name_query
@@ -20,24 +20,21 @@ MOST_CANDIDATES: Final = 200
 """Who are ranked, of each kind: those with that very name, those sharing a room, and others."""
 
 
-@attrs.frozen(slots=True)
-class Person:
+class Person(msgspec.Struct, frozen=True):
     """A user as the directory shows him."""
 
     user_id: UserID
     profile: NameAndAvatar
 
 
-@attrs.frozen(slots=True)
-class People:
+class People(msgspec.Struct, frozen=True):
     """The nearest users; `is_limited` if there are more."""
 
     found: list[Person]
     is_limited: bool
 
 
-@attrs.frozen
-class UserDirectory:
+class UserDirectory(msgspec.Struct, frozen=True):
     """Finds users; with `everybody` all those of this server, whatever rooms they are in."""
 
     database: Database

@@ -9,7 +9,7 @@ removed, is noticed when everything is looked at anew, once a day.
 from collections.abc import Collection, Sequence
 from typing import Final
 
-import attrs
+import msgspec
 
 from homeserver.core.identifiers import ServerName, UserID, server_of
 from homeserver.core.json import decode_object
@@ -41,8 +41,7 @@ PHASES: Final = (ROOMS, ACCOUNTS, MEMBERS, ENTRIES)
 """What is looked at anew, one after the other."""
 
 
-@attrs.frozen(slots=True, kw_only=True)
-class _Step:
+class _Step(msgspec.Struct, frozen=True, kw_only=True):
     """What the next step comes to.
 
     `entries` are of users of other servers, of whom `gone` are in no room any more; the profiles of `local` users are
@@ -57,15 +56,14 @@ class _Step:
     local: Sequence[UserID] = ()
     users: Collection[UserID] = ()
     in_open_rooms: Collection[UserID] = ()
-    open_rooms: dict[int, bool] = attrs.field(factory=dict)
+    open_rooms: dict[int, bool] = msgspec.field(default_factory=dict)
     resets: Sequence[int] = ()
     resets_since: int = 0
     scan: Scan | None = None
     scanned_to: UserID | None = None
 
 
-@attrs.frozen
-class UserDirectoryIndex:
+class UserDirectoryIndex(msgspec.Struct, frozen=True):
     """Follows the stream, and looks at everything now and then."""
 
     database: Database
@@ -90,7 +88,7 @@ def read_step(tx: ReadTransaction, server_name: ServerName, *, now_ts: int) -> _
     before, row = user_directory_progress.of(tx), tx.stream_row()
     if before is None:
         return _Step(progress=Progress(1, row.position, ROOMS, "", now_ts))
-    progress = attrs.evolve(before, steps=before.steps + 1)
+    progress = msgspec.structs.replace(before, steps=before.steps + 1)
     if row.changed_since(Kind.EVENTS, before.position):
         return _follow(tx, progress, row.position, server_name)
     if (scan := user_directory_progress.first_scan(tx)) is not None:
@@ -98,7 +96,7 @@ def read_step(tx: ReadTransaction, server_name: ServerName, *, now_ts: int) -> _
     if progress.phase is not None:
         return _look_anew(tx, progress, progress.phase, server_name)
     if now_ts - progress.begun_ts >= ANEW_MS:
-        return _Step(progress=attrs.evolve(progress, phase=ROOMS, after="", begun_ts=now_ts))
+        return _Step(progress=msgspec.structs.replace(progress, phase=ROOMS, after="", begun_ts=now_ts))
     return None
 
 
@@ -130,7 +128,7 @@ def _follow(tx: ReadTransaction, progress: Progress, upto: int, server_name: Ser
     news = user_directory_progress.news(tx, progress.position, upto, most=AT_ONCE)
     entries, gone = _remote(tx, news.user_ids, server_name)
     return _Step(
-        progress=attrs.evolve(progress, position=news.upto),
+        progress=msgspec.structs.replace(progress, position=news.upto),
         follows=True,
         entries=entries,
         gone=gone,
@@ -190,9 +188,9 @@ def _look_anew(tx: ReadTransaction, progress: Progress, phase: str, server_name:
 
 def _moved(progress: Progress, phase: str, after: str | None) -> Progress:
     if after is not None:
-        return attrs.evolve(progress, after=after)
+        return msgspec.structs.replace(progress, after=after)
     following = dict(zip(PHASES, (*PHASES[1:], None), strict=True))
-    return attrs.evolve(progress, phase=following[phase], after="")
+    return msgspec.structs.replace(progress, phase=following[phase], after="")
 
 
 def _local(user_ids: Collection[UserID], server_name: ServerName) -> list[UserID]:

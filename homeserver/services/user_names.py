@@ -4,7 +4,7 @@ import string
 from collections.abc import Callable
 from typing import Final
 
-import attrs
+import msgspec
 
 from homeserver.core.errors import (
     Exclusive,
@@ -32,8 +32,7 @@ def nothing_is_exclusive(user_id: UserID) -> bool:  # noqa: ARG001 - the signatu
     return False
 
 
-@attrs.frozen
-class UserNames:
+class UserNames(msgspec.Struct, frozen=True):
     """The names of one server. `is_exclusive` tells which user IDs are reserved, as by application services."""
 
     server_name: ServerName
@@ -77,8 +76,7 @@ def folded(user_id: UserID) -> UserID:
     return UserID(localpart.translate(_TO_LOWER) + colon + server_name)
 
 
-@attrs.frozen
-class ThirdParty:
+class ThirdParty(msgspec.Struct, frozen=True):
     """A third-party identifier as a client has sent it."""
 
     medium: str

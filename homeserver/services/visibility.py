@@ -6,7 +6,7 @@ visibility".
 
 from collections.abc import Iterable, Sequence
 
-import attrs
+import msgspec
 
 from homeserver.core.history_visibility import may_see
 from homeserver.core.identifiers import UserID
@@ -21,8 +21,7 @@ _BEGINNING = -(2**62)
 """Before every position."""
 
 
-@attrs.frozen(slots=True)
-class Reader:
+class Reader(msgspec.Struct, frozen=True):
     """A user as a reader of one room's history; `membership` is `None` if the room's state never named the user."""
 
     user_id: UserID

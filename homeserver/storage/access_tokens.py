@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-import attrs
+import msgspec
 from sqlalchemy import bindparam, delete, select, update
 
 from homeserver.core.identifiers import DeviceID, UserID
@@ -12,8 +12,7 @@ from homeserver.database.tables.accounts import access_tokens, users
 from homeserver.database.transactions import ReadTransaction, WriteTransaction
 
 
-@attrs.frozen
-class Bearer:
+class Bearer(msgspec.Struct, frozen=True):
     """What an access token stands for.
 
     `expires_ts` is None if it does not expire. `refresh_hash` is the refresh token that came with it,

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import Final
 
-import attrs
+import msgspec
 from sqlalchemy import bindparam, select
 
 from homeserver.core.identifiers import RoomID, UserID
@@ -17,8 +17,7 @@ GLOBAL: Final = RoomID("")
 """In place of a room: the data belong to the whole account."""
 
 
-@attrs.frozen(slots=True)
-class AccountData:
+class AccountData(msgspec.Struct, frozen=True):
     """One piece of account data; `content` is the JSON of an object."""
 
     room_id: RoomID

@@ -1,6 +1,6 @@
 """Room aliases of this server."""
 
-import attrs
+import msgspec
 from sqlalchemy import bindparam, delete, select, update
 
 from homeserver.core.identifiers import RoomAlias, RoomID, UserID
@@ -9,8 +9,7 @@ from homeserver.database.tables.rooms import aliases
 from homeserver.database.transactions import ReadTransaction, WriteTransaction
 
 
-@attrs.frozen(slots=True)
-class Alias:
+class Alias(msgspec.Struct, frozen=True):
     """An alias, the room it leads to, and who made it."""
 
     alias: RoomAlias

@@ -5,7 +5,7 @@ See `core.state_resolution.auth_graph` for what the generations are good for.
 
 from collections.abc import Collection, Iterable
 
-import attrs
+import msgspec
 from sqlalchemy import bindparam, select
 
 from homeserver.core.identifiers import EventID
@@ -14,8 +14,7 @@ from homeserver.database.tables.events import auth_edges, events
 from homeserver.database.transactions import ReadTransaction, WriteTransaction
 
 
-@attrs.frozen(slots=True)
-class Place:
+class Place(msgspec.Struct, frozen=True):
     """An event's number, and its generation; 0 for one that is no state event, which nobody may cite.
 
     `status` is as in the row; `None` for an event that is being stored.

@@ -3,6 +3,7 @@
 from collections.abc import Collection
 
 import attrs
+import msgspec
 from sqlalchemy import bindparam, delete, exists, func, select, update
 
 from homeserver.core.identifiers import EventID, RoomID, UserID
@@ -34,8 +35,7 @@ class Delayed:
         return self.since_ts + self.delay_ms
 
 
-@attrs.frozen(slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """What became of it: the event that was sent, or the error; neither if its user has cancelled it."""
 
     finalised_ts: int

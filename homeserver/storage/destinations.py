@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-import attrs
+import msgspec
 from sqlalchemy import bindparam, select, update
 
 from homeserver.core.identifiers import ServerName
@@ -14,8 +14,7 @@ MAX_ERROR = 500
 """Characters that are kept of what went wrong."""
 
 
-@attrs.frozen(slots=True)
-class Destination:
+class Destination(msgspec.Struct, frozen=True):
     """A row: `failures` in a row (0: it answers), the next try at `retry_ts`.
 
     `behind_from`: everything up to this position has been sent; `None`: nothing is due to it in particular.
@@ -66,8 +65,9 @@ SOME = statement(select(*_COLUMNS).where(in_list(_d.server_name, "server_names")
 def put(tx: WriteTransaction, destination: Destination) -> None:
     """The server is behind; its last success stays as it was noted."""
     error = destination.last_error
-    row = attrs.evolve(destination, last_error=None if error is None else error[:MAX_ERROR].replace("\0", ""))
-    tx.execute(PUT, **attrs.asdict(row))
+    told = None if error is None else error[:MAX_ERROR].replace("\0", "")
+    row = msgspec.structs.replace(destination, last_error=told)
+    tx.execute(PUT, **msgspec.structs.asdict(row))
 
 
 def recovered(tx: WriteTransaction, server_name: ServerName, *, now_ts: int) -> None:

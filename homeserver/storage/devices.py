@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-import attrs
+import msgspec
 from sqlalchemy import bindparam, delete, or_, select, update
 
 from homeserver.core.identifiers import DeviceID, UserID
@@ -11,8 +11,7 @@ from homeserver.database.tables.accounts import devices
 from homeserver.database.transactions import ReadTransaction, WriteTransaction
 
 
-@attrs.frozen(kw_only=True)
-class Device:
+class Device(msgspec.Struct, frozen=True, kw_only=True):
     """A device; None stands for a name never given, or for never having been seen."""
 
     device_id: DeviceID
@@ -23,7 +22,7 @@ class Device:
 
 
 _d = devices.c
-_COLUMNS = [_d[name] for name in attrs.fields_dict(Device)]
+_COLUMNS = [_d[name] for name in Device.__struct_fields__]
 _OWN = _d.user_id == bindparam("user_id")
 _THIS = (_d.user_id == bindparam("the_user"), _d.device_id == bindparam("the_device"))
 
@@ -114,4 +113,4 @@ def remove(tx: WriteTransaction, user_id: UserID, device_ids: Collection[DeviceI
     tx.execute(DELETE, user_id=user_id, device_ids=list(device_ids))
 
 
-_NAMES = tuple(attrs.fields_dict(Device))
+_NAMES = Device.__struct_fields__

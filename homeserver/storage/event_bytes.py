@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-import attrs
+import msgspec
 from sqlalchemy import bindparam, select
 
 from homeserver.core.identifiers import EventID
@@ -11,8 +11,7 @@ from homeserver.database.tables.events import events
 from homeserver.database.transactions import ReadTransaction
 
 
-@attrs.frozen(slots=True)
-class EventBytes:
+class EventBytes(msgspec.Struct, frozen=True):
     """An event; `pdu` is its canonical JSON."""
 
     event_nid: int

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import Literal
 
-import attrs
+import msgspec
 from sqlalchemy import bindparam, desc, func, or_, select, update
 
 from homeserver.core.event import Event, StateKey
@@ -25,8 +25,7 @@ FOLLOWS_GAP = 16
 """In `notify`: of the history right before the event something was missing when it was stored."""
 
 
-@attrs.frozen(slots=True)
-class StoredEvent:
+class StoredEvent(msgspec.Struct, frozen=True):
     """An event's row; `pdu` is its canonical JSON, `position` `None` outside the timeline."""
 
     event_nid: int
@@ -54,8 +53,7 @@ class StoredEvent:
     pdu: bytes
 
 
-@attrs.frozen(slots=True)
-class Placed:
+class Placed(msgspec.Struct, frozen=True):
     """An event's place in its room: what there is to know of it without reading it.
 
     `state_root` and `root_after` are as in the row: `None` for an outlier, and where an event changes nothing.
@@ -84,8 +82,7 @@ class Placed:
         return self.state_root if self.root_after is None else self.root_after
 
 
-@attrs.frozen(slots=True)
-class SetMembership:
+class SetMembership(msgspec.Struct, frozen=True):
     """What a membership event makes of its user."""
 
     event_nid: int

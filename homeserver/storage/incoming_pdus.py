@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Mapping
 
-import attrs
 import msgspec
 from sqlalchemy import bindparam, case, delete, func, select, update
 from sqlalchemy.dialects.sqlite import insert
@@ -13,8 +12,7 @@ from homeserver.database.tables.federation import incoming_pdus, incoming_rooms
 from homeserver.database.transactions import ReadTransaction, WriteTransaction
 
 
-@attrs.frozen(slots=True)
-class IncomingPdu:
+class IncomingPdu(msgspec.Struct, frozen=True):
     """A PDU that waits; `failures` tells how often it could not be processed, `pdu` is its canonical JSON.
 
     `signed_by` are the servers whose signatures have been verified.

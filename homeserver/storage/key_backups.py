@@ -1,6 +1,6 @@
 """Key backups: the versions that a user has, and those whose keys remain to be removed."""
 
-import attrs
+import msgspec
 from sqlalchemy import bindparam, delete, insert, literal_column, select, update
 from sqlalchemy.dialects.sqlite import insert as upserting
 
@@ -13,7 +13,7 @@ from homeserver.database.transactions import ReadTransaction, WriteTransaction
 _b = key_backups.c
 _v = key_backup_versions.c
 _d = discarded_key_backups.c
-_COLUMNS = [_b[field.name] for field in attrs.fields(KeyBackup)]
+_COLUMNS = [_b[name] for name in KeyBackup.__struct_fields__]
 _one = (_b.user_id == bindparam("the_user"), _b.version == bindparam("the_version"))
 ONE = statement(select(*_COLUMNS).where(*_one))
 LATEST = statement(
@@ -97,7 +97,7 @@ def set_auth_data(tx: WriteTransaction, user_id: UserID, version: int, auth_data
 
 def keys_changed(tx: WriteTransaction, user_id: UserID, backup: KeyBackup, *, key_count: int) -> KeyBackup:
     """Note that keys have come, gone or been replaced; the backup as it is now."""
-    changed = attrs.evolve(backup, key_count=key_count, etag=backup.etag + 1)
+    changed = msgspec.structs.replace(backup, key_count=key_count, etag=backup.etag + 1)
     _set_keys(tx, user_id, changed)
     return changed
 
@@ -105,7 +105,7 @@ def keys_changed(tx: WriteTransaction, user_id: UserID, backup: KeyBackup, *, ke
 def empty(tx: WriteTransaction, user_id: UserID, backup: KeyBackup) -> KeyBackup:
     """Have the backup begin anew without keys, those that it has being discarded; the backup as it is now."""
     tx.execute(DISCARD, backup_nid=backup.backup_nid, due_ts=0)
-    changed = attrs.evolve(backup, backup_nid=tx.new_nid(), key_count=0, etag=backup.etag + 1)
+    changed = msgspec.structs.replace(backup, backup_nid=tx.new_nid(), key_count=0, etag=backup.etag + 1)
     _set_keys(tx, user_id, changed)
     return changed
 

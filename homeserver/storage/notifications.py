@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-import attrs
+import msgspec
 from sqlalchemy import and_, bindparam, desc, func, select
 
 from homeserver.core.identifiers import UserID
@@ -84,8 +84,7 @@ BACKWARDS = statement(
 )
 
 
-@attrs.frozen(slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """What an event of a room's timeline means to a user, as bits; the user's own events mean nothing."""
 
     position: int
@@ -96,8 +95,7 @@ class Outcome:
     notify: int
 
 
-@attrs.frozen(slots=True)
-class Unread:
+class Unread(msgspec.Struct, frozen=True):
     """How many unread events notify, and how many of them highlight."""
 
     notifications: int = 0

@@ -5,7 +5,7 @@ Only of rooms in which other servers are, and of those only what was published i
 
 from collections.abc import Collection
 
-import attrs
+import msgspec
 from sqlalchemy import bindparam, desc, select
 
 from homeserver.core.identifiers import RoomID, ServerName, UserID
@@ -17,8 +17,7 @@ from homeserver.database.tables.rooms import memberships, room_servers, rooms
 from homeserver.database.transactions import ReadTransaction, Row
 
 
-@attrs.frozen(slots=True)
-class OutboundReceipt:
+class OutboundReceipt(msgspec.Struct, frozen=True):
     """A public receipt."""
 
     position: int
@@ -27,8 +26,7 @@ class OutboundReceipt:
     receipt: Receipt
 
 
-@attrs.frozen(slots=True)
-class OutboundTyping:
+class OutboundTyping(msgspec.Struct, frozen=True):
     """Someone types until `expires_ts`, or has stopped if that has passed."""
 
     position: int
@@ -38,8 +36,7 @@ class OutboundTyping:
     expires_ts: int
 
 
-@attrs.frozen(slots=True)
-class OutboundPresence:
+class OutboundPresence(msgspec.Struct, frozen=True):
     """What others see of a user."""
 
     position: int

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 
-import attrs
+import msgspec
 from sqlalchemy import and_, bindparam, desc, func, or_, select
 
 from homeserver.core.identifiers import EventID, ServerName, UserID
@@ -18,8 +18,7 @@ _replaced = events.alias("replaced")
 _with_replaced = events.outerjoin(_replaced, _replaced.c.event_nid == _e.replaces_nid)
 
 
-@attrs.frozen(slots=True)
-class OutboundEvent:
+class OutboundEvent(msgspec.Struct, frozen=True):
     """An event for other servers; `pdu` is its canonical JSON without `unsigned`."""
 
     event_nid: int
@@ -32,8 +31,7 @@ class OutboundEvent:
     pdu: bytes
 
 
-@attrs.frozen(slots=True)
-class Newcomer:
+class Newcomer(msgspec.Struct, frozen=True):
     """A user of another server who joined the room at `since_position`."""
 
     room_nid: int
@@ -41,16 +39,14 @@ class Newcomer:
     since_position: int
 
 
-@attrs.frozen(slots=True)
-class MissedRoom:
+class MissedRoom(msgspec.Struct, frozen=True):
     """A room in which something may have been missed; the server has `joined_members` there."""
 
     room_nid: int
     joined_members: int
 
 
-@attrs.frozen(slots=True)
-class Expulsion:
+class Expulsion(msgspec.Struct, frozen=True):
     """An event that took a user out of a room, or, unless the user `was_joined`, an invitation or a knock back."""
 
     event_nid: int

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 
-import attrs
+import msgspec
 from sqlalchemy import BigInteger, bindparam, cast, delete, func, select
 
 from homeserver.core.identifiers import ServerName, UserID
@@ -13,8 +13,7 @@ from homeserver.database.tables.to_device import outbound_to_device
 from homeserver.database.transactions import ReadTransaction, WriteTransaction
 
 
-@attrs.frozen(slots=True)
-class Backlog:
+class Backlog(msgspec.Struct, frozen=True):
     """How much of one sender waits for a server."""
 
     edus: int

@@ -7,7 +7,7 @@ and those that hold more than their share then give some up.
 from collections.abc import Mapping
 from typing import Final
 
-import attrs
+import msgspec
 from sqlalchemy import bindparam, delete, func, select, update
 
 from homeserver.database.statements import insert_into, statement, upsert
@@ -49,8 +49,7 @@ FORGET = statement(delete(outbox_processes).where(_p.holder == bindparam("holder
 COUNT = statement(select(func.count()).select_from(outbox_processes))
 
 
-@attrs.frozen
-class Tenure:
+class Tenure(msgspec.Struct, frozen=True):
     """What a process holds: the position of each shard, and how many shards are its fair share."""
 
     held: Mapping[int, int]

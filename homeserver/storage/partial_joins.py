@@ -3,7 +3,6 @@
 A row stays when that is done: it tells since when the state of the room has been complete.
 """
 
-import attrs
 import msgspec
 from sqlalchemy import bindparam, exists, func, or_, select, update
 
@@ -13,8 +12,7 @@ from homeserver.database.tables.rooms import partial_joins
 from homeserver.database.transactions import ReadTransaction, WriteTransaction
 
 
-@attrs.frozen(slots=True)
-class PartialJoin:
+class PartialJoin(msgspec.Struct, frozen=True):
     """The join `join_id` by which the room was entered, and the servers that may be asked for its state, best first.
 
     `position` is one before that of the join; `failures` tells how often nobody had the state.

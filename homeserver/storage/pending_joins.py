@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping
 
-import attrs
+import msgspec
 from sqlalchemy import bindparam, delete, exists, or_, select, update
 from sqlalchemy.dialects.sqlite import insert
 
@@ -51,8 +51,7 @@ REMOVE = statement(delete(pending_joins).where(_p.room_id == bindparam("room_id"
 PRUNE = statement(delete(pending_joins).where(_p.until_ts < bindparam("before_ts")))
 
 
-@attrs.frozen(slots=True)
-class PendingJoin:
+class PendingJoin(msgspec.Struct, frozen=True):
     """A join that is going on; `version` is None until a server of the room has told it."""
 
     version: str | None

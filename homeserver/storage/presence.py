@@ -8,7 +8,7 @@ with whatever is read next, or with the reader's tick.
 from collections.abc import Collection
 from typing import Final
 
-import attrs
+import msgspec
 from sqlalchemy import (
     FromClause,
     Select,
@@ -40,8 +40,7 @@ MOST_ROOMS: Final = 20
 """How many of those, the smallest first."""
 
 
-@attrs.frozen(slots=True)
-class PresenceOf:
+class PresenceOf(msgspec.Struct, frozen=True):
     """The presence of a user, with what the user is called; `position` is that of the last change."""
 
     user_id: UserID

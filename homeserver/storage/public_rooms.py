@@ -1,6 +1,6 @@
 """The rooms of the public directory, largest first."""
 
-import attrs
+import msgspec
 from sqlalchemy import and_, bindparam, desc, func, or_, select
 
 from homeserver.core.identifiers import RoomID
@@ -9,8 +9,7 @@ from homeserver.database.tables.rooms import rooms
 from homeserver.database.transactions import ReadTransaction
 
 
-@attrs.frozen(slots=True)
-class PublicRoom:
+class PublicRoom(msgspec.Struct, frozen=True):
     """A room of the directory."""
 
     room_nid: int

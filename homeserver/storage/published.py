@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-import attrs
+import msgspec
 from sqlalchemy import bindparam, func, select, union_all
 
 from homeserver.core.identifiers import EventID, RoomID, UserID
@@ -17,8 +17,7 @@ from homeserver.database.tables.to_device import to_device_messages
 from homeserver.database.transactions import ReadTransaction
 
 
-@attrs.frozen(slots=True)
-class PublishedReceipt:
+class PublishedReceipt(msgspec.Struct, frozen=True):
     """A receipt as it was published."""
 
     position: int

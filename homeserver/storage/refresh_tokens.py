@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-import attrs
+import msgspec
 from sqlalchemy import bindparam, delete, select, update
 
 from homeserver.core.identifiers import DeviceID, UserID
@@ -11,8 +11,7 @@ from homeserver.database.tables.accounts import refresh_tokens, users
 from homeserver.database.transactions import ReadTransaction, WriteTransaction
 
 
-@attrs.frozen(kw_only=True)
-class Grant:
+class Grant(msgspec.Struct, frozen=True, kw_only=True):
     """What a refresh token stands for; `replaces_hash` as in `access_tokens.Bearer`."""
 
     user_id: UserID

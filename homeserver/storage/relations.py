@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping
 from typing import Final, Literal
 
-import attrs
+import msgspec
 from sqlalchemy import bindparam, delete, desc, func, or_, select, true, update
 
 from homeserver.core.identifiers import EventID, UserID
@@ -19,8 +19,7 @@ BITS: Final[Mapping[str, int]] = {REPLACE: 1, THREAD: 2, REFERENCE: 4}
 Order = Literal["newest first", "oldest first"]
 
 
-@attrs.frozen(slots=True)
-class Child:
+class Child(msgspec.Struct, frozen=True):
     """An event that relates to another, the parent; times are milliseconds."""
 
     room_nid: int

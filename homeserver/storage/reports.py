@@ -1,6 +1,6 @@
 """What users report to the administrators."""
 
-import attrs
+import msgspec
 from sqlalchemy import bindparam, select
 
 from homeserver.core.identifiers import EventID, RoomID, UserID
@@ -9,8 +9,7 @@ from homeserver.database.tables.reports import reports
 from homeserver.database.transactions import ReadTransaction, WriteTransaction
 
 
-@attrs.frozen(slots=True, kw_only=True)
-class Report:
+class Report(msgspec.Struct, frozen=True, kw_only=True):
     """One report: of an event, if there is an `event_id`, else of a room, if there is a `room_id`, else of a user.
 
     `user_id` is who is reported, or has sent the event.
@@ -25,7 +24,7 @@ class Report:
 
 
 _r = reports.c
-_COLUMNS = [_r[field.name] for field in attrs.fields(Report)]
+_COLUMNS = [_r[name] for name in Report.__struct_fields__]
 INSERT = insert_into(reports)
 NEWEST = statement(
     select(*_COLUMNS).order_by(_r.received_ts.desc(), _r.report_nid.desc()).limit(bindparam("most"))
@@ -34,7 +33,7 @@ NEWEST = statement(
 
 def add(tx: WriteTransaction, report: Report) -> None:
     """Keep a report."""
-    tx.execute(INSERT, report_nid=tx.new_nid(), **attrs.asdict(report))
+    tx.execute(INSERT, report_nid=tx.new_nid(), **msgspec.structs.asdict(report))
 
 
 def newest(tx: ReadTransaction, *, most: int) -> list[Report]:

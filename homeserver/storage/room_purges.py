@@ -1,6 +1,6 @@
 """Rooms to be removed from this server: which ones, and all rows that a room has left behind."""
 
-import attrs
+import msgspec
 from sqlalchemy import Table, bindparam, delete, select, tuple_, update
 
 from homeserver.core.identifiers import RoomID
@@ -29,8 +29,7 @@ MEMBERS_AT_ONCE = 20
 """Users of this server whose own rows about the room are removed in one transaction."""
 
 
-@attrs.frozen(slots=True)
-class RoomPurge:
+class RoomPurge(msgspec.Struct, frozen=True):
     """A room that is being removed; its row in `rooms` may be gone already."""
 
     room_nid: int

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 
-import attrs
+import msgspec
 from sqlalchemy import and_, bindparam, delete, desc, func, or_, select
 from sqlalchemy.dialects.sqlite import insert
 
@@ -113,8 +113,7 @@ FIND_SHORT = statement(
 )
 
 
-@attrs.frozen(slots=True)
-class Source:
+class Source(msgspec.Struct, frozen=True):
     """An event that may have to be indexed."""
 
     event_nid: int
@@ -138,8 +137,7 @@ class Source:
         return None
 
 
-@attrs.frozen(slots=True)
-class Batch:
+class Batch(msgspec.Struct, frozen=True):
     """Events of the stream with `after < position <= upto`, and `queued` ones, as far as they matter to search."""
 
     after: int
@@ -148,8 +146,7 @@ class Batch:
     sources: Sequence[Source]
 
 
-@attrs.frozen(slots=True)
-class Text:
+class Text(msgspec.Struct, frozen=True):
     """The terms of an event."""
 
     event_nid: int
@@ -179,7 +176,7 @@ def add(tx: WriteTransaction, done: Batch, texts: Collection[Text], redacted: Co
         return False
     # What has been redacted since the batch was read, or went with its room, is not to come back.
     there = {nid for (nid,) in tx.all(STILL_THERE, event_nids=[each.event_nid for each in texts])}
-    tx.execute_many(ADD, [attrs.asdict(each) for each in texts if each.event_nid in there])
+    tx.execute_many(ADD, [msgspec.structs.asdict(each) for each in texts if each.event_nid in there])
     for event_id in redacted:
         tx.execute(REMOVE_REDACTED, the_event=event_id)
         tx.execute(REMOVE_EDITS_OF_REDACTED, the_event=event_id)

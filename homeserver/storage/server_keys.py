@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping
 
-import attrs
+import msgspec
 from sqlalchemy import bindparam, delete, or_, select
 from sqlalchemy.dialects.sqlite import insert
 
@@ -51,8 +51,7 @@ _kept = (
 TRIM = statement(delete(server_keys).where(_k.server_name == bindparam("of_server"), _k.key_id.not_in(_kept)))
 
 
-@attrs.frozen
-class StoredResponse:
+class StoredResponse(msgspec.Struct, frozen=True):
     """What a server has published, as JSON that it has signed, and when it was fetched."""
 
     response: bytes

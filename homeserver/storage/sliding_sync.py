@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-import attrs
+import msgspec
 from sqlalchemy import bindparam, delete, desc, select, update
 
 from homeserver.core.identifiers import UserID
@@ -12,8 +12,7 @@ from homeserver.database.tables.sliding_sync import sliding_connections, sliding
 from homeserver.database.transactions import ReadTransaction, WriteTransaction
 
 
-@attrs.frozen(slots=True)
-class Connection:
+class Connection(msgspec.Struct, frozen=True):
     """A connection: a device's, under the name that the client gives it. `used_ts` is when it was last heard of."""
 
     connection_nid: int
@@ -23,8 +22,7 @@ class Connection:
     used_ts: int
 
 
-@attrs.frozen(slots=True)
-class Step:
+class Step(msgspec.Struct, frozen=True):
     """What a client was told that has the token with this step; `base` is the step whose record is complete."""
 
     connection_nid: int
@@ -122,7 +120,7 @@ def open_connection(tx: WriteTransaction, opened: Connection, *, most: int) -> N
     replaced = [nid for nid, conn_id in others if conn_id == opened.conn_id]
     replaced += [nid for nid, conn_id in others if conn_id != opened.conn_id][most - 1 :]
     close(tx, replaced)
-    tx.execute(INSERT, **attrs.asdict(opened))
+    tx.execute(INSERT, **msgspec.structs.asdict(opened))
 
 
 def add_step(tx: WriteTransaction, new: Step, *, parent: Step | None, now_ts: int, most: int) -> None:
@@ -143,7 +141,7 @@ def add_step(tx: WriteTransaction, new: Step, *, parent: Step | None, now_ts: in
             base = step(tx, new.connection_nid, parent.base_nid)
             changes = None if base is None else new.told.changes_since(base.told)
     if changes is None:
-        new = attrs.evolve(new, base_nid=new.step_nid, told=new.told.compact())
+        new = msgspec.structs.replace(new, base_nid=new.step_nid, told=new.told.compact())
     tx.execute(
         INSERT_STEP,
         connection_nid=new.connection_nid,

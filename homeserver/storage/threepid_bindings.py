@@ -1,6 +1,6 @@
 """Which identifiers were published on which identity servers for this server's users."""
 
-import attrs
+import msgspec
 from sqlalchemy import bindparam, delete, select
 
 from homeserver.core.identifiers import UserID
@@ -10,8 +10,7 @@ from homeserver.database.tables.threepids import threepid_bindings
 from homeserver.database.transactions import ReadTransaction, WriteTransaction
 
 
-@attrs.frozen
-class Binding:
+class Binding(msgspec.Struct, frozen=True):
     """An identifier that an identity server tells others to be the user's."""
 
     threepid: Threepid

@@ -1,6 +1,6 @@
 """Third-party identifiers of accounts."""
 
-import attrs
+import msgspec
 from sqlalchemy import bindparam, delete, func, select, update
 
 from homeserver.core.identifiers import UserID
@@ -10,8 +10,7 @@ from homeserver.database.tables.threepids import user_threepids
 from homeserver.database.transactions import ReadTransaction, WriteTransaction
 
 
-@attrs.frozen
-class OwnThreepid:
+class OwnThreepid(msgspec.Struct, frozen=True):
     """An identifier of an account; `validated_ts`: when its owner has shown that it is theirs."""
 
     threepid: Threepid

@@ -6,7 +6,7 @@
 from collections import Counter
 from collections.abc import Collection, Sequence
 
-import attrs
+import msgspec
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
@@ -34,8 +34,7 @@ _s = to_device_shares.c
 _d = devices.c
 
 
-@attrs.frozen(slots=True)
-class Inbox:
+class Inbox(msgspec.Struct, frozen=True):
     """A device, how much waits for it, and how much of that is of one source."""
 
     user_id: UserID
@@ -46,8 +45,7 @@ class Inbox:
     bytes_of_source: int
 
 
-@attrs.frozen(slots=True)
-class Letter:
+class Letter(msgspec.Struct, frozen=True):
     """A message for a device, as JSON."""
 
     user_id: UserID
@@ -55,8 +53,7 @@ class Letter:
     message: bytes
 
 
-@attrs.frozen(slots=True)
-class Waiting:
+class Waiting(msgspec.Struct, frozen=True):
     """A message that waits for the device that asks."""
 
     position: int

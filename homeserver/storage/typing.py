@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-import attrs
+import msgspec
 from sqlalchemy import and_, bindparam, delete, exists, select, update
 
 from homeserver.core.identifiers import RoomID, UserID
@@ -14,8 +14,7 @@ from homeserver.database.tables.rooms import memberships, rooms
 from homeserver.database.transactions import ReadTransaction, WriteTransaction
 
 
-@attrs.frozen(slots=True)
-class Expired:
+class Expired(msgspec.Struct, frozen=True):
     """Someone whose typing has ended by itself."""
 
     room_nid: int

@@ -1,6 +1,5 @@
 """Sessions of the User-Interactive Authentication: what was begun for which request, and what is done."""
 
-import attrs
 import msgspec
 from sqlalchemy import bindparam, delete, select, update
 
@@ -14,8 +13,7 @@ EXPIRED_AT_ONCE = 50
 """Each new row removes up to this many expired ones, so that none need be swept up."""
 
 
-@attrs.frozen(kw_only=True)
-class UiaSession:
+class UiaSession(msgspec.Struct, frozen=True, kw_only=True):
     """A session. `completed` maps stages, in the order in which they were done, to what each left.
 
     `challenge` is what the client was told when it was begun: `flows` and `params`; empty if that is not known.
@@ -29,8 +27,7 @@ class UiaSession:
     challenge: JsonObject
 
 
-@attrs.frozen(kw_only=True)
-class Remembered:
+class Remembered(msgspec.Struct, frozen=True, kw_only=True):
     """What a registration's client has sent: its parameters without the password, and the password's hash.
 
     `registered_user_id` is who was registered, if that has been done.

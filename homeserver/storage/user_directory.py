@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 
 import attrs
+import msgspec
 from sqlalchemy import (
     BigInteger,
     Select,
@@ -57,8 +58,7 @@ class Entry:
         return cls(user_id, is_local, folded(user_id), name or None, " ".join(terms_of(user_id, different)))
 
 
-@attrs.frozen(slots=True)
-class Found:
+class Found(msgspec.Struct, frozen=True):
     """A user who may be found: whether he is of this server, and shares a room that is not open with who asks."""
 
     is_local: bool
@@ -136,8 +136,7 @@ VISIBLE = statement(
 )
 
 
-@attrs.frozen
-class _Ways:
+class _Ways(msgspec.Struct, frozen=True):
     """To users of whom a condition is true: in rooms that are open, in such as `me` shares, and of this server."""
 
     in_open_rooms: Statement

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-import attrs
+import msgspec
 from sqlalchemy import and_, bindparam, delete, or_, select, update
 from sqlalchemy.dialects.sqlite import insert
 
@@ -19,8 +19,7 @@ RESETS_STATE = 8
 """In an event's `notify`: more has changed with it than it shows."""
 
 
-@attrs.frozen(slots=True)
-class Progress:
+class Progress(msgspec.Struct, frozen=True):
     """After so many `steps`; the stream has been followed up to `position`.
 
     `phase` is what is being looked at anew, up to `after`; `None` if that is over. It began at `begun_ts`.
@@ -33,8 +32,7 @@ class Progress:
     begun_ts: int
 
 
-@attrs.frozen(slots=True)
-class Scan:
+class Scan(msgspec.Struct, frozen=True):
     """Members of a room, beyond `after_user`, are to be looked at: whose membership is later than `since_position`."""
 
     scan_nid: int
@@ -43,8 +41,7 @@ class Scan:
     after_user: str
 
 
-@attrs.frozen(slots=True)
-class News:
+class News(msgspec.Struct, frozen=True):
     """What the stream has brought up to `upto`.
 
     `user_ids` have become members, or no longer are; of `rooms` it may have changed who may look in; `reset_rooms`
@@ -61,14 +58,12 @@ _e = events.c
 _m = memberships.c
 _p = directory_progress.c
 _s = directory_scans.c
-PROGRESS = statement(select(*(_p[field.name] for field in attrs.fields(Progress))))
+PROGRESS = statement(select(*(_p[name] for name in Progress.__struct_fields__)))
 _new = insert(directory_progress)
 ADVANCE = statement(
-    _new.values(
-        id=1, **{field.name: bindparam(field.name) for field in attrs.fields(Progress)}
-    ).on_conflict_do_update(
+    _new.values(id=1, **{name: bindparam(name) for name in Progress.__struct_fields__}).on_conflict_do_update(
         index_elements=["id"],
-        set_={field.name: _new.excluded[field.name] for field in attrs.fields(Progress)},
+        set_={name: _new.excluded[name] for name in Progress.__struct_fields__},
         where=_p.steps == bindparam("old_steps"),
     )
 )
@@ -99,9 +94,7 @@ NEWS = statement(
     .order_by(_e.position)
 )
 ADD_SCAN = insert_into(directory_scans)
-FIRST_SCAN = statement(
-    select(*(_s[field.name] for field in attrs.fields(Scan))).order_by(_s.scan_nid).limit(1)
-)
+FIRST_SCAN = statement(select(*(_s[name] for name in Scan.__struct_fields__)).order_by(_s.scan_nid).limit(1))
 MOVE_SCAN = statement(
     update(directory_scans)
     .where(_s.scan_nid == bindparam("the_scan"))
@@ -147,7 +140,7 @@ def of(tx: ReadTransaction) -> Progress | None:
 
 def advance(tx: WriteTransaction, new: Progress) -> bool:
     """Take the step that leads to `new`, unless another process has taken it meanwhile: then `False`."""
-    return tx.execute(ADVANCE, old_steps=new.steps - 1, **attrs.asdict(new)) == 1
+    return tx.execute(ADVANCE, old_steps=new.steps - 1, **msgspec.structs.asdict(new)) == 1
 
 
 def news(tx: ReadTransaction, after: int, upto: int, *, most: int) -> News:

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import TypeAlias
 
-import attrs
+import msgspec
 from sqlalchemy import and_, bindparam, delete, insert, select, update
 
 from homeserver.core.identifiers import UserID
@@ -15,8 +15,7 @@ from homeserver.database.tables.accounts import profiles, users
 from homeserver.database.transactions import ReadTransaction, WriteTransaction
 
 
-@attrs.frozen(kw_only=True)
-class User:
+class User(msgspec.Struct, frozen=True, kw_only=True):
     """An account. `is_departing`: deactivated, but not yet out of all rooms; `user_type`: None for people."""
 
     user_id: UserID
@@ -36,7 +35,7 @@ PasswordHash: TypeAlias = "str | None"
 """None: nobody logs in to that account by password."""
 
 _u = users.c
-_FIELDS = attrs.fields_dict(User)
+_FIELDS = User.__struct_fields__
 _FLAGS = {name for name in _FIELDS if name.startswith("is_")}
 _COLUMNS = [_u[name] for name in _FIELDS]
 _ACTIVE = _u.is_deactivated == 0

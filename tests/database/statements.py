@@ -5,6 +5,9 @@ import pkgutil
 import sys
 from collections.abc import Iterator
 
+import attrs
+import msgspec
+
 import homeserver
 from homeserver.database.kinds import Kind
 from homeserver.database.statements import Statement
@@ -38,8 +41,15 @@ def _within(value: object) -> Iterator[tuple[str, Statement]]:
         parts = [(f"[{index}]", item) for index, item in enumerate(value)]
     elif isinstance(value, dict):
         parts = [(f"[{key!r}]", item) for key, item in value.items()]
-    elif not isinstance(value, type) and (fields := getattr(type(value), "__attrs_attrs__", None)):
-        parts = [(f".{field.name}", getattr(value, field.name, None)) for field in fields]
+    elif not isinstance(value, type):
+        parts = [(f".{name}", getattr(value, name, None)) for name in _fields(type(value))]
     for step, part in parts:
         for path, statement in _within(part):
             yield step + path, statement
+
+
+def _fields(kind: type) -> Iterator[str]:
+    if attrs.has(kind):
+        yield from (field.name for field in attrs.fields(kind))
+    elif issubclass(kind, msgspec.Struct):
+        yield from kind.__struct_fields__

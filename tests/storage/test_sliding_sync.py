@@ -1,6 +1,6 @@
 """Connections of sliding sync in the database."""
 
-import attrs
+import msgspec
 
 from homeserver.core.identifiers import UserID
 from homeserver.core.sliding_sync.told import RoomRecord, Telling, Told
@@ -81,7 +81,7 @@ def test_connections_of_the_same_name_and_too_many(tx: WriteTransaction) -> None
     opened(tx, "d", used_ts=6, most=3)
     assert sliding_sync.connection(tx, one.connection_nid) is None
     sliding_sync.use(tx, three.connection_nid, now_ts=9)
-    assert sliding_sync.connection(tx, three.connection_nid) == attrs.evolve(three, used_ts=9)
+    assert sliding_sync.connection(tx, three.connection_nid) == msgspec.structs.replace(three, used_ts=9)
 
 
 def test_what_is_unused_goes_with_all_that_it_has(tx: WriteTransaction) -> None:

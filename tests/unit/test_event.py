@@ -149,6 +149,6 @@ def test_events_are_the_same_if_their_ids_are() -> None:
 
 def test_an_event_cannot_be_changed() -> None:
     event = Event.from_pdu(pdu_of("11"), ROOM_VERSIONS["11"])
-    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+    with pytest.raises(AttributeError):
         event.rejected = True  # type: ignore[misc]
     assert attrs.evolve(event, rejected=True).rejected

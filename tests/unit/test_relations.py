@@ -3,7 +3,7 @@
 import itertools
 from typing import Any
 
-import attrs
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -40,17 +40,17 @@ def test_an_edit_by_the_rules() -> None:
     ],
 )
 def test_an_edit_against_one_rule(broken: dict[str, Any]) -> None:
-    assert not is_valid(ORIGINAL, attrs.evolve(EDIT, **broken))
+    assert not is_valid(ORIGINAL, msgspec.structs.replace(EDIT, **broken))
 
 
 @pytest.mark.parametrize("broken", [{"is_state": True}, {"rel_type": "m.replace"}])
 def test_what_cannot_be_edited(broken: dict[str, Any]) -> None:
-    assert not is_valid(attrs.evolve(ORIGINAL, **broken), EDIT)
+    assert not is_valid(msgspec.structs.replace(ORIGINAL, **broken), EDIT)
 
 
 @pytest.mark.parametrize("rel_type", ["m.thread", "m.reference", "m.annotation", "org.example"])
 def test_what_relates_in_other_ways_can_be_edited(rel_type: str) -> None:
-    assert is_valid(attrs.evolve(ORIGINAL, rel_type=rel_type), EDIT)
+    assert is_valid(msgspec.structs.replace(ORIGINAL, rel_type=rel_type), EDIT)
 
 
 @given(relatives, relatives)

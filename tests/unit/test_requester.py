@@ -1,6 +1,5 @@
 """Who makes a request."""
 
-import attrs
 import pytest
 
 from homeserver.core.identifiers import DeviceID, UserID
@@ -16,6 +15,6 @@ def test_a_requester_is_immutable_and_shows_no_token() -> None:
         appservice_id=None,
         token_hash=b"0123456789abcdef",
     )
-    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+    with pytest.raises(AttributeError):
         requester.is_admin = True  # type: ignore[misc]
     assert "0123456789abcdef" not in repr(requester)

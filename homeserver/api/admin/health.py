@@ -1,6 +1,6 @@
 """For load balancers and supervisors: whether this process can be sent requests."""
 
-import attrs
+import msgspec
 
 from homeserver.core.json import encode
 from homeserver.http.endpoints import Auth, endpoint
@@ -8,8 +8,7 @@ from homeserver.http.response import JSON_HEADERS, Response
 from homeserver.services import health
 
 
-@attrs.frozen
-class Health:
+class Health(msgspec.Struct, frozen=True):
     """`/health`: 200 if the database answers and its schema is current, else 503."""
 
     health: health.Health

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-import attrs
+import msgspec
 
 from homeserver.http.endpoints import Auth, endpoint
 from homeserver.http.response import Response
@@ -10,8 +10,7 @@ from homeserver.http.response import Response
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 
 
-@attrs.frozen
-class Metrics:
+class Metrics(msgspec.Struct, frozen=True):
     """Metrics in Prometheus's text format; `exposition` gives them."""
 
     exposition: Callable[[], bytes]

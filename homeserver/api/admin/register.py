@@ -3,7 +3,6 @@
 https://element-hq.github.io/synapse/latest/admin_api/register_api.html
 """
 
-import attrs
 import msgspec
 
 from homeserver.core.identifiers import DeviceID, ServerName, UserID
@@ -44,8 +43,7 @@ class RegisterResponse(msgspec.Struct, omit_defaults=True):
     device_id: DeviceID | None = None
 
 
-@attrs.frozen
-class Register:
+class Register(msgspec.Struct, frozen=True):
     """Making accounts with the shared secret."""
 
     registrations: SharedSecretRegistrations

@@ -3,7 +3,6 @@
 https://element-hq.github.io/synapse/latest/admin_api/server_notices.html
 """
 
-import attrs
 import msgspec
 
 from homeserver.core.identifiers import EventID, parse_user_id
@@ -34,8 +33,7 @@ class SendServerNoticeResponse(msgspec.Struct):
     event_id: EventID
 
 
-@attrs.frozen
-class SendServerNotice:
+class SendServerNotice(msgspec.Struct, frozen=True):
     """Notices of administrators."""
 
     notices: ServerNotices

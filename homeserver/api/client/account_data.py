@@ -1,6 +1,6 @@
 """Client-server API, `account-data.yaml`: what clients keep for their user."""
 
-import attrs
+import msgspec
 
 from homeserver.core.identifiers import RoomID, UserID
 from homeserver.core.json import JsonObject
@@ -13,8 +13,7 @@ GLOBAL = "/_matrix/client/v3/user/{user_id}/account_data/{type}"
 PER_ROOM = "/_matrix/client/v3/user/{user_id}/rooms/{room_id}/account_data/{type}"
 
 
-@attrs.frozen
-class AccountData:
+class AccountData(msgspec.Struct, frozen=True):
     """The endpoints of account data."""
 
     account_data: account_data.AccountData

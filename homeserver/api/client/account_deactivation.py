@@ -1,6 +1,5 @@
 """Client-server API, `account_deactivation.yaml`: closing the account."""
 
-import attrs
 import msgspec
 
 from homeserver.api.user_interactive import PASSWORD_FLOWS, challenge_response, operation
@@ -29,8 +28,7 @@ class DeactivateResponse(msgspec.Struct):
     id_server_unbind_result: str
 
 
-@attrs.frozen
-class AccountDeactivation:
+class AccountDeactivation(msgspec.Struct, frozen=True):
     """Closing the account."""
 
     accounts: Accounts

@@ -1,6 +1,5 @@
 """Client-server API, `admin.yaml`: what administrators see and decide of accounts."""
 
-import attrs
 import msgspec
 
 from homeserver.core.identifiers import DeviceID, UserID
@@ -51,8 +50,7 @@ class Suspended(msgspec.Struct):
     suspended: bool
 
 
-@attrs.frozen
-class Admin:
+class Admin(msgspec.Struct, frozen=True):
     """What administrators see and decide of accounts."""
 
     moderation: Moderation

@@ -2,7 +2,6 @@
 
 from typing import Literal
 
-import attrs
 import msgspec
 
 from homeserver.api.user_interactive import PASSWORD_FLOWS, challenge_response, operation
@@ -78,8 +77,7 @@ class UnbindResponse(msgspec.Struct):
     id_server_unbind_result: str
 
 
-@attrs.frozen
-class AdministrativeContact:
+class AdministrativeContact(msgspec.Struct, frozen=True):
     """The addresses of an account."""
 
     contacts: Contacts

@@ -1,6 +1,5 @@
 """Client-server API, `banning.yaml`: shutting users out of rooms."""
 
-import attrs
 import msgspec
 
 from homeserver.core.identifiers import RoomID, parse_user_id
@@ -21,8 +20,7 @@ class BanRequest(msgspec.Struct):
         return {} if self.reason is None else {"reason": self.reason}
 
 
-@attrs.frozen
-class Banning:
+class Banning(msgspec.Struct, frozen=True):
     """Shutting users out of rooms."""
 
     memberships: Memberships

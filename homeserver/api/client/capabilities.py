@@ -1,6 +1,6 @@
 """Client-server API, `capabilities.yaml`: what users of this server may do."""
 
-import attrs
+import msgspec
 
 from homeserver.config.sections import DelayedEvents
 from homeserver.core.json import JsonObject
@@ -9,8 +9,7 @@ from homeserver.core.room_versions import ROOM_VERSIONS
 from homeserver.http.endpoints import Auth, Limit, endpoint
 
 
-@attrs.frozen(kw_only=True)
-class Capabilities:
+class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     """The capabilities, as the server is built and configured.
 
     `moderation`: administrators can suspend and lock accounts by `/admin/suspend` and `/admin/lock`.

@@ -2,7 +2,6 @@
 
 from typing import Literal
 
-import attrs
 import msgspec
 
 from homeserver.core.identifiers import RoomID, parse_user_id
@@ -53,8 +52,7 @@ class CreateRoomResponse(msgspec.Struct):
     room_id: RoomID
 
 
-@attrs.frozen
-class CreateRoom:
+class CreateRoom(msgspec.Struct, frozen=True):
     """Creating rooms."""
 
     room_creation: RoomCreation

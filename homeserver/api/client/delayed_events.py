@@ -6,7 +6,6 @@ clients know. `room_send.py` and `room_state.py` take an older form of schedulin
 
 from typing import Final
 
-import attrs
 import msgspec
 
 from homeserver.api.delay_query import DelayedResponse
@@ -38,8 +37,7 @@ class ActionRequest(msgspec.Struct):
     action: Action
 
 
-@attrs.frozen
-class DelayedEvents:
+class DelayedEvents(msgspec.Struct, frozen=True):
     """The endpoints of delayed events; guests have them, too."""
 
     delayed_events: delayed_events.DelayedEvents

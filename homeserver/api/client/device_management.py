@@ -1,6 +1,5 @@
 """Client-server API, `device_management.yaml`: the user's devices."""
 
-import attrs
 import msgspec
 
 from homeserver.api.user_interactive import PASSWORD_FLOWS, challenge_response, operation
@@ -50,8 +49,7 @@ class DeleteDevicesBody(msgspec.Struct):
     auth: JsonObject | None = None
 
 
-@attrs.frozen
-class DeviceManagement:
+class DeviceManagement(msgspec.Struct, frozen=True):
     """The user's devices."""
 
     devices: Devices

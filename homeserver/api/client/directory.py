@@ -1,6 +1,5 @@
 """Client-server API, `directory.yaml`: room aliases."""
 
-import attrs
 import msgspec
 
 from homeserver.core.identifiers import RoomAlias, RoomID, ServerName, parse_room_id
@@ -31,8 +30,7 @@ class LocalAliasesResponse(msgspec.Struct):
     aliases: list[RoomAlias]
 
 
-@attrs.frozen
-class Directory:
+class Directory(msgspec.Struct, frozen=True):
     """Room aliases."""
 
     aliases: Aliases

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
-import attrs
 import msgspec
 
 from homeserver.api.pages import BODY_LIMIT, Pages, form_of
@@ -47,8 +46,7 @@ class LinkQuery(msgspec.Struct):
     token: str = ""
 
 
-@attrs.frozen
-class EmailConfirmation:
+class EmailConfirmation(msgspec.Struct, frozen=True):
     """The page that links in mails lead to."""
 
     validations: EmailValidations

@@ -2,7 +2,6 @@
 
 from typing import Annotated
 
-import attrs
 import msgspec
 
 from homeserver.core.identifiers import EventID, RoomID
@@ -19,8 +18,7 @@ class ContextQuery(msgspec.Struct):
     filter: str | None = None
 
 
-@attrs.frozen
-class EventContext:
+class EventContext(msgspec.Struct, frozen=True):
     """The endpoint of event context."""
 
     contexts: EventContexts

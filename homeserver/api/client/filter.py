@@ -1,6 +1,5 @@
 """Client-server API, `filter.yaml`: filters that clients refer to by their IDs."""
 
-import attrs
 import msgspec
 
 from homeserver.core.identifiers import UserID
@@ -17,8 +16,7 @@ class DefineFilterResponse(msgspec.Struct):
     filter_id: str
 
 
-@attrs.frozen
-class Filter:
+class Filter(msgspec.Struct, frozen=True):
     """The endpoints of filters."""
 
     filters: Filters

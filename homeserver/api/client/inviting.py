@@ -3,7 +3,6 @@
 Also those by e-mail address and the like (`third_party_membership.yaml`), who come to the same path.
 """
 
-import attrs
 import msgspec
 
 from homeserver.core.errors import BadJson
@@ -26,8 +25,7 @@ class InviteRequest(msgspec.Struct):
     id_access_token: str | None = None
 
 
-@attrs.frozen
-class Inviting:
+class Inviting(msgspec.Struct, frozen=True):
     """Inviting users."""
 
     memberships: Memberships

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import attrs
 import msgspec
 
 from homeserver.core.identifiers import RoomID
@@ -33,8 +32,7 @@ class JoinResponse(msgspec.Struct):
     room_id: RoomID
 
 
-@attrs.frozen
-class Joining:
+class Joining(msgspec.Struct, frozen=True):
     """Joining rooms."""
 
     memberships: Memberships

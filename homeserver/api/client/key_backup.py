@@ -4,7 +4,6 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Annotated, Final
 
-import attrs
 import msgspec
 
 from homeserver.core.errors import InvalidParam
@@ -91,8 +90,7 @@ class UpdateResponse(msgspec.Struct):
     count: int
 
 
-@attrs.frozen
-class KeyBackup:
+class KeyBackup(msgspec.Struct, frozen=True):
     """The endpoints of key backups."""
 
     key_backups: KeyBackups

@@ -1,6 +1,5 @@
 """Client-server API, `kicking.yaml`: removing users from rooms."""
 
-import attrs
 import msgspec
 
 from homeserver.core.identifiers import RoomID, parse_user_id
@@ -17,8 +16,7 @@ class KickRequest(msgspec.Struct):
     reason: str | None = None
 
 
-@attrs.frozen
-class Kicking:
+class Kicking(msgspec.Struct, frozen=True):
     """Removing users from rooms."""
 
     memberships: Memberships

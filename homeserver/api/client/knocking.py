@@ -1,6 +1,5 @@
 """Client-server API, `knocking.yaml`: asking to be invited."""
 
-import attrs
 import msgspec
 
 from homeserver.core.identifiers import RoomID
@@ -29,8 +28,7 @@ class KnockResponse(msgspec.Struct):
     room_id: RoomID
 
 
-@attrs.frozen
-class Knocking:
+class Knocking(msgspec.Struct, frozen=True):
     """Asking to be invited."""
 
     memberships: Memberships

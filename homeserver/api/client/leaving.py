@@ -1,6 +1,5 @@
 """Client-server API, `leaving.yaml`: leaving rooms, and forgetting them."""
 
-import attrs
 import msgspec
 
 from homeserver.core.identifiers import RoomID
@@ -16,8 +15,7 @@ class LeaveRequest(msgspec.Struct):
     reason: str | None = None
 
 
-@attrs.frozen
-class Leaving:
+class Leaving(msgspec.Struct, frozen=True):
     """Leaving rooms, and forgetting them."""
 
     memberships: Memberships

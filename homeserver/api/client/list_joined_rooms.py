@@ -1,6 +1,5 @@
 """Client-server API, `list_joined_rooms.yaml`: which rooms the user is in."""
 
-import attrs
 import msgspec
 
 from homeserver.core.identifiers import RoomID
@@ -15,8 +14,7 @@ class JoinedRoomsResponse(msgspec.Struct):
     joined_rooms: list[RoomID]
 
 
-@attrs.frozen
-class ListJoinedRooms:
+class ListJoinedRooms(msgspec.Struct, frozen=True):
     """Which rooms the user is in."""
 
     memberships: Memberships

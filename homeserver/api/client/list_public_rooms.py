@@ -2,7 +2,6 @@
 
 from typing import Literal
 
-import attrs
 import msgspec
 
 from homeserver.core.errors import InvalidParam
@@ -64,8 +63,7 @@ class RoomVisibility(msgspec.Struct):
     visibility: Visibility = "public"
 
 
-@attrs.frozen
-class ListPublicRooms:
+class ListPublicRooms(msgspec.Struct, frozen=True):
     """The directory of public rooms."""
 
     public_rooms: PublicRooms

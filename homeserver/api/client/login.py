@@ -1,6 +1,5 @@
 """Client-server API, `login.yaml`: logging in."""
 
-import attrs
 import msgspec
 
 from homeserver.core.errors import MissingParam, Unknown
@@ -59,8 +58,7 @@ class LoginResponse(msgspec.Struct, omit_defaults=True):
     well_known: JsonObject | None = None
 
 
-@attrs.frozen
-class Login:
+class Login(msgspec.Struct, frozen=True):
     """Logging in. `public_base_url` is where clients had better go, None if they are right."""
 
     logins: Logins

@@ -5,7 +5,7 @@ The one for accounts is no longer in the specification; clients open it neverthe
 
 from typing import Final
 
-import attrs
+import msgspec
 
 from homeserver.api.pages import Pages
 from homeserver.core.errors import InvalidParam
@@ -18,8 +18,7 @@ HANDED_ON: Final = ("device_id", "initial_device_display_name")
 """What an app may give to the page for the login: "Non-credential parameters valid for the `/login` endpoint"."""
 
 
-@attrs.frozen
-class LoginFallback:
+class LoginFallback(msgspec.Struct, frozen=True):
     """The pages to log in, and to make an account."""
 
     pages: Pages

@@ -1,6 +1,5 @@
 """Client-server API, `login_token.yaml`: letting another client log in."""
 
-import attrs
 import msgspec
 
 from homeserver.api.user_interactive import PASSWORD_FLOWS, challenge_response, operation
@@ -26,8 +25,7 @@ class LoginTokenResponse(msgspec.Struct):
     expires_in_ms: int
 
 
-@attrs.frozen
-class LoginToken:
+class LoginToken(msgspec.Struct, frozen=True):
     """Letting another client log in."""
 
     logins: Logins

@@ -1,6 +1,6 @@
 """Client-server API, `logout.yaml`: ending sessions."""
 
-import attrs
+import msgspec
 
 from homeserver.core.json import JsonObject
 from homeserver.core.requester import Requester
@@ -8,8 +8,7 @@ from homeserver.http.endpoints import Auth, endpoint
 from homeserver.services.sessions import Sessions
 
 
-@attrs.frozen
-class Logout:
+class Logout(msgspec.Struct, frozen=True):
     """Ending sessions."""
 
     sessions: Sessions

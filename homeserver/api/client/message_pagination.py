@@ -2,7 +2,6 @@
 
 from typing import Annotated, Literal
 
-import attrs
 import msgspec
 
 from homeserver.core.identifiers import RoomID
@@ -23,8 +22,7 @@ class MessagesQuery(msgspec.Struct):
     filter: str | None = None
 
 
-@attrs.frozen
-class MessagePagination:
+class MessagePagination(msgspec.Struct, frozen=True):
     """The endpoint of pagination."""
 
     timelines: Timelines

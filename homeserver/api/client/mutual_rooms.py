@@ -1,6 +1,5 @@
 """Client-server API, `mutual_rooms.yaml`: the rooms that two users share."""
 
-import attrs
 import msgspec
 
 from homeserver.core.identifiers import RoomID, parse_user_id
@@ -24,8 +23,7 @@ class MutualRoomsResponse(msgspec.Struct, omit_defaults=True):
     next_batch: str | None = None
 
 
-@attrs.frozen
-class MutualRooms:
+class MutualRooms(msgspec.Struct, frozen=True):
     """The rooms that two users share."""
 
     shared: Shared

@@ -1,6 +1,5 @@
 """Client-server API, `notifications.yaml`: what has notified the user."""
 
-import attrs
 import msgspec
 
 from homeserver.core.requester import Requester
@@ -18,8 +17,7 @@ class NotificationsQuery(msgspec.Struct):
     only: str | None = None
 
 
-@attrs.frozen
-class Notifications:
+class Notifications(msgspec.Struct, frozen=True):
     """The endpoint of notifications."""
 
     notifications: notifications.Notifications

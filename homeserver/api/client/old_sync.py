@@ -3,7 +3,6 @@
 `getEvents` is in `peeking_events`, whose endpoint has the same URL.
 """
 
-import attrs
 import msgspec
 
 from homeserver.core.identifiers import EventID
@@ -21,8 +20,7 @@ class InitialSyncQuery(msgspec.Struct):
     archived: bool = False
 
 
-@attrs.frozen
-class OldSync:
+class OldSync(msgspec.Struct, frozen=True):
     """The retired endpoints."""
 
     snapshots: RoomSnapshots

@@ -1,6 +1,5 @@
 """Client-server API, `openid.yaml`: tokens to show other services who one is."""
 
-import attrs
 import msgspec
 
 from homeserver.core.identifiers import ServerName, UserID
@@ -19,8 +18,7 @@ class RequestOpenIdTokenResponse(msgspec.Struct):
     token_type: str = "Bearer"  # noqa: S105 - the kind of token
 
 
-@attrs.frozen
-class Openid:
+class Openid(msgspec.Struct, frozen=True):
     """OpenID tokens."""
 
     tokens: OpenIdTokens

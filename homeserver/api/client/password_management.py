@@ -1,6 +1,5 @@
 """Client-server API, `password_management.yaml`: changing the password, also a forgotten one."""
 
-import attrs
 import msgspec
 
 from homeserver.api.user_interactive import PASSWORD_FLOWS, challenge_response, operation
@@ -30,8 +29,7 @@ class ChangePasswordBody(msgspec.Struct):
     auth: JsonObject | None = None
 
 
-@attrs.frozen
-class PasswordManagement:
+class PasswordManagement(msgspec.Struct, frozen=True):
     """Changing the password."""
 
     accounts: Accounts

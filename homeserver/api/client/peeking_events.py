@@ -3,7 +3,6 @@
 `getEvents` of `old_sync.yaml` has the same URL: it is this endpoint without `room_id`.
 """
 
-import attrs
 import msgspec
 
 from homeserver.core.identifiers import parse_room_id
@@ -24,8 +23,7 @@ class EventsQuery(msgspec.Struct):
     room_id: str | None = None
 
 
-@attrs.frozen
-class PeekingEvents:
+class PeekingEvents(msgspec.Struct, frozen=True):
     """The endpoint that is waited at."""
 
     event_stream: EventStream

@@ -1,6 +1,6 @@
 """Client-server API, `policy_server.yaml`: the key of the policy server that has this server's name."""
 
-import attrs
+import msgspec
 
 from homeserver.config.sections import PolicyServer as PolicyServerSection
 from homeserver.core.errors import NotFound
@@ -8,8 +8,7 @@ from homeserver.core.json import JsonObject
 from homeserver.http.endpoints import Auth, endpoint
 
 
-@attrs.frozen
-class PolicyServer:
+class PolicyServer(msgspec.Struct, frozen=True):
     """The policy server beside this server, as configured."""
 
     policy_server: PolicyServerSection

@@ -1,6 +1,5 @@
 """Client-server API, `presence.yaml`: who is there."""
 
-import attrs
 import msgspec
 
 from homeserver.core.identifiers import UserID
@@ -18,8 +17,7 @@ class PresenceStatus(msgspec.Struct):
     status_msg: str | None = None
 
 
-@attrs.frozen
-class Presence:
+class Presence(msgspec.Struct, frozen=True):
     """The endpoints of presence."""
 
     presence: presence.Presence

@@ -1,6 +1,6 @@
 """Client-server API, `profile.yaml`: display names, avatars and other profile fields."""
 
-import attrs
+import msgspec
 
 from homeserver.core.identifiers import UserID
 from homeserver.core.json import JsonObject
@@ -9,8 +9,7 @@ from homeserver.http.endpoints import Auth, Limit, endpoint
 from homeserver.services.profiles import Profiles
 
 
-@attrs.frozen
-class Profile:
+class Profile(msgspec.Struct, frozen=True):
     """The endpoints of profiles."""
 
     profiles: Profiles

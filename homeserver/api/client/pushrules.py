@@ -1,6 +1,5 @@
 """Client-server API, `pushrules.yaml`: reading and changing push rules."""
 
-import attrs
 import msgspec
 
 from homeserver.core.json import JsonObject, JsonValue
@@ -38,8 +37,7 @@ class ActionsBody(msgspec.Struct):
     actions: list[JsonValue]
 
 
-@attrs.frozen
-class Pushrules:
+class Pushrules(msgspec.Struct, frozen=True):
     """The endpoints of push rules."""
 
     push_rules: PushRules

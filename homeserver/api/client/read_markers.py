@@ -1,6 +1,5 @@
 """Client-server API, `read_markers.yaml`: several markers of how far a user has read, at once."""
 
-import attrs
 import msgspec
 
 from homeserver.core.identifiers import RoomID, parse_event_id
@@ -26,8 +25,7 @@ class ReadMarkers(msgspec.Struct):
         ]
 
 
-@attrs.frozen
-class ReadMarker:
+class ReadMarker(msgspec.Struct, frozen=True):
     """The endpoint of read markers."""
 
     receipts: Receipts

@@ -1,6 +1,6 @@
 """Client-server API, `receipts.yaml`: read receipts."""
 
-import attrs
+import msgspec
 
 from homeserver.core.identifiers import EventID, RoomID
 from homeserver.core.json import JsonObject
@@ -9,8 +9,7 @@ from homeserver.http.endpoints import Auth, Limit, endpoint
 from homeserver.services import receipts
 
 
-@attrs.frozen
-class Receipts:
+class Receipts(msgspec.Struct, frozen=True):
     """The endpoint of receipts."""
 
     receipts: receipts.Receipts

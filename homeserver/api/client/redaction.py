@@ -1,6 +1,5 @@
 """Client-server API, `redaction.yaml`: redacting events."""
 
-import attrs
 import msgspec
 
 from homeserver.core.identifiers import EventID, RoomID
@@ -16,8 +15,7 @@ class RedactEventResponse(msgspec.Struct):
     event_id: EventID
 
 
-@attrs.frozen
-class Redaction:
+class Redaction(msgspec.Struct, frozen=True):
     """Redacting events."""
 
     messages: Messages

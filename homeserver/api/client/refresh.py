@@ -1,6 +1,5 @@
 """Client-server API, `refresh.yaml`: a new access token for an old one."""
 
-import attrs
 import msgspec
 
 from homeserver.http.endpoints import Auth, Limit, endpoint
@@ -21,8 +20,7 @@ class RefreshResponse(msgspec.Struct, omit_defaults=True):
     expires_in_ms: int | None = None
 
 
-@attrs.frozen
-class Refresh:
+class Refresh(msgspec.Struct, frozen=True):
     """Refreshing tokens."""
 
     sessions: Sessions

@@ -2,7 +2,6 @@
 
 from typing import Literal
 
-import attrs
 import msgspec
 
 from homeserver.api.user_interactive import challenge_response
@@ -48,8 +47,7 @@ class AvailableResponse(msgspec.Struct):
     available: bool
 
 
-@attrs.frozen
-class Registration:
+class Registration(msgspec.Struct, frozen=True):
     """Making an account."""
 
     registrations: Registrations

@@ -1,6 +1,5 @@
 """Client-server API, `registration_tokens.yaml`: whether a registration token is good."""
 
-import attrs
 import msgspec
 
 from homeserver.http.endpoints import Auth, Limit, endpoint
@@ -19,8 +18,7 @@ class ValidityResponse(msgspec.Struct):
     valid: bool
 
 
-@attrs.frozen
-class RegistrationTokens:
+class RegistrationTokens(msgspec.Struct, frozen=True):
     """Questions about registration tokens."""
 
     registrations: Registrations

@@ -2,7 +2,6 @@
 
 from typing import Annotated, Literal
 
-import attrs
 import msgspec
 
 from homeserver.core.identifiers import EventID, RoomID
@@ -27,8 +26,7 @@ class RelationsQuery(msgspec.Struct):
     recurse: bool | None = None
 
 
-@attrs.frozen
-class Relations:
+class Relations(msgspec.Struct, frozen=True):
     """The endpoint in its three forms."""
 
     relations: RelationsService

@@ -1,6 +1,5 @@
 """Client-server API, `report_content.yaml`: telling the administrators what is wrong."""
 
-import attrs
 import msgspec
 
 from homeserver.core.identifiers import EventID, RoomID, UserID
@@ -22,8 +21,7 @@ class ReportEventRequest(msgspec.Struct):
     reason: str | None = None
 
 
-@attrs.frozen
-class ReportContent:
+class ReportContent(msgspec.Struct, frozen=True):
     """Telling the administrators what is wrong."""
 
     reports: Reports

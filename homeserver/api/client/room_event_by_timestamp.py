@@ -2,7 +2,6 @@
 
 from typing import Annotated, Literal
 
-import attrs
 import msgspec
 
 from homeserver.core.identifiers import EventID, RoomID
@@ -27,8 +26,7 @@ class EventByTimestampResponse(msgspec.Struct):
     origin_server_ts: int
 
 
-@attrs.frozen
-class RoomEventByTimestamp:
+class RoomEventByTimestamp(msgspec.Struct, frozen=True):
     """The endpoint that jumps to a date."""
 
     events: RoomEvents

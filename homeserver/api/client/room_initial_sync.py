@@ -1,6 +1,6 @@
 """Client-server API, `room_initial_sync.yaml`: a look into a room."""
 
-import attrs
+import msgspec
 
 from homeserver.core.identifiers import RoomID
 from homeserver.core.requester import Requester
@@ -9,8 +9,7 @@ from homeserver.http.response import RawJson
 from homeserver.services.room_snapshots import RoomSnapshots
 
 
-@attrs.frozen
-class RoomInitialSync:
+class RoomInitialSync(msgspec.Struct, frozen=True):
     """The endpoint with which looking into a room begins; `PeekingEvents` goes on from there."""
 
     snapshots: RoomSnapshots

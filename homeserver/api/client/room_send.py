@@ -1,6 +1,5 @@
 """Client-server API, `room_send.yaml`: sending message events."""
 
-import attrs
 import msgspec
 
 from homeserver.api.delay_query import DelayedResponse, DelayQuery, schedule
@@ -18,8 +17,7 @@ class SendMessageResponse(msgspec.Struct):
     event_id: EventID
 
 
-@attrs.frozen
-class RoomSend:
+class RoomSend(msgspec.Struct, frozen=True):
     """Sending message events."""
 
     messages: Messages

@@ -2,7 +2,6 @@
 
 from typing import Literal
 
-import attrs
 import msgspec
 
 from homeserver.api.delay_query import DelayedResponse, DelayQuery, schedule
@@ -31,8 +30,7 @@ class SetRoomStateResponse(msgspec.Struct):
     event_id: EventID
 
 
-@attrs.frozen
-class RoomState:
+class RoomState(msgspec.Struct, frozen=True):
     """The state of rooms."""
 
     room_state: room_state.RoomState

@@ -1,6 +1,5 @@
 """Client-server API, `room_summary.yaml`: what a room is, for somebody who thinks of joining it."""
 
-import attrs
 import msgspec
 
 from homeserver.core.identifiers import RoomAlias, RoomID, ServerName, parse_room_id, parse_server_name
@@ -16,8 +15,7 @@ class GetRoomSummaryQuery(msgspec.Struct):
     via: list[str] = []
 
 
-@attrs.frozen
-class RoomSummary:
+class RoomSummary(msgspec.Struct, frozen=True):
     """What a room is."""
 
     room_summaries: RoomSummaries

@@ -1,6 +1,5 @@
 """Client-server API, `room_upgrades.yaml`: replacing a room by one of another version."""
 
-import attrs
 import msgspec
 
 from homeserver.core.identifiers import RoomID, parse_user_id
@@ -22,8 +21,7 @@ class UpgradeRoomResponse(msgspec.Struct):
     replacement_room: RoomID
 
 
-@attrs.frozen
-class RoomUpgrades:
+class RoomUpgrades(msgspec.Struct, frozen=True):
     """Replacing rooms."""
 
     upgrades: Upgrades

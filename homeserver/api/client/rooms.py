@@ -2,7 +2,6 @@
 
 from typing import Literal, TypeAlias
 
-import attrs
 import msgspec
 
 from homeserver.core.identifiers import EventID, RoomID, UserID
@@ -30,8 +29,7 @@ class JoinedMembersResponse(msgspec.Struct):
     joined: dict[UserID, RoomMember]
 
 
-@attrs.frozen
-class Rooms:
+class Rooms(msgspec.Struct, frozen=True):
     """The endpoints of events and members."""
 
     events: RoomEvents

@@ -1,6 +1,5 @@
 """Client-server API, MSC4143: what carries calls."""
 
-import attrs
 import msgspec
 
 from homeserver.config.sections import Rtc, RtcTransport
@@ -14,8 +13,7 @@ class TransportsResponse(msgspec.Struct):
     rtc_transports: tuple[RtcTransport, ...]
 
 
-@attrs.frozen
-class RtcTransports:
+class RtcTransports(msgspec.Struct, frozen=True):
     """The endpoint of transports. Spec: MSC4143, "Discovery of transport infrastructure"."""
 
     rtc: Rtc

@@ -2,7 +2,6 @@
 
 from typing import Annotated, Literal
 
-import attrs
 import msgspec
 
 from homeserver.core.filters import RoomEventMatcher, parse_room_event_filter
@@ -90,8 +89,7 @@ class SearchQuery(msgspec.Struct):
     next_batch: str | None = None
 
 
-@attrs.frozen
-class Search:
+class Search(msgspec.Struct, frozen=True):
     """The endpoint of search."""
 
     service: search.Search

@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from typing import Annotated, Literal, TypeAlias
 
-import attrs
 import msgspec
 from twisted.python.failure import Failure
 
@@ -250,8 +249,7 @@ class UnstableQuery(msgspec.Struct):
     set_presence: _Presence = "online"
 
 
-@attrs.frozen
-class SlidingSync:
+class SlidingSync(msgspec.Struct, frozen=True):
     """The endpoints, two forms of one service."""
 
     sliding_sync_service: SlidingSyncService

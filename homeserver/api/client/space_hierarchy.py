@@ -1,6 +1,5 @@
 """Client-server API, `space_hierarchy.yaml`: what is in a space."""
 
-import attrs
 import msgspec
 
 from homeserver.core.identifiers import RoomID
@@ -26,8 +25,7 @@ class SpaceHierarchyResponse(msgspec.Struct, omit_defaults=True):
     next_batch: str | None = None
 
 
-@attrs.frozen
-class SpaceHierarchy:
+class SpaceHierarchy(msgspec.Struct, frozen=True):
     """What is in a space."""
 
     hierarchies: SpaceHierarchies

@@ -1,6 +1,6 @@
 """Client-server API, `support.yaml`: whom to turn to about this server."""
 
-import attrs
+import msgspec
 
 from homeserver.config.sections import Support as SupportSection
 from homeserver.config.sections import SupportContact
@@ -9,8 +9,7 @@ from homeserver.core.json import JsonObject
 from homeserver.http.endpoints import Auth, endpoint
 
 
-@attrs.frozen
-class Support:
+class Support(msgspec.Struct, frozen=True):
     """Support information, as configured."""
 
     support: SupportSection

@@ -2,7 +2,6 @@
 
 from typing import Literal
 
-import attrs
 import msgspec
 from twisted.python.failure import Failure
 
@@ -28,8 +27,7 @@ class SyncQuery(msgspec.Struct):
     use_state_after: bool = False
 
 
-@attrs.frozen
-class Sync:
+class Sync(msgspec.Struct, frozen=True):
     """The endpoint that clients wait at."""
 
     sync_service: SyncService

@@ -4,7 +4,6 @@ import random
 from collections.abc import AsyncGenerator
 from typing import Final, Literal, Protocol, TypeVar
 
-import attrs
 import msgspec
 
 from homeserver.core.errors import BadJson, MatrixError, MissingToken, Unknown
@@ -78,8 +77,7 @@ class Remark(msgspec.Struct):
     received: str | None = None
 
 
-@attrs.frozen
-class SyncStreams:
+class SyncStreams(msgspec.Struct, frozen=True):
     """The endpoints of streams."""
 
     streams: Streams
@@ -173,7 +171,7 @@ async def _conversation(socket: WebSocket, stream: Stream) -> AsyncGenerator[byt
 def _heed(stream: Stream, remark: Remark) -> None:
     """Errors: InvalidParam."""
     if remark.set_presence is not None:
-        stream.wanted = attrs.evolve(stream.wanted, set_presence=remark.set_presence)
+        stream.wanted = msgspec.structs.replace(stream.wanted, set_presence=remark.set_presence)
     if remark.received is not None:
         stream.acknowledge(SyncToken.parse(remark.received))
 

@@ -1,6 +1,6 @@
 """Client-server API, `tags.yaml`: tags of rooms."""
 
-import attrs
+import msgspec
 
 from homeserver.core.identifiers import RoomID, UserID
 from homeserver.core.json import JsonObject
@@ -11,8 +11,7 @@ from homeserver.services import tags
 TAG = "/_matrix/client/v3/user/{user_id}/rooms/{room_id}/tags/{tag}"
 
 
-@attrs.frozen
-class Tags:
+class Tags(msgspec.Struct, frozen=True):
     """The endpoints of tags."""
 
     tags: tags.Tags

@@ -3,7 +3,6 @@
 There are no bridges, so there are no networks: nothing is found, and no protocol is known.
 """
 
-import attrs
 import msgspec
 
 from homeserver.core.errors import NotFound
@@ -28,8 +27,7 @@ class UserQuery(msgspec.Struct):
     userid: str
 
 
-@attrs.frozen
-class ThirdPartyLookup:
+class ThirdPartyLookup(msgspec.Struct, frozen=True):
     """Lookups in other networks."""
 
     @endpoint("GET", "/_matrix/client/v3/thirdparty/protocols", auth=Auth.USER)

@@ -2,7 +2,6 @@
 
 from typing import Annotated, Literal
 
-import attrs
 import msgspec
 
 from homeserver.core.identifiers import EventID, RoomID, parse_event_id
@@ -39,8 +38,7 @@ class ChangesQuery(msgspec.Struct):
     limit: Annotated[int, msgspec.Meta(ge=1)] = MAX_LIMIT
 
 
-@attrs.frozen
-class ThreadSubscriptions:
+class ThreadSubscriptions(msgspec.Struct, frozen=True):
     """The endpoints for thread subscriptions."""
 
     subscriptions: ThreadSubscriptionService

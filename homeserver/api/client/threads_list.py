@@ -2,7 +2,6 @@
 
 from typing import Annotated, Literal
 
-import attrs
 import msgspec
 
 from homeserver.core.identifiers import RoomID
@@ -21,8 +20,7 @@ class ThreadsQuery(msgspec.Struct):
     start: str | None = msgspec.field(name="from", default=None)
 
 
-@attrs.frozen
-class ThreadsList:
+class ThreadsList(msgspec.Struct, frozen=True):
     """The endpoint that lists threads."""
 
     threads: Threads

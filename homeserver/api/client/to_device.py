@@ -1,6 +1,5 @@
 """Client-server API, `to_device.yaml`: sending messages to devices."""
 
-import attrs
 import msgspec
 
 from homeserver.core.json import JsonObject
@@ -15,8 +14,7 @@ class MessagesForDevices(msgspec.Struct):
     messages: dict[str, dict[str, JsonObject]]
 
 
-@attrs.frozen
-class ToDevice:
+class ToDevice(msgspec.Struct, frozen=True):
     """The endpoint by which devices talk to each other."""
 
     to_device: to_device.ToDevice

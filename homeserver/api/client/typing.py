@@ -1,6 +1,5 @@
 """Client-server API, `typing.yaml`: who is typing."""
 
-import attrs
 import msgspec
 
 from homeserver.core.identifiers import RoomID, UserID
@@ -17,8 +16,7 @@ class TypingState(msgspec.Struct):
     timeout: int | None = None
 
 
-@attrs.frozen
-class Typing:
+class Typing(msgspec.Struct, frozen=True):
     """The endpoint of typing notifications."""
 
     typing: typing.Typing

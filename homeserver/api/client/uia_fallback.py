@@ -4,7 +4,6 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-import attrs
 import msgspec
 
 from homeserver.api.pages import BODY_LIMIT, Pages, form_of
@@ -55,8 +54,7 @@ class SessionQuery(msgspec.Struct):
     session: str = ""
 
 
-@attrs.frozen
-class UiaFallback:
+class UiaFallback(msgspec.Struct, frozen=True):
     """The pages of the stages."""
 
     uia_pages: UiaPages

@@ -2,7 +2,6 @@
 
 from typing import Annotated
 
-import attrs
 import msgspec
 
 from homeserver.core.identifiers import UserID
@@ -41,8 +40,7 @@ class SearchUserDirectoryResponse(msgspec.Struct):
     limited: bool
 
 
-@attrs.frozen
-class Users:
+class Users(msgspec.Struct, frozen=True):
     """The user directory."""
 
     directory: UserDirectory

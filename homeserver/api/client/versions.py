@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-import attrs
 import msgspec
 
 from homeserver.core.requester import Requester
@@ -24,8 +23,7 @@ class VersionsResponse(msgspec.Struct):
     unstable_features: dict[str, bool]
 
 
-@attrs.frozen
-class Versions:
+class Versions(msgspec.Struct, frozen=True):
     """The endpoint that clients ask first."""
 
     unstable_features: Mapping[str, bool] = UNSTABLE_FEATURES

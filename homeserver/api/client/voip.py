@@ -1,6 +1,5 @@
 """Client-server API, `voip.yaml`: servers to relay calls over."""
 
-import attrs
 import msgspec
 
 from homeserver.core.requester import Requester
@@ -17,8 +16,7 @@ class TurnServerResponse(msgspec.Struct):
     ttl: int
 
 
-@attrs.frozen
-class Voip:
+class Voip(msgspec.Struct, frozen=True):
     """The endpoint of TURN servers."""
 
     turn_servers: TurnServers

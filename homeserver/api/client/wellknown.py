@@ -1,6 +1,5 @@
 """Client-server API, `wellknown.yaml`: where clients find the server."""
 
-import attrs
 import msgspec
 
 from homeserver.config.sections import Rtc
@@ -9,8 +8,7 @@ from homeserver.core.json import JsonObject
 from homeserver.http.endpoints import Auth, endpoint
 
 
-@attrs.frozen
-class Wellknown:
+class Wellknown(msgspec.Struct, frozen=True):
     """Server discovery; `public_base_url` is `None` if the operator has not configured it, `rtc` as in MSC4143."""
 
     public_base_url: str | None

@@ -1,6 +1,5 @@
 """Client-server API, `whoami.yaml`: whose access token this is."""
 
-import attrs
 import msgspec
 
 from homeserver.core.identifiers import DeviceID, UserID
@@ -16,8 +15,7 @@ class WhoamiResponse(msgspec.Struct, omit_defaults=True):
     is_guest: bool = False
 
 
-@attrs.frozen
-class Whoami:
+class Whoami(msgspec.Struct, frozen=True):
     """Whose access token this is."""
 
     @endpoint("GET", "/_matrix/client/v3/account/whoami", auth=Auth.GUEST_OK)

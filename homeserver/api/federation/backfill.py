@@ -1,6 +1,5 @@
 """Server-server API, `backfill.yaml`: the history of rooms."""
 
-import attrs
 import msgspec
 
 from homeserver.core.identifiers import EventID, RoomID, ServerName, parse_event_id
@@ -25,8 +24,7 @@ class GetMissingPreviousEventsRequest(msgspec.Struct):
     min_depth: int = 0
 
 
-@attrs.frozen
-class Backfill:
+class Backfill(msgspec.Struct, frozen=True):
     """History for other servers."""
 
     history: FederationHistory

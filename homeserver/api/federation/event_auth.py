@@ -1,6 +1,6 @@
 """Server-server API, `event_auth.yaml`: the auth chain of an event."""
 
-import attrs
+import msgspec
 
 from homeserver.core.identifiers import EventID, RoomID, ServerName
 from homeserver.http.endpoints import Auth, Limit, endpoint
@@ -8,8 +8,7 @@ from homeserver.http.response import RawJson
 from homeserver.services.federation_events import FederationEvents
 
 
-@attrs.frozen
-class EventAuth:
+class EventAuth(msgspec.Struct, frozen=True):
     """Auth chains for other servers."""
 
     events: FederationEvents

@@ -2,7 +2,6 @@
 
 from typing import Annotated, Literal
 
-import attrs
 import msgspec
 
 from homeserver.core.identifiers import EventID, RoomID, ServerName, parse_event_id
@@ -34,8 +33,7 @@ class GetEventByTimestampResponse(msgspec.Struct):
     origin_server_ts: int
 
 
-@attrs.frozen
-class Events:
+class Events(msgspec.Struct, frozen=True):
     """Events for other servers."""
 
     events: FederationEvents

@@ -1,6 +1,6 @@
 """Server-server API, `invites-v1.yaml`: invitations to rooms of the first two versions."""
 
-import attrs
+import msgspec
 
 from homeserver.core.identifiers import EventID, RoomID, ServerName
 from homeserver.core.json import JsonObject
@@ -10,8 +10,7 @@ from homeserver.http.response import RawJson
 from homeserver.services.federation_invites import FederationInvites, Invitation, old_version
 
 
-@attrs.frozen
-class InvitesV1:
+class InvitesV1(msgspec.Struct, frozen=True):
     """Invitations to rooms of the first two versions."""
 
     invites: FederationInvites

@@ -1,6 +1,5 @@
 """Server-server API, `invites-v2.yaml`: invitations."""
 
-import attrs
 import msgspec
 
 from homeserver.core.identifiers import EventID, RoomID, ServerName
@@ -19,8 +18,7 @@ class InviteRequest(msgspec.Struct):
     invite_room_state: list[JsonValue] | None = None
 
 
-@attrs.frozen
-class InvitesV2:
+class InvitesV2(msgspec.Struct, frozen=True):
     """Invitations."""
 
     invites: FederationInvites

@@ -1,6 +1,5 @@
 """Server-server API, `joins-v1.yaml`: templates for joins."""
 
-import attrs
 import msgspec
 
 from homeserver.core.identifiers import RoomID, ServerName, UserID
@@ -15,8 +14,7 @@ class MakeJoinQuery(msgspec.Struct):
     ver: list[str] = msgspec.field(default_factory=lambda: ["1"])
 
 
-@attrs.frozen
-class JoinsV1:
+class JoinsV1(msgspec.Struct, frozen=True):
     """Templates for joins."""
 
     joins: FederationJoins

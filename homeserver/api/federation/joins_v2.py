@@ -1,6 +1,5 @@
 """Server-server API, `joins-v2.yaml`: joins."""
 
-import attrs
 import msgspec
 
 from homeserver.core.identifiers import EventID, RoomID, ServerName
@@ -17,8 +16,7 @@ class SendJoinQuery(msgspec.Struct):
     omit_members: bool = False
 
 
-@attrs.frozen
-class JoinsV2:
+class JoinsV2(msgspec.Struct, frozen=True):
     """Joins."""
 
     joins: FederationJoins

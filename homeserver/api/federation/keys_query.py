@@ -2,7 +2,6 @@
 
 from typing import Final, cast
 
-import attrs
 import msgspec
 
 from homeserver.core.errors import BadJson, InvalidParam
@@ -32,8 +31,7 @@ class MinimumValidity(msgspec.Struct):
     minimum_valid_until_ts: int | None = None
 
 
-@attrs.frozen
-class KeysQuery:
+class KeysQuery(msgspec.Struct, frozen=True):
     """The notary's endpoints."""
 
     notary: KeyNotary

@@ -1,14 +1,13 @@
 """Server-server API, `keys_server.yaml`: this server's own keys."""
 
-import attrs
+import msgspec
 
 from homeserver.core.json import JsonObject
 from homeserver.http.endpoints import Auth, Limit, endpoint
 from homeserver.services.own_keys import OwnKeys
 
 
-@attrs.frozen
-class KeysServer:
+class KeysServer(msgspec.Struct, frozen=True):
     """What others check this server's signatures with."""
 
     own_keys: OwnKeys

@@ -1,6 +1,5 @@
 """Server-server API, `knocks.yaml`: asking to be invited."""
 
-import attrs
 import msgspec
 
 from homeserver.core.identifiers import EventID, RoomID, ServerName, UserID
@@ -17,8 +16,7 @@ class MakeKnockQuery(msgspec.Struct):
     ver: list[str]
 
 
-@attrs.frozen
-class Knocks:
+class Knocks(msgspec.Struct, frozen=True):
     """Asking to be invited."""
 
     knocks: FederationKnocks

@@ -1,6 +1,6 @@
 """Server-server API, `leaving-v1.yaml`: templates for leaving."""
 
-import attrs
+import msgspec
 
 from homeserver.core.identifiers import RoomID, ServerName, UserID
 from homeserver.core.json import JsonObject
@@ -8,8 +8,7 @@ from homeserver.http.endpoints import Auth, Limit, endpoint
 from homeserver.services.federation_leaves import FederationLeaves
 
 
-@attrs.frozen
-class LeavingV1:
+class LeavingV1(msgspec.Struct, frozen=True):
     """Templates for leaving."""
 
     leaves: FederationLeaves

@@ -1,6 +1,6 @@
 """Server-server API, `leaving-v2.yaml`: leaving."""
 
-import attrs
+import msgspec
 
 from homeserver.core.identifiers import EventID, RoomID, ServerName
 from homeserver.core.json import JsonObject
@@ -9,8 +9,7 @@ from homeserver.services.federation_handshakes import Submitted
 from homeserver.services.federation_leaves import FederationLeaves
 
 
-@attrs.frozen
-class LeavingV2:
+class LeavingV2(msgspec.Struct, frozen=True):
     """Leaving."""
 
     leaves: FederationLeaves

@@ -1,6 +1,5 @@
 """Server-server API, `openid.yaml`: whose an OpenID token is."""
 
-import attrs
 import msgspec
 
 from homeserver.core.errors import MissingToken
@@ -21,8 +20,7 @@ class ExchangeOpenIdTokenResponse(msgspec.Struct):
     sub: UserID
 
 
-@attrs.frozen
-class Openid:
+class Openid(msgspec.Struct, frozen=True):
     """OpenID tokens, for whoever was given one."""
 
     tokens: OpenIdTokens

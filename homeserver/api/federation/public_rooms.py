@@ -1,6 +1,5 @@
 """Server-server API, `public_rooms.yaml`: this server's directory of public rooms, for other servers."""
 
-import attrs
 import msgspec
 
 from homeserver.core.errors import InvalidParam
@@ -46,8 +45,7 @@ class PublicRoomsResponse(msgspec.Struct, omit_defaults=True):
     prev_batch: str | None = None
 
 
-@attrs.frozen
-class PublicRoomDirectory:
+class PublicRoomDirectory(msgspec.Struct, frozen=True):
     """The directory, for other servers."""
 
     public_rooms: PublicRooms

@@ -1,6 +1,5 @@
 """Server-server API, `query.yaml`: what other servers may know of aliases and users."""
 
-import attrs
 import msgspec
 
 from homeserver.core.errors import Unrecognized
@@ -30,8 +29,7 @@ class QueryRoomDirectoryResponse(msgspec.Struct):
     servers: list[ServerName]
 
 
-@attrs.frozen
-class Query:
+class Query(msgspec.Struct, frozen=True):
     """Questions of other servers."""
 
     queries: FederationQueries

@@ -1,6 +1,5 @@
 """Server-server API, `space_hierarchy.yaml`: spaces and their children."""
 
-import attrs
 import msgspec
 
 from homeserver.core.identifiers import RoomID, ServerName
@@ -15,8 +14,7 @@ class GetSpaceHierarchyQuery(msgspec.Struct):
     suggested_only: bool = False
 
 
-@attrs.frozen
-class SpaceHierarchy:
+class SpaceHierarchy(msgspec.Struct, frozen=True):
     """Spaces for other servers."""
 
     spaces: FederationSpaces

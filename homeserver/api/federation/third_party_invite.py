@@ -1,6 +1,5 @@
 """Server-server API, `third_party_invite.yaml`: invitations by third-party identifier are redeemed."""
 
-import attrs
 import msgspec
 
 from homeserver.core.identifiers import RoomID, ServerName, parse_user_id
@@ -18,8 +17,7 @@ class BoundIdentifier(msgspec.Struct):
     invites: list[JsonObject]
 
 
-@attrs.frozen
-class ThirdPartyInvite:
+class ThirdPartyInvite(msgspec.Struct, frozen=True):
     """Invitations by third-party identifier are redeemed."""
 
     third_party_invites: ThirdPartyInvites

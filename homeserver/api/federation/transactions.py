@@ -2,7 +2,6 @@
 
 from typing import Annotated
 
-import attrs
 import msgspec
 
 from homeserver.core.identifiers import ServerName
@@ -25,8 +24,7 @@ class TransactionBody(msgspec.Struct):
     edus: Annotated[list[JsonValue], msgspec.Meta(max_length=MOST_EDUS)] = []
 
 
-@attrs.frozen
-class Transactions:
+class Transactions(msgspec.Struct, frozen=True):
     """Receiving transactions."""
 
     inbox: FederationInbox

@@ -2,7 +2,7 @@
 
 from urllib.parse import urlsplit
 
-import attrs
+import msgspec
 
 from homeserver.core.identifiers import ServerName
 from homeserver.core.json import JsonObject
@@ -11,8 +11,7 @@ from homeserver.http.endpoints import Auth, endpoint
 HTTPS_PORT = 443
 
 
-@attrs.frozen
-class Wellknown:
+class Wellknown(msgspec.Struct, frozen=True):
     """Server discovery: the host of `public_base_url`; without one, or without TLS, the server name."""
 
     server_name: ServerName

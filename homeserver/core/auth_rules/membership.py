@@ -5,7 +5,7 @@ Spec: room versions, "Authorisation rules": the rule for `m.room.member`.
 
 from typing import Final
 
-import attrs
+import msgspec
 
 from homeserver.core.auth_events import JOIN_RULES, POWER_LEVELS
 from homeserver.core.auth_rules.not_allowed import NotAllowed
@@ -18,8 +18,7 @@ _RULES_FOR_INVITED: Final = frozenset({"invite", "knock"})
 _RESTRICTED_RULES: Final = frozenset({"restricted", "knock_restricted"})
 
 
-@attrs.frozen(slots=True)
-class _Change:
+class _Change(msgspec.Struct, frozen=True):
     """A membership event and the state that it changes."""
 
     event: Event

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Self
 
-import attrs
+import msgspec
 
 from homeserver.core.json import JsonObject, JsonValue
 
@@ -16,8 +16,7 @@ def without_historical(actions: Iterable[JsonValue]) -> tuple[JsonValue, ...]:
     return tuple(action for action in actions if action not in _HISTORICAL)
 
 
-@attrs.frozen(slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """What an event means to a user: the actions of the first rule that matches it.
 
     `highlight` and `sound` (None: no sound) are the tweaks that the server itself looks at; without `notify`

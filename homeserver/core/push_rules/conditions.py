@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Final, Protocol, TypeAlias
 
-import attrs
+import msgspec
 
 from homeserver.core.globs import Glob, fold
 from homeserver.core.json import MAX_SAFE_INTEGER, JsonObject
@@ -24,8 +24,7 @@ class Condition(Protocol):
         ...
 
 
-@attrs.frozen(slots=True)
-class EventMatch:
+class EventMatch(msgspec.Struct, frozen=True):
     """A pattern must match the text at a path: all of it, or some words of it if it is `content.body`."""
 
     path: PropertyPath
@@ -39,8 +38,7 @@ class EventMatch:
         return self.glob.matches_words(subject) if self.path == BODY else self.glob.matches(subject)
 
 
-@attrs.frozen(slots=True)
-class EventTextIs:
+class EventTextIs(msgspec.Struct, frozen=True):
     """`EventMatch` where a comparison is enough: a whole text, no wildcards. `text` is folded."""
 
     path: PropertyPath
@@ -52,8 +50,7 @@ class EventTextIs:
         return subject is not None and subject.text == self.text
 
 
-@attrs.frozen(slots=True)
-class EventPropertyIs:
+class EventPropertyIs(msgspec.Struct, frozen=True):
     """The property at a path must be exactly this value, of the same type."""
 
     path: PropertyPath
@@ -64,8 +61,7 @@ class EventPropertyIs:
         return typed_scalar(event.property(self.path)) == self.value
 
 
-@attrs.frozen(slots=True)
-class EventPropertyContains:
+class EventPropertyContains(msgspec.Struct, frozen=True):
     """The array at a path must have exactly this value among its elements."""
 
     path: PropertyPath
@@ -76,8 +72,7 @@ class EventPropertyContains:
         return self.value in event.elements(self.path)
 
 
-@attrs.frozen(slots=True)
-class ContainsDisplayName:
+class ContainsDisplayName(msgspec.Struct, frozen=True):
     """The body must contain the user's display name in the room, as words of its own."""
 
     def holds(self, event: EventFacts, user: UserFacts, /) -> bool:
@@ -88,8 +83,7 @@ class ContainsDisplayName:
         return Glob(user.display_name, literal=True).matches_words(subject)
 
 
-@attrs.frozen(slots=True)
-class RoomMemberCount:
+class RoomMemberCount(msgspec.Struct, frozen=True):
     """The number of joined members must compare like this with a number."""
 
     compare: Callable[[int, int], bool]
@@ -100,8 +94,7 @@ class RoomMemberCount:
         return self.compare(event.joined_members, self.count)
 
 
-@attrs.frozen(slots=True)
-class SenderNotificationPermission:
+class SenderNotificationPermission(msgspec.Struct, frozen=True):
     """The sender's power level must reach that for notifications of this name."""
 
     key: str
@@ -111,8 +104,7 @@ class SenderNotificationPermission:
         return event.may_notify(self.key)
 
 
-@attrs.frozen(slots=True)
-class Never:
+class Never(msgspec.Struct, frozen=True):
     """What an unrecognised or malformed condition amounts to."""
 
     def holds(self, _event: EventFacts, _user: UserFacts, /) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Final, Self, TypeAlias
 
 import attrs
+import msgspec
 
 from homeserver.core.event import Event
 from homeserver.core.globs import Subject
@@ -124,8 +125,7 @@ class EventFacts:
         return frozenset(users)
 
 
-@attrs.frozen(slots=True)
-class UserFacts:
+class UserFacts(msgspec.Struct, frozen=True):
     """The user whose rules are evaluated; `display_name` is that in the room, None if unknown."""
 
     user_id: UserID

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Final, Self
 
-import attrs
+import msgspec
 
 from homeserver.core.globs import Glob
 from homeserver.core.json import JsonObject, JsonValue
@@ -32,8 +32,7 @@ class RuleKind(StrEnum):
     UNDERRIDE = "underride"
 
 
-@attrs.frozen(slots=True, eq=False)
-class Rule:
+class Rule(msgspec.Struct, frozen=True, eq=False):
     """A push rule, ready to be evaluated.
 
     `conditions` and `pattern` are in the JSON form, None where the kind has no such thing. `checks` are what
@@ -115,8 +114,7 @@ def _with_user(condition: JsonObject, user_id: str) -> JsonObject:
     return {key: user_id if value == OWN_USER_ID else value for key, value in condition.items()}
 
 
-@attrs.frozen(slots=True)
-class _InvitesUser:
+class _InvitesUser(msgspec.Struct, frozen=True):
     """The state key must be the user.
 
     A pattern would take `*` and `?` in historical user IDs for wildcards, and make no difference between
@@ -127,8 +125,7 @@ class _InvitesUser:
         return event.state_key == user.user_id
 
 
-@attrs.frozen(slots=True)
-class _MentionsUser:
+class _MentionsUser(msgspec.Struct, frozen=True):
     """The user must be mentioned."""
 
     def holds(self, event: EventFacts, user: UserFacts, /) -> bool:

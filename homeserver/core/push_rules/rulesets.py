@@ -4,6 +4,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from typing import Final, Self
 
 import attrs
+import msgspec
 
 from homeserver.core.globs import fold
 from homeserver.core.identifiers import UserID
@@ -22,8 +23,7 @@ from homeserver.core.push_rules.rules import (
 )
 
 
-@attrs.frozen(slots=True, eq=False)
-class _Ranked:
+class _Ranked(msgspec.Struct, frozen=True, eq=False):
     """Enabled rules of a kind by importance.
 
     Those that name their room are only looked at there: some users mute hundreds of rooms with a rule for
@@ -99,7 +99,7 @@ class Ruleset:
             if (rule := defaults.get(rule_id)) is not None:
                 enabled = rule.enabled if change.enabled is None else change.enabled
                 outcome = rule.outcome if change.actions is None else Outcome.of(change.actions)
-                defaults[rule_id] = attrs.evolve(rule, enabled=enabled, outcome=outcome)
+                defaults[rule_id] = msgspec.structs.replace(rule, enabled=enabled, outcome=outcome)
         return cls(
             own=own,
             defaults=defaults,
@@ -170,8 +170,7 @@ UNMODIFIED: Final = Ruleset.of(Customisation())
 """The rules of a user who has customised nothing."""
 
 
-@attrs.frozen(slots=True, eq=False)
-class MatchingDefaults:
+class MatchingDefaults(msgspec.Struct, frozen=True, eq=False):
     """The IDs of the predefined rules (but the master) whose conditions hold, enabled or not, in order."""
 
     overrides: tuple[str, ...]
@@ -218,8 +217,7 @@ def evaluate(ruleset: Ruleset, event: EventFacts, user: UserFacts) -> Outcome:
     return ruleset.outcome(MatchingDefaults.of(event, _personal(event, user)), event, user)
 
 
-@attrs.frozen(slots=True)
-class RoomOutcome:
+class RoomOutcome(msgspec.Struct, frozen=True):
     """What an event means to the users of a room: `base` to all who are not listed in `individual`."""
 
     base: Outcome

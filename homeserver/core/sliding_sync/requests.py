@@ -2,7 +2,7 @@
 
 from enum import Enum, auto
 
-import attrs
+import msgspec
 
 from homeserver.core.identifiers import RoomID
 from homeserver.core.sliding_sync.required_state import RequiredState
@@ -22,16 +22,14 @@ class Form(Enum):
     """As it was tried out before, `org.matrix.simplified_msc3575`."""
 
 
-@attrs.frozen(slots=True)
-class RoomConfig:
+class RoomConfig(msgspec.Struct, frozen=True):
     """What is to be sent of a room: the newest events of its timeline, and what any of the rules wants of its state."""
 
     timeline_limit: int
     required_state: tuple[RequiredState, ...]
 
 
-@attrs.frozen(slots=True)
-class RoomList:
+class RoomList(msgspec.Struct, frozen=True):
     """A list: the rooms that pass the filter, and of these the ones in the ranges (both ends count; `None`: all)."""
 
     name: str
@@ -40,16 +38,14 @@ class RoomList:
     ranges: tuple[tuple[int, int], ...] | None
 
 
-@attrs.frozen(slots=True)
-class Subscription:
+class Subscription(msgspec.Struct, frozen=True):
     """A room that is wanted whatever lists it is in."""
 
     room_id: RoomID
     config: RoomConfig
 
 
-@attrs.frozen(slots=True)
-class Scope:
+class Scope(msgspec.Struct, frozen=True):
     """The rooms for which an extension is wanted, among those that the request is about.
 
     `lists` are the names of lists, `None` for all of them. `rooms` are subscriptions, `None` for all of them.
@@ -65,16 +61,14 @@ class Scope:
         return bool(lists) and (self.lists is None or not self.lists.isdisjoint(lists))
 
 
-@attrs.frozen(slots=True)
-class ToDeviceWanted:
+class ToDeviceWanted(msgspec.Struct, frozen=True):
     """Messages to the device are wanted: how many at most, and those after which position (`None`: all)."""
 
     limit: int
     after: int | None
 
 
-@attrs.frozen(slots=True)
-class Extensions:
+class Extensions(msgspec.Struct, frozen=True):
     """What is wanted beside the rooms; `None`: nothing. `thread_subscriptions` says how many at most."""
 
     account_data: Scope | None = None
@@ -84,8 +78,7 @@ class Extensions:
     to_device: ToDeviceWanted | None = None
 
 
-@attrs.frozen(slots=True)
-class SlidingRequest:
+class SlidingRequest(msgspec.Struct, frozen=True):
     """All that shapes an answer, but for how far the client is."""
 
     form: Form

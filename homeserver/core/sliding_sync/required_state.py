@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from typing import Self, TypeAlias
 
-import attrs
 import msgspec
 
 from homeserver.core.event import StateKey
@@ -25,8 +24,7 @@ class RequiredState(msgspec.Struct, frozen=True, array_like=True):
     lazy_members: bool = False
 
 
-@attrs.frozen(slots=True)
-class _Elements:
+class _Elements(msgspec.Struct, frozen=True):
     """Elements by what they leave open."""
 
     keys: frozenset[StateKey]
@@ -59,8 +57,7 @@ class _Elements:
         return self.has_all or bool(self.types) or bool(self.state_keys)
 
 
-@attrs.frozen(slots=True)
-class _Rule:
+class _Rule(msgspec.Struct, frozen=True):
     include: _Elements
     exclude: _Elements
     lazy_members: bool
@@ -73,8 +70,7 @@ class _Rule:
         return wanted and not self.exclude.matches(key)
 
 
-@attrs.frozen(slots=True)
-class StateMatcher:
+class StateMatcher(msgspec.Struct, frozen=True):
     """Several rules together: what any of them wants.
 
     All that can match is one of `keys`, or of the `types`; `types` is `None` if a rule leaves the type open.

@@ -2,11 +2,10 @@
 
 from collections.abc import Collection
 
-import attrs
+import msgspec
 
 
-@attrs.frozen(slots=True)
-class RoomFacts:
+class RoomFacts(msgspec.Struct, frozen=True):
     """What filters ask of a room; `room_type` is `None` for a room without one."""
 
     is_dm: bool = False
@@ -18,8 +17,7 @@ class RoomFacts:
     """Whether any of the spaces of the filter names the room."""
 
 
-@attrs.frozen(slots=True)
-class RoomFilter:
+class RoomFilter(msgspec.Struct, frozen=True):
     """All conditions must hold; `None` is no condition."""
 
     is_dm: bool | None = None

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, Self, TypeAlias
 
-import attrs
 import msgspec
 
 from homeserver.core.sliding_sync.required_state import RequiredState
@@ -77,15 +76,14 @@ _encoder: Final = msgspec.msgpack.Encoder()
 _decoder: Final = msgspec.msgpack.Decoder(_Document)
 
 
-@attrs.frozen(slots=True, eq=False)
-class Told:
+class Told(msgspec.Struct, frozen=True, eq=False):
     """The records by the rooms' numbers; `configs` are what they refer to.
 
     `extensions` are those that the last answer had been asked for, as bits: what the others have to tell is not known.
     """
 
     configs: tuple[Rules, ...] = ()
-    rooms: Mapping[int, RoomRecord] = attrs.field(factory=lambda: MappingProxyType({}))
+    rooms: Mapping[int, RoomRecord] = msgspec.field(default_factory=lambda: MappingProxyType({}))
     extensions: int = 0
 
     @classmethod

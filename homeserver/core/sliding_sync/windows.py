@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
-import attrs
+import msgspec
 
 from homeserver.core.sliding_sync.requests import RoomConfig
 from homeserver.core.sliding_sync.required_state import combine
@@ -21,11 +21,10 @@ def window(rooms: Sequence[T], ranges: Iterable[tuple[int, int]] | None) -> list
     return [rooms[index] for index in sorted(wanted)]
 
 
-@attrs.define(slots=True)
-class Match:
+class Match(msgspec.Struct):
     """Why a room is of interest: the lists in whose windows it is, and whether it is subscribed to."""
 
-    configs: list[RoomConfig] = attrs.field(factory=list)
+    configs: list[RoomConfig] = msgspec.field(default_factory=list)
     lists: tuple[str, ...] = ()
     is_subscribed: bool = False
 

@@ -13,14 +13,14 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 import attrs
+import msgspec
 
 from homeserver.core.event import Event
 from homeserver.core.identifiers import EventID
 from homeserver.core.state_resolution.events import Fetch, KnownEvents, LookUp
 
 
-@attrs.frozen(slots=True)
-class AuthLink:
+class AuthLink(msgspec.Struct, frozen=True):
     """An event's place in the graph: its generation, and the events that it cites."""
 
     generation: int

@@ -5,7 +5,7 @@ Spec: room version 2, "State resolution", "Iterative auth checks".
 
 from collections.abc import Sequence
 
-import attrs
+import msgspec
 
 from homeserver.core.auth_events import CREATE, POWER_LEVELS, select_auth_event_keys
 from homeserver.core.auth_rules import NotAllowed, check_state
@@ -21,14 +21,13 @@ def nothing(_key: StateKey) -> EventID | None:
     return None
 
 
-@attrs.frozen(slots=True)
-class Replay:
+class Replay(msgspec.Struct, frozen=True):
     """A state in the making: `base`, and on top of it what has been replayed, in `state`."""
 
     base: LookUp
     events: KnownEvents
     powers: Powers
-    state: dict[StateKey, EventID] = attrs.field(factory=dict)
+    state: dict[StateKey, EventID] = msgspec.field(default_factory=dict)
 
     def get(self, key: StateKey) -> EventID | None:
         """The event of an entry of the state."""

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
-import attrs
+import msgspec
 
 from homeserver.core.auth_events import select_auth_event_keys
 from homeserver.core.auth_rules import NotAllowed, check_state
@@ -62,13 +62,12 @@ def _sha1(event_id: EventID) -> bytes:
     return hashlib.sha1(event_id.encode(), usedforsecurity=False).digest()
 
 
-@attrs.frozen(slots=True)
-class _Resolution:
+class _Resolution(msgspec.Struct, frozen=True):
     """What has been resolved so far, on top of what the states agree on."""
 
     agreed: LookUp
     events: KnownEvents
-    resolved: dict[StateKey, EventID] = attrs.field(factory=dict)
+    resolved: dict[StateKey, EventID] = msgspec.field(default_factory=dict)
 
     def last_in_a_row(self, candidates: Sequence[Event]) -> EventID:
         """The first candidate as it is, or the last that may replace it, each replacing the one before."""

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Final
 
-import attrs
 import msgspec
 
 from homeserver.core.errors import BadJson
@@ -34,8 +33,7 @@ class PresenceUpdate(msgspec.Struct):
     currently_active: bool = False
 
 
-@attrs.frozen(slots=True)
-class _Change:
+class _Change(msgspec.Struct, frozen=True):
     user_id: UserID
     presence: PresenceState
     last_active_ago: int | None
@@ -43,8 +41,7 @@ class _Change:
     currently_active: bool
 
 
-@attrs.frozen
-class IncomingPresence:
+class IncomingPresence(msgspec.Struct, frozen=True):
     """Who is there elsewhere. Without `enabled` nothing is stored, all are soon gone. No write waits for the disk."""
 
     database: Database
@@ -102,7 +99,9 @@ def go_offline(tx: WriteTransaction, users: Sequence[UserID], *, now_ts: int) ->
     for user_id in sorted(users):
         before = presence.lock(tx, user_id)
         if presence.is_expired(tx, user_id, now_ts=now_ts):
-            presence.put(tx, user_id, attrs.evolve(before, presence="offline", currently_active=False))
+            presence.put(
+                tx, user_id, msgspec.structs.replace(before, presence="offline", currently_active=False)
+            )
 
 
 def _is_seen_alike(one: UserPresence, other: UserPresence) -> bool:

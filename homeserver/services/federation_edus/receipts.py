@@ -51,8 +51,7 @@ class UserReceipt(msgspec.Struct):
     data: ReceiptData
 
 
-@attrs.frozen(slots=True)
-class _Item:
+class _Item(msgspec.Struct, frozen=True):
     """A receipt as it stands in an EDU."""
 
     room_id: str
@@ -105,7 +104,7 @@ def apply(
         if room is None:
             continue
         # Nobody has read in the future.
-        told = attrs.evolve(receipt, ts=min(receipt.ts, now_ts))
+        told = msgspec.structs.replace(receipt, ts=min(receipt.ts, now_ts))
         if not _move(tx, room.room_nid, room_id, told):
             awaited_receipts.put(tx, room.room_nid, told, origin=origin, received_ts=now_ts)
     awaited_receipts.keep_newest(tx, origin, most=MOST_AWAITED)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
-import attrs
+import msgspec
 import structlog
 
 from homeserver.core.identifiers import ServerName
@@ -28,8 +28,7 @@ class EduKind(Protocol):
         ...
 
 
-@attrs.frozen
-class FederationEdus:
+class FederationEdus(msgspec.Struct, frozen=True):
     """Hands EDUs to what takes their type."""
 
     kinds: Mapping[str, EduKind]

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-import attrs
 import msgspec
 import structlog
 
@@ -38,16 +37,14 @@ class DirectToDevice(msgspec.Struct):
     messages: dict[str, dict[str, JsonObject]]
 
 
-@attrs.frozen(slots=True)
-class _Edu:
+class _Edu(msgspec.Struct, frozen=True):
     sender: UserID
     type: str
     message_id: str
     messages: Messages
 
 
-@attrs.frozen
-class IncomingToDevice:
+class IncomingToDevice(msgspec.Struct, frozen=True):
     """Messages of users of other servers; what a server repeats is not taken twice."""
 
     database: Database

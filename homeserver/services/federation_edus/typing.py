@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Final
 
-import attrs
 import msgspec
 
 from homeserver.core.identifiers import RoomID, ServerName, UserID, parse_room_id
@@ -26,15 +25,13 @@ class TypingContent(msgspec.Struct):
     typing: bool
 
 
-@attrs.frozen(slots=True)
-class _Change:
+class _Change(msgspec.Struct, frozen=True):
     room_id: RoomID
     user_id: UserID
     is_typing: bool
 
 
-@attrs.frozen
-class IncomingTyping:
+class IncomingTyping(msgspec.Struct, frozen=True):
     """Who types elsewhere. No write waits for the disk."""
 
     database: Database

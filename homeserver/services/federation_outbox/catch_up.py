@@ -8,7 +8,7 @@ retrieving missing events".
 from collections.abc import Mapping
 from typing import Final
 
-import attrs
+import msgspec
 
 from homeserver.core.identifiers import ServerName, server_of
 from homeserver.database.transactions import ReadTransaction
@@ -31,8 +31,7 @@ LOOKED_THROUGH: Final = 5_000
 """Events that one page looks through for users of the destination who were put out of a room."""
 
 
-@attrs.frozen(slots=True)
-class Place:
+class Place(msgspec.Struct, frozen=True):
     """How far a round of catching up is; with `upto` `None` it has not begun.
 
     A round covers the window `after < position <= upto`. `rooms` are still to be looked at, `event_nids` are those of
@@ -47,8 +46,7 @@ class Place:
     looked_upto: int = 0
 
 
-@attrs.frozen(slots=True)
-class Page:
+class Page(msgspec.Struct, frozen=True):
     """The next missed events, in the order in which they are to be sent; `next` is `None` at the end of the round."""
 
     upto: int
@@ -83,7 +81,9 @@ def read_page(
     is_last = not rooms and not rest and looked_upto >= upto
     following = None
     if not is_last:
-        following = attrs.evolve(place, rooms=tuple(rooms), event_nids=rest, looked_upto=looked_upto)
+        following = msgspec.structs.replace(
+            place, rooms=tuple(rooms), event_nids=rest, looked_upto=looked_upto
+        )
     return Page(upto, _pdus(tx, page, server_name), following)
 
 

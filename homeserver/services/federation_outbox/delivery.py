@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-import attrs
+import msgspec
 import structlog
 from twisted.internet.defer import CancelledError
 
@@ -28,8 +28,7 @@ REFUSED_IN_A_ROW: Final = 3
 """If a destination refuses so many single things one after the other, it is the destination that is at fault."""
 
 
-@attrs.frozen
-class Delivery:
+class Delivery(msgspec.Struct, frozen=True):
     """Gives destinations what waits for them."""
 
     database: Database

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Final, TypeVar
 
 import attrs
+import msgspec
 
 from homeserver.core import splice
 from homeserver.core.identifiers import EventID, RoomID, UserID
@@ -30,8 +31,7 @@ MOST_WAITING: Final = 1_000
 """Of each kind for one destination."""
 
 
-@attrs.frozen(slots=True)
-class ReceiptEdu:
+class ReceiptEdu(msgspec.Struct, frozen=True):
     """A receipt as part of an `m.receipt` EDU; `data` is what stands beneath the user's ID."""
 
     position: int
@@ -51,8 +51,7 @@ class ReceiptEdu:
         return cls(position, room_id, receipt.user_id, receipt.thread_id, canonical(whole))
 
 
-@attrs.frozen(slots=True)
-class TypingEdu:
+class TypingEdu(msgspec.Struct, frozen=True):
     """Whether someone types in a room; `data` is the whole EDU."""
 
     room_id: RoomID
@@ -66,8 +65,7 @@ class TypingEdu:
         return cls(room_id, user_id, canonical({"content": content, "edu_type": "m.typing"}))
 
 
-@attrs.frozen(slots=True)
-class PresenceEdu:
+class PresenceEdu(msgspec.Struct, frozen=True):
     """What others see of a user, as part of an `m.presence` EDU; `data` is an item of `push`."""
 
     user_id: UserID
@@ -81,16 +79,14 @@ class PresenceEdu:
         return cls(user_id, canonical(item))
 
 
-@attrs.frozen(slots=True)
-class DurableEdu:
+class DurableEdu(msgspec.Struct, frozen=True):
     """An EDU that must arrive; `number` is how its source knows it, `data` the whole EDU."""
 
     number: int
     data: bytes
 
 
-@attrs.frozen(slots=True)
-class TakenEdus:
+class TakenEdus(msgspec.Struct, frozen=True):
     """EDUs for one transaction; `lowest` is the position of the oldest that must not be lost, if there is one."""
 
     data: tuple[bytes, ...]

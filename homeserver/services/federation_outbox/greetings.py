@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-import attrs
+import msgspec
 
 from homeserver.core.identifiers import ServerName
 from homeserver.database.transactions import ReadTransaction
@@ -17,8 +17,7 @@ LARGEST_ROOM: Final = 2_000
 """Members of a room whose users here are told of to a server that comes into it: looking for them takes its time."""
 
 
-@attrs.frozen(slots=True)
-class Greeting:
+class Greeting(msgspec.Struct, frozen=True):
     """What others see of a user here, for the servers that the user has met at that position."""
 
     position: int

@@ -9,7 +9,7 @@ destination that does not answer gets a row; it is brought up to date from the d
 from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
-import attrs
+import msgspec
 import structlog
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -51,8 +51,7 @@ STOPPING_S: Final = 1.5
 """How long running transactions may take when the server stops."""
 
 
-@attrs.frozen
-class Identity:
+class Identity(msgspec.Struct, frozen=True):
     """In whose name is sent, and by which process; `allows` says with which servers this one deals."""
 
     server_name: ServerName
@@ -159,7 +158,7 @@ class Outbox:
         for destination in renewal.behind:
             if shard_of(destination.server_name) in renewal.new:
                 self.queues.behind[destination.server_name] = Behind(
-                    attrs.evolve(destination, last_error=None), is_stored=True, done={}
+                    msgspec.structs.replace(destination, last_error=None), is_stored=True, done={}
                 )
         if renewal.surplus:
             limits = self.queues.limits()

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import Final
 from zlib import crc32
 
-import attrs
+import msgspec
 
 from homeserver.core.identifiers import ServerName
 from homeserver.services.federation_outbox.catch_up import Place
@@ -30,8 +30,7 @@ def shard_of(server_name: ServerName) -> int:
     return crc32(server_name.encode()) % SHARDS
 
 
-@attrs.define(slots=True, eq=False)
-class CatchUp:
+class CatchUp(msgspec.Struct, eq=False):
     """A destination that is brought up to date: everything up to `behind_from` has been sent, and what `done` says.
 
     While `collected` is a list, what is new goes there, since the page that is being read may be the last.
@@ -39,13 +38,12 @@ class CatchUp:
 
     behind_from: int
     place: Place
-    done: dict[int, int] = attrs.field(factory=dict)
+    done: dict[int, int] = msgspec.field(default_factory=dict)
     receipts_after: int = 0
     collected: list[Pdu] | None = None
 
 
-@attrs.define(slots=True, eq=False)
-class Queue:
+class Queue(msgspec.Struct, eq=False):
     """What one destination is to be sent.
 
     `after`: what has a position up to here has been sent, or is in the queue already. `singly`: how many of the next
@@ -58,11 +56,11 @@ class Queue:
     shard: int
     catch_up: CatchUp | None = None
     after: int = 0
-    pdus: deque[Pdu] = attrs.field(factory=deque)
+    pdus: deque[Pdu] = msgspec.field(default_factory=deque)
     bytes: int = 0
-    edus: WaitingEdus = attrs.field(factory=WaitingEdus)
-    durable: dict[int, int] = attrs.field(factory=dict)
-    durable_news: set[int] = attrs.field(factory=set)
+    edus: WaitingEdus = msgspec.field(default_factory=WaitingEdus)
+    durable: dict[int, int] = msgspec.field(default_factory=dict)
+    durable_news: set[int] = msgspec.field(default_factory=set)
     is_flushing: bool = False
     is_scheduled: bool = False
     running: Transaction | None = None
@@ -151,8 +149,7 @@ class Queue:
                 catch_up.collected = None
 
 
-@attrs.define(slots=True, eq=False)
-class Behind:
+class Behind(msgspec.Struct, eq=False):
     """A destination that has a row, because it is to be sent what it has missed; all that is kept of a dead one."""
 
     destination: Destination

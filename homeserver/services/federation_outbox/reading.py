@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
-import attrs
+import msgspec
 
 from homeserver.core.identifiers import ServerName, UserID, server_of
 from homeserver.database.kinds import Kind, StreamRow
@@ -25,8 +25,7 @@ _EXPULSIONS: Final = ("leave", "ban")
 Servers = tuple[ServerName, ...]
 
 
-@attrs.frozen(slots=True)
-class Batch:
+class Batch(msgspec.Struct, frozen=True):
     """What was published with `after < position <= upto`, each with the servers that it is for.
 
     `durable` are, by the index of their source, the servers for which something new waits there.
@@ -42,8 +41,7 @@ class Batch:
     durable: Sequence[tuple[int, Servers]] = ()
 
 
-@attrs.frozen
-class _Rows:
+class _Rows(msgspec.Struct, frozen=True):
     """Rows of a window that ends at `upto`."""
 
     upto: int
@@ -53,8 +51,7 @@ class _Rows:
     presence: Sequence[OutboundPresence]
 
 
-@attrs.frozen
-class StreamReader:
+class StreamReader(msgspec.Struct, frozen=True):
     """Reads for the server `own_name`; `allows` says with which servers it deals."""
 
     own_name: ServerName

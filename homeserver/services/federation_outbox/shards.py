@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 import attrs
+import msgspec
 
 from homeserver.database.database import Database
 from homeserver.database.transactions import WriteTransaction
@@ -19,8 +20,7 @@ UNTOLD: Final = 50_000
 """Positions that may pass without anything sent before it is noted how far a shard is."""
 
 
-@attrs.define(slots=True)
-class HeldShard:
+class HeldShard(msgspec.Struct):
     """A shard: its position in the database (or about to be there), and up to where this process has read for it.
 
     `has_sent`: something has been sent since `stored` was noted.
@@ -31,8 +31,7 @@ class HeldShard:
     has_sent: bool = False
 
 
-@attrs.frozen
-class Renewal:
+class Renewal(msgspec.Struct, frozen=True):
     """Which shards are newly held, which were lost to others, which are more than the share: to be given up.
 
     `behind` are, if there are new ones, all servers that are behind, of whatever shard.

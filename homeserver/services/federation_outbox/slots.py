@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
-import attrs
+import msgspec
 import structlog
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.internet.defer import TimeoutError as OutOfPatience
@@ -22,8 +22,7 @@ MOST_SLOW: Final = 500
 """So many destinations may be slow at the same time."""
 
 
-@attrs.define(eq=False)
-class _Turn:
+class _Turn(msgspec.Struct, eq=False):
     queue: Queue
     began_s: float
     is_counted: bool = True

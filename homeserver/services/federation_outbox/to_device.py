@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from typing import Final
 
-import attrs
+import msgspec
 
 from homeserver.core.identifiers import ServerName
 from homeserver.database.kinds import Kind
@@ -15,8 +15,7 @@ MOST_BYTES: Final = 2 * 1024 * 1024
 """In one transaction, beside its PDUs."""
 
 
-@attrs.frozen
-class OutboundToDevice:
+class OutboundToDevice(msgspec.Struct, frozen=True):
     """As `EduSource`: each EDU is sent in its turn, none in place of another."""
 
     kind: Kind = Kind.TO_DEVICE

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-import attrs
+import msgspec
 
 from homeserver.core import splice
 from homeserver.core.identifiers import EventID, ServerName
@@ -13,8 +13,7 @@ MOST_PDUS: Final = 50
 """In one transaction. Spec: "at most 50 PDUs and 100 EDUs"."""
 
 
-@attrs.frozen(slots=True)
-class Pdu:
+class Pdu(msgspec.Struct, frozen=True):
     """An event as it is sent: one object for all its destinations. `data` is canonical JSON."""
 
     position: int
@@ -23,8 +22,7 @@ class Pdu:
     data: bytes
 
 
-@attrs.frozen(slots=True)
-class Transaction:
+class Transaction(msgspec.Struct, frozen=True):
     """A request to one destination; its identifier and its bytes stay what they are while it is tried again.
 
     `lowest` is the position of the oldest thing in it that must not be lost, `None` if there is nothing such.

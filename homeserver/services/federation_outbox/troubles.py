@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Final
 
-import attrs
+import msgspec
 import structlog
 
 from homeserver.core.backoff import Backoff
@@ -21,8 +21,7 @@ BACKOFF: Final = Backoff(first_ms=10_000, cap_ms=24 * 3_600_000)
 """After about two days without an answer a server is tried once a day, or when it is heard of."""
 
 
-@attrs.frozen
-class Troubles:
+class Troubles(msgspec.Struct, frozen=True):
     """Notes who is behind, since when, and when to try again."""
 
     database: Database
@@ -82,7 +81,7 @@ class Troubles:
         if behind.destination is destination:
             behind.is_stored = True
             # It is in the database; what is kept of a dead server is to be little.
-            behind.destination = attrs.evolve(destination, last_error=None)
+            behind.destination = msgspec.structs.replace(destination, last_error=None)
 
     async def store_all(self) -> None:
         """Note what could not be noted before."""
@@ -94,7 +93,9 @@ class Troubles:
         """The destination has taken a transaction: should it fail again, that is the first time."""
         behind = self.queues.behind.get(server_name)
         if behind is not None and behind.destination.failures:
-            behind.destination = attrs.evolve(behind.destination, failures=0, failing_since_ts=None)
+            behind.destination = msgspec.structs.replace(
+                behind.destination, failures=0, failing_since_ts=None
+            )
 
     async def recovered(self, server_name: ServerName) -> None:
         """The destination has everything. Errors: StorageUnavailable."""

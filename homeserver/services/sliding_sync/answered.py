@@ -3,14 +3,13 @@
 from collections import OrderedDict
 from collections.abc import Mapping
 
-import attrs
+import msgspec
 
 from homeserver.core.tokens import SlidingToken
 from homeserver.services.sliding_sync.context import Asking
 
 
-@attrs.frozen(slots=True)
-class Answered:
+class Answered(msgspec.Struct, frozen=True):
     """A request, by its hash, and what the lists were that it was answered with."""
 
     request: int

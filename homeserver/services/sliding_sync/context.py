@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Self
 
 import attrs
+import msgspec
 
 from homeserver.core.identifiers import RoomID, UserID
 from homeserver.core.room_versions import get_room_version
@@ -20,8 +21,7 @@ from homeserver.storage.memberships import RoomOfUser
 from homeserver.storage.sliding_sync import Step
 
 
-@attrs.frozen(slots=True)
-class Asking:
+class Asking(msgspec.Struct, frozen=True):
     """A request of one device: `token` says how far it is, `None` for a new connection."""
 
     user_id: UserID
@@ -33,8 +33,7 @@ class Asking:
     now_ts: int
 
 
-@attrs.frozen(slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """What there is to tell, as JSON, and what the client will have been told with it.
 
     `step` is that of the request. `sent_members` are the members whose state this brings, by room; `flushed` are the
@@ -63,8 +62,7 @@ class Answer:
         return not self.rooms and not self.extensions
 
 
-@attrs.frozen(slots=True)
-class Wanted:
+class Wanted(msgspec.Struct, frozen=True):
     """A room that the request is about, and what the client has of it; `record` is `None` for nothing."""
 
     room: RoomOfUser

@@ -5,7 +5,7 @@ Spec: MSC3959, MSC3960, MSC3961, MSC4308 and MSC3885, extensions of sliding sync
 
 from collections.abc import Collection, Mapping
 
-import attrs
+import msgspec
 
 from homeserver.core.identifiers import RoomID
 from homeserver.core.json import JsonObject, encode
@@ -31,8 +31,7 @@ THREAD_SUBSCRIPTIONS = "io.element.msc4308.thread_subscriptions"
 TO_DEVICE = "to_device"
 
 
-@attrs.frozen(slots=True)
-class Told:
+class Told(msgspec.Struct, frozen=True):
     """A room of the request, and what this answer tells of it."""
 
     wanted: Wanted

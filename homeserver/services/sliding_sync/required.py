@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Collection, Mapping
 
-import attrs
+import msgspec
 
 from homeserver.core.auth_events import CREATE
 from homeserver.core.event import StateKey
@@ -26,8 +26,7 @@ Changes = Mapping[StateKey, tuple[int | None, int | None]]
 """What differs between two states, as `storage.state.difference` gives it."""
 
 
-@attrs.frozen(slots=True)
-class States:
+class States(msgspec.Struct, frozen=True):
     """The state of a room that the client knows of, and that which it is to be told of; `old` is 0 for nothing.
 
     `changes` are what differs between the two; empty if the client has nothing, since all of it is new then.

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping
 
-import attrs
+import msgspec
 
 from homeserver.core.event import StateKey
 from homeserver.core.identifiers import RoomID, UserID
@@ -18,8 +18,7 @@ _CREATE: StateKey = ("m.room.create", "")
 _ENCRYPTION: StateKey = ("m.room.encryption", "")
 
 
-@attrs.frozen(slots=True)
-class StateFacts:
+class StateFacts(msgspec.Struct, frozen=True):
     """What a room's state says."""
 
     is_encrypted: bool = False

@@ -5,7 +5,7 @@ Nothing here reads a timeline. Spec: MSC4186, "Lists and subscriptions".
 
 from collections.abc import Collection, Mapping
 
-import attrs
+import msgspec
 
 from homeserver.core.identifiers import RoomID, UserID
 from homeserver.core.sliding_sync.requests import SlidingRequest
@@ -17,16 +17,14 @@ from homeserver.storage import memberships
 from homeserver.storage.memberships import RoomOfUser
 
 
-@attrs.frozen(slots=True)
-class UserRooms:
+class UserRooms(msgspec.Struct, frozen=True):
     """The rooms that lists are made of, in their order, and by ID those that can be subscribed to."""
 
     listed: list[RoomOfUser]
     by_id: Mapping[RoomID, RoomOfUser]
 
 
-@attrs.frozen(slots=True)
-class Matched:
+class Matched(msgspec.Struct, frozen=True):
     """How many rooms pass the filter of each list, and the rooms that are wanted, with the reasons."""
 
     counts: dict[str, int]

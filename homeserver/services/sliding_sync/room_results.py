@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Mapping
 
-import attrs
+import msgspec
 
 from homeserver.core.filters import CompiledFilter, Filter, RoomEventFilter, RoomEventMatcher, RoomFilter
 from homeserver.core.identifiers import EventID
@@ -25,8 +25,7 @@ ReadUpto = Mapping[int, Mapping[str, int]]
 """How far the user has read: per room, as `receipts.own` gives it."""
 
 
-@attrs.frozen(slots=True)
-class RoomResult:
+class RoomResult(msgspec.Struct, frozen=True):
     """A room's part of the answer; `body` is `None` if there is nothing to say. `event_ids` are its timeline."""
 
     body: dict[str, bytes] | None
@@ -34,8 +33,7 @@ class RoomResult:
     is_initial: bool = False
 
 
-@attrs.frozen(slots=True)
-class _Span:
+class _Span(msgspec.Struct, frozen=True):
     """The part of a room's history that the client is told: from `told` (`None`: it has nothing) to `newest`.
 
     `departure` is where the user has left the room, `None` for members. `expanded`: it wants more of what it has.

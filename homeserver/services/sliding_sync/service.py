@@ -6,6 +6,7 @@ Spec: MSC4186.
 from typing import Final
 
 import attrs
+import msgspec
 from twisted.internet.defer import Deferred
 
 from homeserver.core.errors import UnknownPos
@@ -120,7 +121,7 @@ class SlidingSync:
         sent: Sent = {}
         if token is not None:
             sent = self.lazy_members.sent(asking.user_id, _holder(asking, token), str(token))
-        ready = attrs.evolve(asking, sent_members=sent, now_ts=self.clock.now_ts())
+        ready = msgspec.structs.replace(asking, sent_members=sent, now_ts=self.clock.now_ts())
         return await self.database.read(read_sliding, ready)
 
     async def _news(self, asking: Asking, position: int, patience: Patience) -> None:
@@ -158,7 +159,7 @@ class SlidingSync:
             return await self.database.write_soon(_go_on, asking, answer, now_ts=now_ts)
         if answer.is_idle:
             await self.database.write_soon(sliding_sync.use, token.connection, now_ts=now_ts)
-        return attrs.evolve(token, position=answer.upto)
+        return msgspec.structs.replace(token, position=answer.upto)
 
     def _remember(self, asking: Asking, answer: Answer, token: SlidingToken) -> None:
         before = None if asking.token is None else str(asking.token)

@@ -1,6 +1,6 @@
 """What all parts of one sync response share."""
 
-import attrs
+import msgspec
 
 from homeserver.core.identifiers import RoomID
 from homeserver.core.room_versions import get_room_version
@@ -12,8 +12,7 @@ from homeserver.services.sync.unread import UnreadCounts
 from homeserver.storage.memberships import RoomOfUser
 
 
-@attrs.frozen(slots=True)
-class SyncContext:
+class SyncContext(msgspec.Struct, frozen=True):
     """One snapshot of the database, read for one request; `upto` is its position.
 
     `ignored` are those whom the user ignores; `new_members` collects whose membership the answer brings, `unread` the
@@ -24,8 +23,8 @@ class SyncContext:
     request: SyncRequest
     stream: StreamRow
     ignored: frozenset[str] = frozenset()
-    new_members: dict[RoomID, frozenset[str]] = attrs.field(factory=dict)
-    unread: dict[RoomID, UnreadCounts] = attrs.field(factory=dict)
+    new_members: dict[RoomID, frozenset[str]] = msgspec.field(default_factory=dict)
+    unread: dict[RoomID, UnreadCounts] = msgspec.field(default_factory=dict)
 
     @property
     def upto(self) -> int:

@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 
-import attrs
+import msgspec
 
 from homeserver.core.client_event import Members, delay_id_member
 from homeserver.core.filters import CompiledFilter, EventFormat
@@ -58,8 +58,7 @@ def render(event: TailEvent, now_ts: int, transaction_id: str | None, extra: Mem
     )
 
 
-@attrs.frozen(slots=True)
-class Asking:
+class Asking(msgspec.Struct, frozen=True):
     """A client that waits: whose it is, what it has, and what it has been sent."""
 
     user_id: UserID
@@ -82,8 +81,7 @@ def can_be_served(filter: CompiledFilter) -> bool:
     )
 
 
-@attrs.frozen(slots=True)
-class FromTail:
+class FromTail(msgspec.Struct, frozen=True):
     """Puts answers together from entries of the tail."""
 
     follower: Follower

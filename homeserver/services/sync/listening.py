@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-import attrs
+import msgspec
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
@@ -19,8 +19,7 @@ from homeserver.services.sync.waiters import Waiters
 from homeserver.storage import memberships
 
 
-@attrs.frozen
-class Listening:
+class Listening(msgspec.Struct, frozen=True):
     """What all long-polls share."""
 
     database: Database

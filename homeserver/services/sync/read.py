@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping
 
-import attrs
+import msgspec
 import structlog
 
 from homeserver.core.identifiers import RoomID, UserID
@@ -39,7 +39,7 @@ def read_sync(tx: ReadTransaction, request: SyncRequest) -> SyncAnswer:
     messages = _messages(context)
     if since is not None and since >= context.upto and not request.full_state:
         return _answer(context, messages.section, messages)
-    context = attrs.evolve(context, ignored=ignored_by(tx, request.user_id))
+    context = msgspec.structs.replace(context, ignored=ignored_by(tx, request.user_id))
     rooms = [
         room
         for room in memberships.rooms_of(tx, request.user_id)

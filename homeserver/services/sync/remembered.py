@@ -3,14 +3,13 @@
 from collections import OrderedDict
 from collections.abc import Mapping
 
-import attrs
+import msgspec
 
 from homeserver.core.identifiers import RoomID, UserID
 from homeserver.services.sync.unread import UnreadCounts
 
 
-@attrs.frozen(slots=True)
-class UserRooms:
+class UserRooms(msgspec.Struct, frozen=True):
     """What a user listens to: the own topic and those of the joined rooms, as of `position`; and to whom not."""
 
     position: int

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-import attrs
+import msgspec
 
 from homeserver.core.filters import CompiledFilter
 from homeserver.core.identifiers import RoomID, UserID
@@ -12,8 +12,7 @@ from homeserver.services.sync.to_device import DeviceMessages
 from homeserver.services.sync.unread import UnreadCounts
 
 
-@attrs.frozen(slots=True)
-class SyncRequest:
+class SyncRequest(msgspec.Struct, frozen=True):
     """A sync of one device. `since` is the position of its token, `None` for an initial sync.
 
     Messages to the device are wanted from `messages_after` on.
@@ -30,8 +29,7 @@ class SyncRequest:
     messages_after: int
 
 
-@attrs.frozen(slots=True)
-class SyncAnswer:
+class SyncAnswer(msgspec.Struct, frozen=True):
     """The response's body, the position of its `next_batch`, and what a later answer can build on.
 
     `sent_members` are the members whose state this answer brings, `unread` the unread counts that
@@ -41,9 +39,9 @@ class SyncAnswer:
     body: bytes
     upto: int
     is_empty: bool
-    sent_members: Mapping[RoomID, frozenset[str]] = attrs.field(factory=dict)
-    unread: Mapping[RoomID, UnreadCounts] = attrs.field(factory=dict)
-    messages: DeviceMessages = attrs.field(factory=DeviceMessages)
+    sent_members: Mapping[RoomID, frozenset[str]] = msgspec.field(default_factory=dict)
+    unread: Mapping[RoomID, UnreadCounts] = msgspec.field(default_factory=dict)
+    messages: DeviceMessages = msgspec.field(default_factory=DeviceMessages)
 
     @property
     def token(self) -> SyncToken:

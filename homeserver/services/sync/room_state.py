@@ -9,7 +9,7 @@ and then the timeline has the room's current state, whatever a filter or a fork 
 
 from collections.abc import Collection
 
-import attrs
+import msgspec
 
 from homeserver.core.event import StateKey
 from homeserver.core.identifiers import RoomID
@@ -21,8 +21,7 @@ from homeserver.storage.memberships import RoomOfUser
 MEMBER = "m.room.member"
 
 
-@attrs.frozen(slots=True)
-class Roots:
+class Roots(msgspec.Struct, frozen=True):
     """A room's state at the client's token (0 if the client has nothing), before the timeline, and at the end."""
 
     since: int

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-import attrs
+import msgspec
 
 from homeserver.core.json import JsonObject, encode
 from homeserver.core.room_versions import get_room_version
@@ -20,8 +20,7 @@ from homeserver.storage import events, state
 from homeserver.storage.memberships import RoomOfUser
 
 
-@attrs.frozen(slots=True)
-class RoomExtras:
+class RoomExtras(msgspec.Struct, frozen=True):
     """What else there is to say of a room, as JSON: its new ephemeral events and account data.
 
     `read_upto` are the positions that the user has read up to, by thread (empty: unthreaded).

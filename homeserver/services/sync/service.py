@@ -1,6 +1,6 @@
 """Sync: what is new for a client since its token; the client waits until there is something."""
 
-import attrs
+import msgspec
 from twisted.internet.defer import Deferred
 
 from homeserver.core.filters import CompiledFilter
@@ -24,8 +24,7 @@ _LOOKS = 3
 """At the memory for one answer, which goes on while messages to the device are being read."""
 
 
-@attrs.frozen
-class Sync:
+class Sync(msgspec.Struct, frozen=True):
     """Answers `/sync`. In memory is only what may be lost: who waits, and what has been told to whom."""
 
     database: Database
@@ -99,7 +98,7 @@ class Sync:
                 # Nothing up to there; what came while the database was asked stands in the tail.
                 position = answer.upto
                 if position < poll.since:
-                    poll = attrs.evolve(poll, since=position)
+                    poll = msgspec.structs.replace(poll, since=position)
                 poll.messages_after = position
                 continue
             if not answer.is_empty:
@@ -199,8 +198,7 @@ class Sync:
         return answer
 
 
-@attrs.define(slots=True, eq=False)
-class _Poll:
+class _Poll(msgspec.Struct, eq=False):
     """An incremental sync that may wait. Up to `messages_after` the device has been given what there is for it."""
 
     user_id: UserID

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Collection
 from typing import Final, Self, TypeVar
 
 import attrs
+import msgspec
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
@@ -39,8 +40,7 @@ MOST_UNACKNOWLEDGED: Final = 500
 token that it connects with, or over a WebSocket. Who has been sent so many is to connect anew."""
 
 
-@attrs.frozen
-class Wanted:
+class Wanted(msgspec.Struct, frozen=True):
     """What a client wants to be sent, as by the parameters of `/sync`; `since` is its token."""
 
     filter: CompiledFilter
@@ -159,7 +159,7 @@ class Stream:
             raise LimitExceeded("Too many streams have been opened", retry_after_ms=REPLACED_RETRY_MS)
         await self.authenticate()
         if wanted.full_state:
-            self.wanted = attrs.evolve(self.wanted, full_state=False)
+            self.wanted = msgspec.structs.replace(self.wanted, full_state=False)
         self.since = answer.token
         if answer.messages.events:
             self._unacknowledged.append((answer.token.messages_upto, len(answer.messages.events)))

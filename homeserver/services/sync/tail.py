@@ -8,7 +8,7 @@ its topic as it is, or it only says that a client which it concerns must ask the
 from collections import OrderedDict, deque
 from collections.abc import Collection, Container, Iterable, Iterator, Mapping
 
-import attrs
+import msgspec
 
 from homeserver.core.client_event import ClientEventBytes
 from homeserver.core.identifiers import DeviceID, EventID, RoomID, UserID
@@ -23,8 +23,7 @@ from homeserver.storage import events, memberships, notifications, published, to
 from homeserver.storage.events import StoredEvent
 
 
-@attrs.frozen(slots=True)
-class TailEvent:
+class TailEvent(msgspec.Struct, frozen=True):
     """An event as all members of its room may see it; `outcomes` are the exceptions to `notify`, by user."""
 
     position: int
@@ -41,8 +40,7 @@ class TailEvent:
     replaces_state: EventID | None
 
 
-@attrs.frozen(slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True):
     """A row of the tail. What is not plain has neither event nor ephemeral event.
 
     Of several ephemeral events of a room with the same `subject` only the last one counts.
@@ -65,8 +63,7 @@ class Entry:
         return self.event is not None and self.event.sender in senders
 
 
-@attrs.frozen(slots=True)
-class TailRows:
+class TailRows(msgspec.Struct, frozen=True):
     """What was new; `unsure` tells that rows were published which the tail does not follow.
 
     `messages` are positions of messages to devices, each with user and device, in order.

@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Sequence
 
-import attrs
 import msgspec
 
 from homeserver.core.filters import RoomEventMatcher
@@ -30,8 +29,7 @@ class _Content(msgspec.Struct, gc=False):
 _content = msgspec.json.Decoder(_Content)
 
 
-@attrs.frozen(slots=True)
-class Timeline:
+class Timeline(msgspec.Struct, frozen=True):
     """Events in their order, each with the reader's membership at it.
 
     `limited`: there are more before them, after the point where the window may begin, here or elsewhere. `prev_batch`

@@ -8,6 +8,7 @@ from collections import OrderedDict
 from typing import Final
 
 import attrs
+import msgspec
 import structlog
 
 from homeserver.core.identifiers import UserID
@@ -28,8 +29,7 @@ MOST_BYTES: Final = 1024 * 1024
 _log = structlog.get_logger(__name__)
 
 
-@attrs.frozen(slots=True)
-class DeviceMessages:
+class DeviceMessages(msgspec.Struct, frozen=True):
     """Messages in the order in which they came, as JSON.
 
     `upto` is the position where they end if more wait; `None` if these are all up to where the answer leads.

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Self
 
-import attrs
+import msgspec
 
 from homeserver.core.identifiers import UserID
 from homeserver.core.json import JsonObject, encode
@@ -18,8 +18,7 @@ _Counts = tuple[int, int]
 """Notifications, and highlights among them."""
 
 
-@attrs.frozen(slots=True)
-class UnreadCounts:
+class UnreadCounts(msgspec.Struct, frozen=True):
     """The counts of each thread; `None` is the main timeline."""
 
     threads: Mapping[str | None, _Counts]
@@ -28,7 +27,7 @@ class UnreadCounts:
         """With one more event, whose push outcome is given in bits."""
         notifications, highlights = self.threads.get(thread_id, (0, 0))
         added = (notifications + (outcome & NOTIFIES), highlights + ((outcome & HIGHLIGHTS) >> 1))
-        return attrs.evolve(self, threads={**self.threads, thread_id: added})
+        return msgspec.structs.replace(self, threads={**self.threads, thread_id: added})
 
     def sections(self, *, by_thread: bool) -> dict[str, bytes]:
         """The members of the room's section; threads apart if the client's filter asks for that.

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-import attrs
+import msgspec
 import pytest
 
 from homeserver.config.sections import Bucket, RateLimits
@@ -27,11 +27,11 @@ async def reported(server: TestServer) -> list[Report]:
     """All reports, the oldest first, without their times."""
     found = await server.server.services.reports.newest(most=100)
     assert all(abs(report.received_ts - server.clock.now_ts()) < 60_000 for report in found)
-    return [attrs.evolve(report, received_ts=0) for report in reversed(found)]
+    return [msgspec.structs.replace(report, received_ts=0) for report in reversed(found)]
 
 
 def as_dict(report: Report) -> dict[str, object]:
-    return {name: value for name, value in attrs.asdict(report).items() if value not in (None, 0)}
+    return {name: value for name, value in msgspec.structs.asdict(report).items() if value not in (None, 0)}
 
 
 async def test_what_is_reported_is_kept(server: TestServer, alice: Client, bob: Client) -> None:

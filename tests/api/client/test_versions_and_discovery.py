@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import msgspec
 import pytest
 
 from homeserver.api.client.capabilities import Capabilities
@@ -91,7 +92,7 @@ async def test_moderation_is_for_administrators_where_it_exists() -> None:
     moderation: dict[tuple[bool, bool], Any] = {}
     for who in (alice, admin):
         for there in (True, False):
-            answer: Any = await attrs.evolve(capabilities, moderation=there).get_capabilities(who)
+            answer: Any = await msgspec.structs.replace(capabilities, moderation=there).get_capabilities(who)
             moderation[who.is_admin, there] = answer["capabilities"].get("m.account_moderation")
     assert moderation.pop((True, True)) == {"suspend": True, "lock": True}
     assert set(moderation.values()) == {None}

@@ -1,7 +1,7 @@
 from typing import Literal, cast
 
 import argon2
-import attrs
+import msgspec
 import pytest
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, DeferredList
@@ -133,7 +133,7 @@ async def test_a_limited_address_does_not_use_an_account_up(stack: Stack, alice:
 
 async def test_a_busy_server_counts_nothing(stack: Stack, alice: UserID) -> None:
     idle = WorkerPool(cast("Loop", reactor), threads=1, queue_limit=0)
-    busy = attrs.evolve(stack.passwords, pool=idle)
+    busy = msgspec.structs.replace(stack.passwords, pool=idle)
     for _ in range(40):
         with pytest.raises(LimitExceeded, match="busy"):
             await busy.check("alice", "password", address=HERE)

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import attrs
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -36,11 +36,11 @@ ANY_VERSION = st.sampled_from(VERSIONS)
 # Each algorithm on rules that know as much as possible.
 ALGORITHMS = [
     ROOM_VERSIONS["1"],
-    attrs.evolve(ROOM_VERSIONS["11"], state_resolution=StateResolution.V1),
+    msgspec.structs.replace(ROOM_VERSIONS["11"], state_resolution=StateResolution.V1),
     ROOM_VERSIONS["2"],
     ROOM_VERSIONS["11"],
-    attrs.evolve(ROOM_VERSIONS["11"], state_resolution=StateResolution.V2_1),
-    attrs.evolve(ROOM_VERSIONS["12"], state_resolution=StateResolution.V2),
+    msgspec.structs.replace(ROOM_VERSIONS["11"], state_resolution=StateResolution.V2_1),
+    msgspec.structs.replace(ROOM_VERSIONS["12"], state_resolution=StateResolution.V2),
     ROOM_VERSIONS["12"],
 ]
 

@@ -1,6 +1,7 @@
 """Room versions 2 and 12, "State resolution": cases with a known outcome."""
 
 import attrs
+import msgspec
 import pytest
 
 from homeserver.core.event import Event, StateKey
@@ -20,7 +21,7 @@ each_version = pytest.mark.parametrize("version", VERSIONS, ids=lambda version: 
 
 
 def with_algorithm(version: str, algorithm: StateResolution) -> RoomVersion:
-    return attrs.evolve(ROOM_VERSIONS[version], state_resolution=algorithm)
+    return msgspec.structs.replace(ROOM_VERSIONS[version], state_resolution=algorithm)
 
 
 def topic(dag: Dag, sender: str, text: str, *prev: Event, ts: int | None = None) -> Event:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-import attrs
+import msgspec
 
 from homeserver.core.identifiers import RoomID, UserID
 from homeserver.core.sliding_sync.requests import (
@@ -93,7 +93,7 @@ async def test_rooms_outside_the_windows_cost_their_row_in_the_list(
     created = {"include": [{"type": "m.room.create", "state_key": ""}]}
     await client.ask(lists=one_list(last=WINDOW - 1, limit=3, state=created))
     event_id = await alice.send(rooms[0], "one comes in, one goes out")
-    later = attrs.evolve(asking, token=SlidingToken.parse(client.pos or ""))
+    later = msgspec.structs.replace(asking, token=SlidingToken.parse(client.pos or ""))
     counting, answer = await database.read(counted, later)
     assert set(answer.rooms) == {rooms[0]}
     assert event_id.encode() in answer.rooms[RoomID(rooms[0])]
