@@ -22,8 +22,8 @@ from twisted.python.failure import Failure
 from homeserver.app.endpoints import endpoints
 from homeserver.app.loops import Upkeep, loops
 from homeserver.app.services import Services, make_services
-from homeserver.clients.http_connections import ReactorForClients
-from homeserver.config.sections import Config, Listener, RateLimits, Resource
+from homeserver.clients.reactor import ReactorForClients
+from homeserver.config.sections import Config, Listener, RateLimits, Resource, Tls
 from homeserver.core.rate_limit import RateLimit
 from homeserver.core.signing import SigningKey
 from homeserver.database.database import Database
@@ -32,13 +32,12 @@ from homeserver.database.errors import StorageUnavailable
 from homeserver.http.addresses import TrustedProxies
 from homeserver.http.application import Application
 from homeserver.http.endpoints import Limit
-from homeserver.http.listen import listen
+from homeserver.http.listen import OverTls, listen
 from homeserver.http.metrics import NoMetrics, RequestMetrics
 from homeserver.http.rate_limits import InMemoryRateLimiter, RateLimiter
 from homeserver.http.router import Router
 from homeserver.http.server import HttpServer
 from homeserver.http.shared_rate_limits import SharedRateLimiter
-from homeserver.http.tls import RenewableCertificate
 from homeserver.rooms.draft import Signer
 from homeserver.runtime.bus import Bus, LocalBus
 from homeserver.runtime.cells import Cells
@@ -100,7 +99,7 @@ class Server:
     _loops: Loops
     _workers: WorkerPool
     _servers: list[tuple[Listener, HttpServer]]
-    _certificate: RenewableCertificate | None
+    _over_tls: OverTls | None
     _shared: Shared
     _ports: list[IListeningPort] = attrs.field(factory=list, init=False)
 
@@ -121,8 +120,8 @@ class Server:
         await self.services.receiving.partial_joins.start()
         self._loops.start()
         for listener, server in self._servers:
-            certificate = self._certificate if listener.tls else None
-            self._ports.append(listen(self.reactor, listener, server, certificate))
+            over_tls = self._over_tls if listener.tls else None
+            self._ports.append(listen(self.reactor, listener, server, over_tls=over_tls))
 
     async def stop(self) -> None:
         """Stop accepting, let running requests finish and waiting ones return, then close everything."""
@@ -193,9 +192,6 @@ def build(
     bus.subscribe(lambda _, topics: services.streams.hint(topics))
     bus.subscribe(lambda _, topics: services.outbox.hint(topics))
     database.clear = services.clear
-    certificate = None
-    if config.tls is not None:
-        certificate = RenewableCertificate(config.tls.certificate, config.tls.private_key, clock)
     return Server(
         config,
         database,
@@ -208,9 +204,18 @@ def build(
             (listener, _server(config, services, listener, shared.rate_limiter, measuring, clock, reactor))
             for listener in config.listeners
         ],
-        certificate,
+        None if config.tls is None else _over_tls(config.tls, clock),
         shared,
     )
+
+
+def _over_tls(section: Tls, clock: Clock) -> OverTls:
+    """What listeners have TLS by; a server behind a proxy does without, and without its memory."""
+    module = importlib.import_module("homeserver.http.tls")
+    over_tls: OverTls = module.over_tls(
+        module.RenewableCertificate(section.certificate, section.private_key, clock)
+    )
+    return over_tls
 
 
 def _bus(config: Config, on_break: Callable[[], None]) -> Bus:

@@ -6,8 +6,8 @@ from typing import cast
 import msgspec
 
 from homeserver.app.trust import Trust
-from homeserver.clients.http_connections import ReactorForClients
 from homeserver.clients.identity import IdentityClient
+from homeserver.clients.reactor import ReactorForClients
 from homeserver.config.sections import Config, Email
 from homeserver.core.globs import GlobSet
 from homeserver.core.server_lists import ServerLists

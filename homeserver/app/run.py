@@ -13,8 +13,7 @@ from homeserver.app.build import Reactor, Server, build
 from homeserver.config.sections import Config
 from homeserver.core.signing import SigningKey
 from homeserver.database.errors import DatabaseError
-from homeserver.http.listen import ListenError
-from homeserver.http.tls import CertificateError
+from homeserver.http.listen import CertificateError, ListenError
 from homeserver.runtime import garbage
 from homeserver.runtime.bus import BusError
 from homeserver.runtime.clock import SystemClock

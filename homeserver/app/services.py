@@ -15,7 +15,7 @@ from homeserver.app.receiving import Receiving, make_receiving
 from homeserver.app.to_device import DeviceMessaging, make_device_messaging
 from homeserver.app.trust import Trust, make_trust
 from homeserver.clients.history_source import FederationHistorySource
-from homeserver.clients.http_connections import ReactorForClients
+from homeserver.clients.reactor import ReactorForClients
 from homeserver.config.sections import Config
 from homeserver.config.sections import DelayedEvents as DelayedEventsSection
 from homeserver.core.identifiers import UserID

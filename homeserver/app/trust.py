@@ -8,13 +8,13 @@ import msgspec
 from homeserver.clients.addresses import AddressPolicy
 from homeserver.clients.discovery import Discovery
 from homeserver.clients.federation import FederationClient, Identity
-from homeserver.clients.http_connections import Opener, ReactorForClients
-from homeserver.clients.http_transport import HttpTransport
+from homeserver.clients.http_transport import Connection, HttpTransport, Opener
+from homeserver.clients.reactor import ReactorForClients
 from homeserver.clients.resolver import Resolver, Service
-from homeserver.clients.tls import ClientTls
+from homeserver.clients.routes import Route
 from homeserver.clients.well_known import WellKnown
 from homeserver.config.errors import ConfigError
-from homeserver.config.sections import Config
+from homeserver.config.sections import Config, Federation
 from homeserver.core.hashes import decode_base64
 from homeserver.core.server_keys import VerifyKey
 from homeserver.core.server_lists import ServerLists
@@ -46,8 +46,7 @@ def make_trust(
     section = config.federation
     lists = ServerLists.of(section.allow, section.deny)
     resolver = _SystemResolver(reactor, clock)
-    tls = ClientTls(verify=section.verify_tls, trusted_ca_file=section.trusted_ca_file)
-    transport = HttpTransport(Opener(reactor, resolver, AddressPolicy(section.allow_private_addresses), tls))
+    transport = HttpTransport(_TlsOpener(reactor, resolver, section))
     client = FederationClient(
         Identity(signer.server_name, signer.key),
         Discovery(resolver, WellKnown(transport, clock)),
@@ -100,3 +99,29 @@ class _SystemResolver:
             module = importlib.import_module("homeserver.clients.dns")
             self._loaded = module.DnsResolver(self._reactor, self._clock)
         return self._loaded
+
+
+@attrs.define
+class _TlsOpener:
+    """Connections to other servers; TLS is loaded with the first, for the same reason."""
+
+    reactor: ReactorForClients
+    _resolver: Resolver
+    _section: Federation
+    _loaded: Opener | None = None
+
+    async def open(self, route: Route) -> Connection:
+        if self._loaded is None:
+            self._loaded = self._load()
+        return await self._loaded.open(route)
+
+    def _load(self) -> Opener:
+        section = self._section
+        tls = importlib.import_module("homeserver.clients.tls").ClientTls(
+            verify=section.verify_tls, trusted_ca_file=section.trusted_ca_file
+        )
+        module = importlib.import_module("homeserver.clients.http_connections")
+        opener: Opener = module.Opener(
+            self.reactor, self._resolver, AddressPolicy(section.allow_private_addresses), tls
+        )
+        return opener

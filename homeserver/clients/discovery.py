@@ -8,8 +8,8 @@ from typing import Final
 import msgspec
 
 from homeserver.clients.addresses import is_ip_literal
-from homeserver.clients.http_connections import Route, Target
 from homeserver.clients.resolver import ResolutionError, Resolver, Service
+from homeserver.clients.routes import Route, Target
 from homeserver.clients.well_known import WellKnown
 from homeserver.core.identifiers import ServerName
 

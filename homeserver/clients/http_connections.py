@@ -1,4 +1,7 @@
-"""Connections to web servers: HTTP/1.1 over TLS, one exchange after the other."""
+"""Connections to web servers: HTTP/1.1 over TLS, one exchange after the other.
+
+Loaded with the first connection: with TLS and all that looks at certificates it weighs 12 MB.
+"""
 
 from typing import Any, Final, cast
 
@@ -8,13 +11,7 @@ from OpenSSL import SSL
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as OutOfPatience
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import (
-    IAddress,
-    IConnector,
-    IHandshakeListener,
-    IReactorTCP,
-    IReactorTime,
-)
+from twisted.internet.interfaces import IAddress, IConnector, IHandshakeListener
 from twisted.internet.protocol import ClientFactory, Protocol, connectionDone
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
@@ -22,7 +19,9 @@ from zope.interface import implementer
 
 from homeserver.clients.addresses import AddressPolicy, is_ip_literal
 from homeserver.clients.http_responses import Response, ResponseError, ResponseParser
+from homeserver.clients.reactor import ReactorForClients
 from homeserver.clients.resolver import ResolutionError, Resolver
+from homeserver.clients.routes import ExchangeError, Route
 from homeserver.clients.tls import ClientTls, WrongIdentityError
 
 MOST_ATTEMPTS: Final = 6
@@ -32,41 +31,6 @@ ATTEMPT_S: Final = 10.0
 """How long one address may take to connect and to agree on TLS."""
 
 _log = structlog.get_logger(__name__)
-
-
-class Target(msgspec.Struct, frozen=True):
-    """A host, which is a name or an address without brackets, and a port."""
-
-    host: str
-    port: int
-
-
-class Route(msgspec.Struct, frozen=True, cache_hash=True):
-    """Where to connect, and as whom to address who is there.
-
-    `targets` are tried in order. `host` is for the header `Host`. `tls_name` is whose certificate must be
-    presented: a host name, or an address without brackets.
-    """
-
-    targets: tuple[Target, ...]
-    host: str
-    tls_name: str
-
-
-class ExchangeError(Exception):
-    """A connection cannot be opened, or has broken.
-
-    `is_unanswered`: it broke before a byte of the response; `is_too_large`: the response was given up.
-    """
-
-    def __init__(self, message: str, *, is_unanswered: bool = False, is_too_large: bool = False) -> None:
-        super().__init__(message)
-        self.is_unanswered = is_unanswered
-        self.is_too_large = is_too_large
-
-
-class ReactorForClients(IReactorTCP, IReactorTime):
-    """What clients need of the reactor."""
 
 
 @implementer(IHandshakeListener)

@@ -1,7 +1,7 @@
 """Exchanges with web servers over connections that are kept for the next one, within limits and in time."""
 
 from collections.abc import Coroutine
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import attrs
 import msgspec
@@ -11,8 +11,8 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from homeserver import __version__
 from homeserver.clients.errors import RemoteError
-from homeserver.clients.http_connections import ExchangeError, HttpConnection, Opener, Route
 from homeserver.clients.http_responses import Response
+from homeserver.clients.routes import ExchangeError, Route
 
 T = TypeVar("T")
 
@@ -40,6 +40,35 @@ class TransportLimits(msgspec.Struct, frozen=True, kw_only=True):
     idle_s: float = 25.0
     """How long one is kept. Shorter than servers usually do: who closes first must be we, or a request may
     get lost."""
+
+
+class Connection(Protocol):
+    """A connection for one exchange after the other; see `homeserver.clients.http_connections`."""
+
+    is_open: bool
+    lost: Deferred[None]
+    """Fires when the connection is gone."""
+
+    def exchange(self, request: bytes, most_bytes: int) -> Deferred[Response]:
+        """Send a request, get its response with a body of up to `most_bytes`. Errors: ExchangeError."""
+        ...
+
+    def abort(self) -> None:
+        """Close the connection at once."""
+        ...
+
+
+class Opener(Protocol):
+    """Opens connections, to addresses that are allowed only."""
+
+    @property
+    def reactor(self) -> IReactorTime:
+        """For deadlines."""
+        ...
+
+    async def open(self, route: Route) -> Connection:
+        """A connection along `route`. Errors: ExchangeError."""
+        ...
 
 
 @attrs.define
@@ -71,8 +100,8 @@ class HttpTransport:
         self._opener = opener
         self._limits = limits or TransportLimits()
         # Both with what was used last at the end.
-        self._idle: dict[HttpConnection, _Kept] = {}
-        self._idle_of: dict[Route, list[HttpConnection]] = {}
+        self._idle: dict[Connection, _Kept] = {}
+        self._idle_of: dict[Route, list[Connection]] = {}
         self._expiry: IDelayedCall | None = None
         self._turns: dict[Route, DeferredSemaphore] = {}
         self._running = 0
@@ -129,13 +158,13 @@ class HttpTransport:
         connection.lost.addCallback(lambda _: self._forget(connection))
         return await self._on(connection, route, exchange)
 
-    async def _on(self, connection: HttpConnection, route: Route, exchange: Exchange) -> Response:
+    async def _on(self, connection: Connection, route: Route, exchange: Exchange) -> Response:
         response = await connection.exchange(exchange.request, exchange.most_bytes)
         if connection.is_open:
             self._keep(connection, route)
         return response
 
-    def _take(self, route: Route, within_s: float) -> HttpConnection | None:
+    def _take(self, route: Route, within_s: float) -> Connection | None:
         """The connection of that route that was used last, if that was so many seconds ago at most."""
         kept = self._idle_of.get(route)
         if not kept:
@@ -146,7 +175,7 @@ class HttpTransport:
         self._forget(connection)
         return connection
 
-    def _keep(self, connection: HttpConnection, route: Route) -> None:
+    def _keep(self, connection: Connection, route: Route) -> None:
         same = self._idle_of.get(route, ())
         surplus = same[:1] if len(same) >= self._limits.idle_per_route else []
         if not surplus and len(self._idle) >= self._limits.idle:
@@ -172,7 +201,7 @@ class HttpTransport:
             connection.abort()
         self._await_expiry()
 
-    def _forget(self, connection: HttpConnection) -> None:
+    def _forget(self, connection: Connection) -> None:
         kept = self._idle.pop(connection, None)
         if kept is None:
             return

@@ -13,9 +13,9 @@ import msgspec
 from homeserver.clients.discovery import split
 from homeserver.clients.errors import RemoteError
 from homeserver.clients.federation import Identity
-from homeserver.clients.http_connections import Route, Target
 from homeserver.clients.http_transport import Exchange, HttpTransport, request_bytes, within
 from homeserver.clients.results import result_of
+from homeserver.clients.routes import Route, Target
 from homeserver.core.errors import InvalidParam
 from homeserver.core.hashes import decode_base64, encode_base64_url_safe
 from homeserver.core.identifiers import ServerName, UserID, parse_user_id

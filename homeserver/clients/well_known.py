@@ -13,9 +13,9 @@ import msgspec
 
 from homeserver.clients.addresses import is_ip_literal
 from homeserver.clients.errors import RemoteError
-from homeserver.clients.http_connections import Route, Target
 from homeserver.clients.http_responses import Response
 from homeserver.clients.http_transport import Exchange, HttpTransport, request_bytes, within
+from homeserver.clients.routes import Route, Target
 from homeserver.core.backoff import Backoff
 from homeserver.core.errors import InvalidParam, MatrixError
 from homeserver.core.identifiers import ServerName, parse_server_name

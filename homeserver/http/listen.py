@@ -1,16 +1,15 @@
 """Opening ports."""
 
 import errno
-from typing import Protocol, cast
+from collections.abc import Callable
+from typing import Protocol, TypeAlias, cast
 
 import attrs
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort, IReactorTCP
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IReactorTCP
 from twisted.internet.protocol import ServerFactory
-from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 
 from homeserver.http.server import HttpServer
-from homeserver.http.tls import RenewableCertificate
 
 BACKLOG = 1_024
 
@@ -25,6 +24,10 @@ class Address(Protocol):
     def port(self) -> int: ...  # noqa: D102 - said above
 
 
+OverTls: TypeAlias = Callable[[HttpServer], IProtocolFactory]
+"""Puts TLS below a server; see `homeserver.http.tls`."""
+
+
 @attrs.frozen(slots=False)
 class ListenError(Exception):
     """A port cannot be opened; `str()` is one line for the operator. `remedy` says what to do."""
@@ -37,23 +40,18 @@ class ListenError(Exception):
         return f"cannot listen on port {self.port} of {self.bind}: {self.remedy}"
 
 
-class _TlsFactory(TLSMemoryBIOFactory):
-    """TLS that encrypts what is written at once: a response is one write, and need not wait for another."""
-
-    protocol = TLSMemoryBIOProtocol
+class CertificateError(Exception):
+    """A certificate cannot be used; the message names the file and what to do."""
 
 
 def listen(
-    reactor: IReactorTCP,
-    address: Address,
-    server: HttpServer,
-    certificate: RenewableCertificate | None = None,
+    reactor: IReactorTCP, address: Address, server: HttpServer, *, over_tls: OverTls | None = None
 ) -> IListeningPort:
-    """Accept connections for `server`, with TLS if there is a certificate.
+    """Accept connections for `server`, `over_tls` if that is given.
 
     Errors: ListenError.
     """
-    factory = server if certificate is None else _TlsFactory(certificate, False, server)  # noqa: FBT003
+    factory = server if over_tls is None else over_tls(server)
     try:
         return reactor.listenTCP(
             address.port,

@@ -1,4 +1,4 @@
-"""Certificates of listeners, renewed without a restart."""
+"""Certificates of listeners, renewed without a restart. Loaded where a listener has TLS: it weighs 12 MB."""
 
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -15,9 +15,11 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from OpenSSL import SSL
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from twisted.internet.ssl import CertificateOptions, TLSVersion
-from twisted.protocols.tls import TLSMemoryBIOProtocol
+from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from zope.interface import implementer
 
+from homeserver.http.listen import CertificateError, OverTls
+from homeserver.http.server import HttpServer
 from homeserver.runtime.clock import Clock
 
 CHECK_EVERY_MS: Final = 5_000
@@ -25,10 +27,6 @@ CHECK_EVERY_MS: Final = 5_000
 _UsableKey: TypeAlias = RSAPrivateKey | EllipticCurvePrivateKey | Ed25519PrivateKey | Ed448PrivateKey
 
 _log = structlog.get_logger(__name__)
-
-
-class CertificateError(Exception):
-    """A certificate cannot be used; the message names the file and what to do."""
 
 
 @implementer(IOpenSSLServerConnectionCreator)
@@ -108,6 +106,21 @@ class RenewableCertificate:
                 "certificate in that file was made for"
             ) from error
         return context
+
+
+class _TlsFactory(TLSMemoryBIOFactory):
+    """TLS that encrypts what is written at once: a response is one write, and need not wait for another."""
+
+    protocol = TLSMemoryBIOProtocol
+
+
+def over_tls(certificate: IOpenSSLServerConnectionCreator) -> OverTls:
+    """What puts TLS with this certificate below a server."""
+
+    def wrap(server: HttpServer) -> TLSMemoryBIOFactory:
+        return _TlsFactory(certificate, False, server)  # noqa: FBT003
+
+    return wrap
 
 
 def _usable(key: PrivateKeyTypes) -> _UsableKey:

@@ -7,19 +7,22 @@ waits, and is handed on in pieces as the client reads.
 
 import socket
 from collections.abc import Callable
-from typing import Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from twisted.internet.interfaces import IPullProducer, IPushProducer
 from twisted.internet.tcp import Server
-from twisted.protocols.tls import TLSMemoryBIOProtocol
 from zope.interface import implementer
+
+if TYPE_CHECKING:
+    # Loaded where there is TLS.
+    from twisted.protocols.tls import TLSMemoryBIOProtocol
 
 PIECE: Final = 65_536
 
 _NOTHING: Final = memoryview(b"")
 
 
-Transport: TypeAlias = Server | TLSMemoryBIOProtocol
+Transport: TypeAlias = "Server | TLSMemoryBIOProtocol"
 """A TCP connection that Twisted has accepted, or TLS on top of one."""
 
 
@@ -128,7 +131,10 @@ class _TlsWriter:
     __slots__ = ("_is_paused", "_is_waiting", "_on_progress", "_on_written", "_rest", "_transport")
 
     def __init__(
-        self, transport: TLSMemoryBIOProtocol, on_written: Callable[[], None], on_progress: Callable[[], None]
+        self,
+        transport: "TLSMemoryBIOProtocol",
+        on_written: Callable[[], None],
+        on_progress: Callable[[], None],
     ) -> None:
         self._transport = transport
         self._on_written = on_written

@@ -30,7 +30,7 @@ from homeserver.http.rate_limits import InMemoryRateLimiter, RateLimiter
 from homeserver.http.request import Request
 from homeserver.http.router import Router
 from homeserver.http.server import HttpServer
-from homeserver.http.tls import RenewableCertificate
+from homeserver.http.tls import RenewableCertificate, over_tls
 
 
 class Reactor(IReactorTCP, IReactorTime):
@@ -263,7 +263,9 @@ async def serving(
         bind: str = "127.0.0.1"
         port: int = 0
 
-    port = listen(REACTOR, FreePort(), server, certificate)
+    port = listen(
+        REACTOR, FreePort(), server, over_tls=None if certificate is None else over_tls(certificate)
+    )
     under_test = ServerUnderTest(server, clock, port, [])
     try:
         yield under_test

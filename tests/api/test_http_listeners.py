@@ -25,9 +25,9 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from homeserver.core.json import JsonObject
 from homeserver.http.endpoints import Auth, endpoint
 from homeserver.http.limits import HttpLimits
-from homeserver.http.listen import ListenError, listen
+from homeserver.http.listen import CertificateError, ListenError, listen
 from homeserver.http.response import Response
-from homeserver.http.tls import CHECK_EVERY_MS, CertificateError, RenewableCertificate
+from homeserver.http.tls import CHECK_EVERY_MS, RenewableCertificate
 from homeserver.http.writer import PIECE, writer_for
 from tests.api.http_harness import (
     REACTOR,

@@ -19,8 +19,9 @@ from twisted.python.failure import Failure
 from homeserver.clients.addresses import AddressPolicy, is_ip_literal
 from homeserver.clients.discovery import Discovery
 from homeserver.clients.federation import FederationClient, Identity
-from homeserver.clients.http_connections import Opener, ReactorForClients
+from homeserver.clients.http_connections import Opener
 from homeserver.clients.http_transport import HttpTransport, TransportLimits
+from homeserver.clients.reactor import ReactorForClients
 from homeserver.clients.resolver import ResolutionError, Service
 from homeserver.clients.tls import ClientTls
 from homeserver.clients.well_known import WellKnown

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from homeserver.clients.discovery import Discovery, in_order, split
-from homeserver.clients.http_connections import Route, Target
 from homeserver.clients.resolver import Service
+from homeserver.clients.routes import Route, Target
 from homeserver.core.identifiers import ServerName
 from tests.federation.certificates import Authority
 from tests.outbound.scripted import Caller, FakeResolver, ScriptedServer, caller, certify, ok, scripted_server

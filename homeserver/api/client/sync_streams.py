@@ -1,10 +1,12 @@
 """`/sync` as a stream, by Server-Sent Events and by a WebSocket; `docs/streaming.md` says what clients have to know."""
 
+import importlib
 import random
 from collections.abc import AsyncGenerator
-from typing import Final, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeVar
 
 import msgspec
+from twisted.internet.interfaces import IReactorTime
 
 from homeserver.core.errors import BadJson, MatrixError, MissingToken, Unknown
 from homeserver.core.json import JsonObject, decode_object, encode
@@ -15,10 +17,13 @@ from homeserver.http.endpoints import Auth, endpoint
 from homeserver.http.errors import error_document, status_of
 from homeserver.http.request import Request
 from homeserver.http.response import Response
-from homeserver.http.websocket import Close, WebSocket, upgrade
+from homeserver.http.upgrades import Close, upgrade
 from homeserver.services.sync.filters import SyncFilters
 from homeserver.services.sync.request import SyncAnswer
 from homeserver.services.sync.streams import Stream, Streams, Wanted, or_unavailable
+
+if TYPE_CHECKING:
+    from homeserver.http.websocket import WebSocket
 
 FEATURE: Final = "io.homeserver.streaming_sync"
 """The prefix of the endpoints, and the unstable feature by which they are announced."""
@@ -98,8 +103,8 @@ class SyncStreams(msgspec.Struct, frozen=True):
     @endpoint("GET", f"{PREFIX}/socket", auth=Auth.OPTIONAL)
     async def open_sync_socket(self, requester: Requester | None, request: Request) -> Response:
         """A WebSocket."""
-        socket = WebSocket(self.streams.reactor)
-        return upgrade(request, socket, self._frames(socket, requester, request))
+        socket = _new_websocket(self.streams.reactor)
+        return upgrade(request, socket.receive, self._frames(socket, requester, request))
 
     async def _stream(self, requester: Requester, request: Request, opening: Opening, token: str) -> Stream:
         """Errors: InvalidParam, BadJson, NotJson for what is wanted."""
@@ -115,7 +120,7 @@ class SyncStreams(msgspec.Struct, frozen=True):
         return Stream(self.streams, requester, lambda: authenticator.authenticate(token, request), wanted)
 
     async def _frames(
-        self, socket: WebSocket, requester: Requester | None, request: Request
+        self, socket: "WebSocket", requester: Requester | None, request: Request
     ) -> AsyncGenerator[bytes, None]:
         """All that the client of a WebSocket is sent."""
         try:
@@ -131,7 +136,9 @@ class SyncStreams(msgspec.Struct, frozen=True):
                 yield socket.text(encode(error_document(error)))
             yield socket.close(4000 + status_of(error), error.errcode)
 
-    async def _begin(self, socket: WebSocket, requester: Requester | None, request: Request) -> Stream | None:
+    async def _begin(
+        self, socket: "WebSocket", requester: Requester | None, request: Request
+    ) -> Stream | None:
         """What the first message asks for; None if the client has gone. Errors: as `_stream`; MissingToken; Unknown."""
         text = await socket.message(within_s=PATIENCE_S)
         if text is None:
@@ -148,7 +155,13 @@ class SyncStreams(msgspec.Struct, frozen=True):
         return await self._stream(requester, request, opening, token)
 
 
-async def _conversation(socket: WebSocket, stream: Stream) -> AsyncGenerator[bytes, None]:
+def _new_websocket(timers: IReactorTime) -> "WebSocket":
+    """What knows the frames of WebSockets is loaded with the first."""
+    socket: WebSocket = importlib.import_module("homeserver.http.websocket").WebSocket(timers)
+    return socket
+
+
+async def _conversation(socket: "WebSocket", stream: Stream) -> AsyncGenerator[bytes, None]:
     """What is new, and what the client is owed, until one of the two sides has enough."""
     sent = stream.since
     while not socket.is_over:
