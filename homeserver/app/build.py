@@ -134,6 +134,7 @@ class Server:
         await self._patiently(
             self._loops.stop(),
             self.services.delayed_events.finish(),
+            self.services.following.lists.finish(),
             self.services.member_profiles.finish(),
             self.services.receiving.incoming_events.finish(),
             self.services.receiving.partial_joins.finish(),

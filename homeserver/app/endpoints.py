@@ -95,6 +95,8 @@ from homeserver.api.federation.query import Query
 from homeserver.api.federation.space_hierarchy import SpaceHierarchy
 from homeserver.api.federation.third_party_invite import ThirdPartyInvite
 from homeserver.api.federation.transactions import Transactions
+from homeserver.api.federation.user_devices import UserDevices
+from homeserver.api.federation.user_keys import UserKeys
 from homeserver.api.federation.version import Version
 from homeserver.api.federation.wellknown import Wellknown as FederationWellknown
 from homeserver.api.pages import Pages
@@ -259,4 +261,6 @@ def _federation(config: Config, services: Services) -> list[object]:
         Query(services.federation_queries),
         SpaceHierarchy(services.federation_spaces),
         Transactions(services.receiving.inbox),
+        UserDevices(services.following.federation_keys),
+        UserKeys(services.following.federation_keys),
     ]

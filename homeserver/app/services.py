@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from homeserver.app.contact import Contact, make_contact
+from homeserver.app.following import DEVICE_SOURCES, Following, make_following
 from homeserver.app.handshakes import Handshakes, make_handshakes
 from homeserver.app.receiving import Receiving, make_receiving
 from homeserver.app.to_device import DeviceMessaging, make_device_messaging
@@ -139,6 +140,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     federation_spaces: FederationSpaces
     filters: Filters
     follower: Follower
+    following: Following
     guest_access: GuestAccess
     handshakes: Handshakes
     health: Health
@@ -237,9 +239,11 @@ def make_services(
         trust.client,
         random.random,
         metrics=outbox_metrics,
-        sources=(OutboundToDevice(),),
+        # Of a device first, then its messages.
+        sources=(*DEVICE_SOURCES, OutboundToDevice()),
     )
-    trust.authentication.heard_of.append(outbox.heard_of)
+    following = make_following(database, clock, reactor, trust.client, config.server_name)
+    trust.authentication.heard_of.extend((outbox.heard_of, following.lists.heard_of))
     notices = _notices_sender(config)
     names = UserNames(config.server_name, lambda user_id: notices is not None and user_id == notices.user_id)
     passwords = Passwords(database, names, workers, attempts, hasher)
@@ -263,6 +267,7 @@ def make_services(
             "m.typing": IncomingTyping(database, clock),
             "m.receipt": incoming_receipts,
             "m.presence": incoming_presence,
+            **following.edu_kinds,
             "m.direct_to_device": device_messaging.incoming,
         }
     )
@@ -313,6 +318,7 @@ def make_services(
         federation_spaces=FederationSpaces(database),
         filters=Filters(database),
         follower=follower,
+        following=following,
         guest_access=guest_access,
         handshakes=handshakes,
         health=Health(database),

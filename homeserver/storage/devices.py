@@ -40,7 +40,7 @@ SEEN = statement(
         last_seen_user_agent=bindparam("last_seen_user_agent"),
     )
 )
-DELETE = statement(delete(devices).where(_OWN, in_list(_d.device_id, "device_ids")))
+DELETE = statement(delete(devices).where(_OWN, in_list(_d.device_id, "device_ids")).returning(_d.device_id))
 
 
 def add(
@@ -108,9 +108,9 @@ def seen(
     )
 
 
-def remove(tx: WriteTransaction, user_id: UserID, device_ids: Collection[DeviceID]) -> None:
-    """Delete these devices; what belongs to them elsewhere is not touched."""
-    tx.execute(DELETE, user_id=user_id, device_ids=list(device_ids))
+def remove(tx: WriteTransaction, user_id: UserID, device_ids: Collection[DeviceID]) -> list[DeviceID]:
+    """Delete these devices, and give those that there were; what belongs to them elsewhere is not touched."""
+    return [DeviceID(row[0]) for row in tx.returning(DELETE, user_id=user_id, device_ids=list(device_ids))]
 
 
 _NAMES = Device.__struct_fields__

@@ -35,6 +35,7 @@ SCANS = {
     "storage.pending_joins.IS_ANY": "the rooms that are being entered",
     "storage.pending_joins.PRUNE": "the rooms that are being entered",
     "storage.reports.NEWEST": "no more than are asked for, in the order of the index",
+    "storage.remote_device_lists.FAILING": "the index has only those that are to be asked for",
     "storage.rooms.COUNT": "statistics",
     "storage.search_texts.PROGRESS": "one row",
     "storage.search_texts.QUEUED": "no more than are asked for, in the order of the table",

@@ -2,7 +2,7 @@
 
 from sqlalchemy import BigInteger, Column, Index, LargeBinary, SmallInteger, Table, Text
 
-from homeserver.database.tables.metadata import Nid, metadata
+from homeserver.database.tables.metadata import Nid, metadata, partial_index
 
 rooms = Table(
     "rooms",
@@ -51,6 +51,10 @@ memberships = Table(
     Column("is_local", SmallInteger, nullable=False),
     Index("ix_memberships_user_id", "user_id", "membership"),
     Index("ix_memberships_room_nid_membership", "room_nid", "membership"),
+    # The users of this server in a room: few, whatever the size of the room.
+    partial_index(
+        "ix_memberships_is_local", "room_nid", "since_position", where="is_local = 1 AND membership = 'join'"
+    ),
     sqlite_with_rowid=False,
 )
 

@@ -1,0 +1,26 @@
+"""Server-server API, `user_keys.yaml`: the keys of users here."""
+
+import attrs
+import msgspec
+
+from homeserver.http.endpoints import Auth, Limit, endpoint
+from homeserver.http.response import RawJson
+from homeserver.services.federation_keys import FederationKeys
+
+
+class QueryUserEncryptionKeysBody(msgspec.Struct):
+    """Of whom, and of which devices; an empty list stands for all."""
+
+    device_keys: dict[str, list[str]]
+
+
+@attrs.frozen
+class UserKeys:
+    """Keys for other servers."""
+
+    keys: FederationKeys
+
+    @endpoint("POST", "/_matrix/federation/v1/user/keys/query", auth=Auth.SERVER, limit=Limit.FEDERATION)
+    async def query_user_encryption_keys(self, body: QueryUserEncryptionKeysBody) -> RawJson:
+        """The keys of devices, and cross-signing keys, of users of this server."""
+        return RawJson(await self.keys.query(body.device_keys))
