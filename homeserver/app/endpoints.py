@@ -13,6 +13,7 @@ from homeserver.api.client.administrative_contact import AdministrativeContact
 from homeserver.api.client.banning import Banning
 from homeserver.api.client.capabilities import Capabilities
 from homeserver.api.client.create_room import CreateRoom
+from homeserver.api.client.cross_signing import CrossSigning
 from homeserver.api.client.delayed_events import DelayedEvents
 from homeserver.api.client.device_management import DeviceManagement
 from homeserver.api.client.directory import Directory
@@ -22,6 +23,7 @@ from homeserver.api.client.filter import Filter
 from homeserver.api.client.inviting import Inviting
 from homeserver.api.client.joining import Joining
 from homeserver.api.client.key_backup import KeyBackup
+from homeserver.api.client.keys import Keys
 from homeserver.api.client.kicking import Kicking
 from homeserver.api.client.knocking import Knocking
 from homeserver.api.client.leaving import Leaving
@@ -148,7 +150,14 @@ def _client(config: Config, services: Services) -> list[object]:
         ),
         Inviting(services.memberships, services.third_party_invitations),
         Joining(services.memberships, services.handshakes.third_party_invites),
+        CrossSigning(services.encryption.cross_signing, services.uia),
         KeyBackup(services.key_backups),
+        Keys(
+            services.encryption.uploads,
+            services.encryption.queries,
+            services.encryption.claims,
+            services.encryption.changes,
+        ),
         Kicking(services.memberships),
         Knocking(services.memberships),
         Leaving(services.memberships),
@@ -262,5 +271,5 @@ def _federation(config: Config, services: Services) -> list[object]:
         SpaceHierarchy(services.federation_spaces),
         Transactions(services.receiving.inbox),
         UserDevices(services.following.federation_keys),
-        UserKeys(services.following.federation_keys),
+        UserKeys(services.following.federation_keys, services.encryption.claims),
     ]

@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from homeserver.app.contact import Contact, make_contact
+from homeserver.app.encryption import Encryption, make_encryption
 from homeserver.app.following import DEVICE_SOURCES, Following, make_following
 from homeserver.app.handshakes import Handshakes, make_handshakes
 from homeserver.app.receiving import Receiving, make_receiving
@@ -131,6 +132,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     delayed_events: DelayedEvents
     device_messaging: DeviceMessaging
     devices: Devices
+    encryption: Encryption
     event_contexts: EventContexts
     event_stream: EventStream
     federation_edus: FederationEdus
@@ -309,6 +311,7 @@ def make_services(
         ),
         device_messaging=device_messaging,
         devices=Devices(database, clock),
+        encryption=make_encryption(database, config.server_name, following.remote_keys),
         event_contexts=EventContexts(database, clock, backfill),
         event_stream=EventStream(database, clock, reactor, waiters, backfill),
         federation_edus=federation_edus,

@@ -22,8 +22,8 @@ MOST_NAME: Final = 256
 
 MOST_DEVICE_ID_BYTES: Final = 255
 
-Usage = Literal["master", "self_signing"]
-"""What other servers tell of: the third one, user_signing, is for its user's eyes only."""
+Usage = Literal["master", "self_signing", "user_signing"]
+"""Other servers tell of the first two: user_signing is for its user's eyes only."""
 
 
 @attrs.frozen(slots=True)

@@ -13,6 +13,11 @@ def inbox_topic(user_id: UserID) -> str:
     return f"inbox:{user_id}"
 
 
+def keys_topic(user_id: UserID) -> str:
+    """For the devices of a user: what one of them has of one-time keys has changed."""
+    return f"keys:{user_id}"
+
+
 def room_topic(room_id: RoomID) -> str:
     """For what all members of a room may see."""
     return f"room:{room_id}"

@@ -20,7 +20,7 @@ from homeserver.core.identifiers import (
     parse_server_name,
     parse_user_id,
 )
-from homeserver.core.json import decode
+from homeserver.core.json import JsonObject, decode
 from homeserver.core.requester import Requester
 from homeserver.http.request import Request, decode_percent
 
@@ -132,7 +132,7 @@ def _body_loader(hint: object) -> Loader:
     """The body as the endpoint's annotation wants it; all JSON has passed the strict decoder."""
     if hint is bytes:
         return lambda request: request.body
-    if typing.get_origin(hint) is dict:
+    if hint == JsonObject:
         return Request.json
     wanted: typing.Any = hint
     is_struct = isinstance(hint, type) and issubclass(hint, msgspec.Struct)

@@ -29,7 +29,7 @@ from homeserver.database.transactions import WriteTransaction
 from homeserver.runtime.caches import Cache
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.shared_work import SharedWork
-from homeserver.storage import remote_device_lists
+from homeserver.storage import device_lists, remote_device_lists
 from homeserver.storage.remote_device_lists import RemoteList
 
 _log = structlog.get_logger(__name__)
@@ -243,7 +243,7 @@ def keep(tx: WriteTransaction, asked: _Asked, whole: DeviceList, *, now_ts: int)
         return False
     is_new = remote_device_lists.keep(tx, row, whole, position=asked.position)
     if is_new and row.stream_id is not None:
-        remote_device_lists.tell(tx, row.user_id)
+        device_lists.tell(tx, row.user_id)
     return True
 
 
@@ -253,7 +253,7 @@ def lose(tx: WriteTransaction, user_id: UserID) -> None:
     if row is not None:
         remote_device_lists.forget(tx, user_id)
         if row.stream_id is not None:
-            remote_device_lists.tell(tx, user_id)
+            device_lists.tell(tx, user_id)
 
 
 def _pass_on(result: object, done: Deferred[None]) -> object:

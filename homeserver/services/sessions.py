@@ -23,11 +23,18 @@ from homeserver.database.database import Database
 from homeserver.database.transactions import ReadTransaction, WriteTransaction
 from homeserver.runtime.clock import Clock
 from homeserver.services.credentials import RefreshToken, hash_of, new_device_id, new_token
-<<<<<<< HEAD
-from homeserver.storage import access_tokens, devices, refresh_tokens, sliding_sync, to_device, users
-=======
-from homeserver.storage import access_tokens, device_changes, devices, refresh_tokens, sliding_sync, users
->>>>>>> d7643c3 (Draft: device lists and keys over federation)
+from homeserver.storage import (
+    access_tokens,
+    device_changes,
+    device_keys,
+    device_lists,
+    devices,
+    one_time_keys,
+    refresh_tokens,
+    sliding_sync,
+    to_device,
+    users,
+)
 
 ACCESS_LIFETIME_MS: Final = 3_600_000
 """How long an access token lives that can be refreshed. It can be taken back at any moment, since it is
@@ -210,12 +217,12 @@ def end_sessions(tx: WriteTransaction, user_id: UserID, device_ids: Collection[D
     access_tokens.remove_of_devices(tx, user_id, device_ids)
     refresh_tokens.remove_of_devices(tx, user_id, device_ids)
     sliding_sync.close_all_of(tx, user_id, device_ids)
-<<<<<<< HEAD
     to_device.remove_of_devices(tx, user_id, device_ids)
-    devices.remove(tx, user_id, device_ids)
-=======
+    one_time_keys.remove(tx, user_id, device_ids)
+    had_keys = device_keys.remove(tx, user_id, device_ids)
     device_changes.put(tx, user_id, devices.remove(tx, user_id, device_ids), is_deleted=True)
->>>>>>> d7643c3 (Draft: device lists and keys over federation)
+    if had_keys:
+        device_lists.tell(tx, user_id)
 
 
 def end_all_sessions(tx: WriteTransaction, user_id: UserID, *, but: DeviceID | None = None) -> None:

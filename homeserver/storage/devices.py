@@ -28,6 +28,7 @@ _THIS = (_d.user_id == bindparam("the_user"), _d.device_id == bindparam("the_dev
 
 DEVICES = statement(select(*_COLUMNS).where(_OWN).order_by(_d.device_id))
 DEVICE = statement(select(*_COLUMNS).where(_OWN, _d.device_id == bindparam("device_id")))
+LOCK = statement(select(_d.device_id).where(_OWN, _d.device_id == bindparam("device_id")).with_for_update())
 IDS = statement(select(_d.device_id).where(_OWN).order_by(_d.device_id))
 INSERT = insert_into(devices, ignore_conflict=True)
 RENAME = statement(update(devices).where(*_THIS).values(display_name=bindparam("display_name")))
@@ -71,6 +72,11 @@ def find(tx: ReadTransaction, user_id: UserID, device_id: DeviceID) -> Device | 
     """One device, None if the user has none of that ID."""
     row = tx.one(DEVICE, user_id=user_id, device_id=device_id)
     return None if row is None else Device(**dict(zip(_NAMES, row, strict=True)))
+
+
+def lock(tx: WriteTransaction, user_id: UserID, device_id: DeviceID) -> bool:
+    """Whether there is such a device; nobody deletes it until the commit."""
+    return tx.one(LOCK, user_id=user_id, device_id=device_id) is not None
 
 
 def ids_of_user(tx: ReadTransaction, user_id: UserID) -> list[DeviceID]:

@@ -5,25 +5,18 @@ was free to tell nothing of later changes.
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import Final
 
 import attrs
 from sqlalchemy import ColumnElement, and_, bindparam, delete, exists, literal_column, select, update
-from sqlalchemy.dialects.sqlite import insert
 
 from homeserver.core.device_lists import DeviceList, StreamID
 from homeserver.core.identifiers import DeviceID, ServerName, UserID
 from homeserver.core.identity_keys import DeviceKeys, Usage, UserKey
-from homeserver.core.topics import room_topic
-from homeserver.database.kinds import Kind
 from homeserver.database.statements import claim_due, in_list, insert_into, statement, upsert
-from homeserver.database.tables.encryption import cross_signing_keys, device_keys, device_lists
+from homeserver.database.tables.encryption import cross_signing_keys, device_keys
 from homeserver.database.tables.remote_devices import remote_device_lists
-from homeserver.database.tables.rooms import memberships, rooms
+from homeserver.database.tables.rooms import memberships
 from homeserver.database.transactions import ReadTransaction, WriteTransaction
-
-MOST_ROOMS: Final = 500
-"""Whose members are woken by a change; others hear of it when they look."""
 
 
 @attrs.frozen(slots=True)
@@ -156,21 +149,6 @@ PUT_USER_KEY = upsert(cross_signing_keys, key=["user_id", "usage"])
 REMOVE_USER_KEYS = statement(
     delete(cross_signing_keys).where(_k.user_id == bindparam("user_id"), in_list(_k.usage, "usages"))
 )
-ROOMS = statement(
-    select(rooms.c.room_id)
-    .select_from(memberships.join(rooms, rooms.c.room_nid == memberships.c.room_nid))
-    .where(
-        memberships.c.user_id == bindparam("user_id"),
-        memberships.c.membership == "join",
-        exists(select(literal_column("1")).where(_ours.room_nid == memberships.c.room_nid, _IS_OURS)),
-    )
-    .limit(MOST_ROOMS)
-)
-_new = insert(device_lists)
-TELL = statement(
-    _new.on_conflict_do_update(index_elements=["user_id"], set_={"position": _new.excluded.position}),
-    [column.name for column in device_lists.columns],
-)
 
 
 def of(tx: ReadTransaction, user_id: UserID) -> RemoteList | None:
@@ -293,12 +271,6 @@ def forget(tx: WriteTransaction, user_id: UserID) -> None:
     tx.execute(REMOVE_DEVICES, user_id=user_id, device_ids=device_ids)
     tx.execute(REMOVE_USER_KEYS, user_id=user_id, usages=["master", "self_signing"])
     tx.execute(REMOVE, user_id=user_id)
-
-
-def tell(tx: WriteTransaction, user_id: UserID) -> None:
-    """Those here who are in rooms with the user are told that the user's devices or keys have changed."""
-    topics = [room_topic(row[0]) for row in tx.all(ROOMS, user_id=user_id)]
-    tx.publish(TELL, kind=Kind.DEVICE_LISTS, to=topics, user_id=user_id)
 
 
 def claim(tx: WriteTransaction, *, now_ts: int, until_ts: int) -> RemoteList | None:

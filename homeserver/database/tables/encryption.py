@@ -40,7 +40,10 @@ user_signatures = Table(
     # `ed25519:<key>`: what it was signed with.
     Column("key_id", Text, primary_key=True),
     Column("signature", Text, nullable=False),
+    # When: the signer's devices are told.
+    Column("position", BigInteger, nullable=False),
     Index("ix_user_signatures_user_id", "user_id"),
+    Index("ix_user_signatures_position", "position"),
     sqlite_with_rowid=False,
 )
 
@@ -52,13 +55,37 @@ one_time_keys = Table(
     # The two parts of `<algorithm>:<key_id>`.
     Column("algorithm", Text, primary_key=True),
     Column("key_id", Text, primary_key=True),
-    # JSON. NULL: it has been handed out, which must not happen again if it is uploaded again.
-    Column("key", LargeBinary),
-    # Of the key, once handed out: tells a repeated upload from another key under the same name.
-    Column("key_hash", LargeBinary),
-    # Rises in the order of upload, which is the order of handing out.
-    Column("number", BigInteger, nullable=False),
-    Index("ix_one_time_keys_number", "user_id", "device_id", "algorithm", "number"),
+    # JSON.
+    Column("key", LargeBinary, nullable=False),
+    # Where in the stream it was uploaded: keys are handed out in that order.
+    Column("position", BigInteger, nullable=False),
+    Index("ix_one_time_keys_position", "user_id", "device_id", "algorithm", "position"),
+    sqlite_with_rowid=False,
+)
+
+claimed_keys = Table(
+    "claimed_keys",
+    metadata,
+    # One-time keys that have been handed out, the newest of each device: if they are uploaded again they stay gone.
+    Column("user_id", Text, primary_key=True),
+    Column("device_id", Text, primary_key=True),
+    Column("algorithm", Text, primary_key=True),
+    Column("key_id", Text, primary_key=True),
+    # SHA-256 of the JSON: tells a repeated upload from another key under the same name.
+    Column("key_hash", LargeBinary, nullable=False),
+    Column("position", BigInteger, nullable=False),
+    Index("ix_claimed_keys_position", "user_id", "device_id", "position"),
+    sqlite_with_rowid=False,
+)
+
+one_time_key_changes = Table(
+    "one_time_key_changes",
+    metadata,
+    # When what a device has of one-time and fallback keys last changed, of which it is told.
+    Column("user_id", Text, primary_key=True),
+    Column("device_id", Text, primary_key=True),
+    Column("position", BigInteger, nullable=False),
+    Index("ix_one_time_key_changes_position", "position"),
     sqlite_with_rowid=False,
 )
 

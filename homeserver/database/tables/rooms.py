@@ -51,6 +51,8 @@ memberships = Table(
     Column("is_local", SmallInteger, nullable=False),
     Index("ix_memberships_user_id", "user_id", "membership"),
     Index("ix_memberships_room_nid_membership", "room_nid", "membership"),
+    # Who has come and gone lately, whatever the size of the room.
+    Index("ix_memberships_room_nid_since", "room_nid", "since_position"),
     # The users of this server in a room: few, whatever the size of the room.
     partial_index(
         "ix_memberships_is_local", "room_nid", "since_position", where="is_local = 1 AND membership = 'join'"

@@ -22,7 +22,7 @@ from homeserver.database.database import Database
 from homeserver.database.transactions import ReadTransaction, WriteTransaction
 from homeserver.runtime.clock import Clock
 from homeserver.services.federation_edus.content import read_each, user_of
-from homeserver.storage import remote_device_lists
+from homeserver.storage import device_lists, remote_device_lists
 from homeserver.storage.remote_device_lists import RemoteList
 
 _log = structlog.get_logger(__name__)
@@ -90,7 +90,7 @@ def apply_updates(tx: WriteTransaction, updates: Sequence[_Update], *, now_ts: i
         for update in of_user if known is not None else ():
             is_news = _apply(tx, user_id, update, now_ts=now_ts) or is_news
         if is_news and remote_device_lists.shares_room(tx, user_id):
-            remote_device_lists.tell(tx, user_id)
+            device_lists.tell(tx, user_id)
 
 
 def apply_keys(tx: WriteTransaction, changes: Sequence[_NewKeys], *, now_ts: int) -> None:
@@ -100,7 +100,7 @@ def apply_keys(tx: WriteTransaction, changes: Sequence[_NewKeys], *, now_ts: int
         if known is not None:
             _apply_keys(tx, known, change, now_ts=now_ts)
         if remote_device_lists.shares_room(tx, user_id):
-            remote_device_lists.tell(tx, user_id)
+            device_lists.tell(tx, user_id)
 
 
 def _apply(tx: WriteTransaction, user_id: UserID, update: DeviceUpdate | None, *, now_ts: int) -> bool:

@@ -1,0 +1,84 @@
+"""What the states of rooms say of them at a glance: of which type they are, and whether they are encrypted."""
+
+from collections.abc import Collection, Iterable, Mapping
+
+import attrs
+
+from homeserver.core.event import StateKey
+from homeserver.core.identifiers import UserID
+from homeserver.core.json import JsonObject, decode
+from homeserver.core.room_versions import get_room_version
+from homeserver.database.transactions import ReadTransaction
+from homeserver.storage import events, state, stripped_states
+from homeserver.storage.memberships import RoomOfUser
+
+_CREATE: StateKey = ("m.room.create", "")
+_ENCRYPTION: StateKey = ("m.room.encryption", "")
+
+
+@attrs.frozen(slots=True)
+class StateFacts:
+    """What a room's state says; `encrypted_at` is where in the stream it was last said how to encrypt, if it was."""
+
+    is_encrypted: bool = False
+    room_type: str | None = None
+    encrypted_at: int = 0
+
+
+def state_facts(
+    tx: ReadTransaction, user_id: UserID, listed: Collection[RoomOfUser]
+) -> dict[int, StateFacts]:
+    """What the rooms' states say, by the rooms' numbers; or what came with an invitation from elsewhere."""
+    found: dict[int, StateFacts] = {}
+    unknown: list[RoomOfUser] = []
+    for room in listed:
+        if room.state_root == 0:
+            found[room.room_nid] = _stripped_facts(stripped_states.of(tx, room.room_nid, user_id))
+        elif (known := tx.caches.room_facts.get(room.state_root)) is not None:
+            found[room.room_nid] = known
+        else:
+            unknown.append(room)
+    if unknown:
+        nids = state.get_across(tx, {room.state_root for room in unknown}, (_CREATE, _ENCRYPTION))
+        types = _room_types(tx, unknown, nids)
+        encryptions = events.of_nids(
+            tx, {found[_ENCRYPTION] for found in nids.values() if _ENCRYPTION in found}
+        )
+        for room in unknown:
+            encryption = encryptions.get(nids[room.state_root].get(_ENCRYPTION, 0))
+            position = 0 if encryption is None else encryption.position or 0
+            facts = StateFacts(encryption is not None, types.get(room.room_nid), position)
+            tx.remember(tx.caches.room_facts, room.state_root, facts)
+            found[room.room_nid] = facts
+    return found
+
+
+def _room_types(
+    tx: ReadTransaction, found: Iterable[RoomOfUser], nids: Mapping[int, Mapping[StateKey, int]]
+) -> dict[int, str | None]:
+    creates: dict[str, dict[int, int]] = {}
+    for room in found:
+        nid = nids[room.state_root].get(_CREATE)
+        if nid is not None:
+            creates.setdefault(room.version, {})[room.room_nid] = nid
+    types: dict[int, str | None] = {}
+    for version, by_room in creates.items():
+        parsed = events.parsed(tx, list(by_room.values()), get_room_version(version))
+        types |= {room_nid: _type(parsed[nid].content) for room_nid, nid in by_room.items()}
+    return types
+
+
+def _stripped_facts(told: bytes | None) -> StateFacts:
+    listed = [] if told is None else decode(told)
+    by_type: dict[object, JsonObject] = {
+        event.get("type"): event
+        for event in (listed if isinstance(listed, list) else [])
+        if isinstance(event, dict) and event.get("state_key") == ""
+    }
+    content = by_type.get(_CREATE[0], {}).get("content")
+    return StateFacts(_ENCRYPTION[0] in by_type, _type(content) if isinstance(content, dict) else None)
+
+
+def _type(content: JsonObject) -> str | None:
+    kind = content.get("type")
+    return kind if isinstance(kind, str) else None
