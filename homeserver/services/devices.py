@@ -10,8 +10,8 @@ from homeserver.core.requester import Requester
 from homeserver.database.database import Database
 from homeserver.database.transactions import WriteTransaction
 from homeserver.runtime.clock import Clock
-from homeserver.services.sessions import check_device_id, check_display_name, end_sessions
-from homeserver.storage import device_changes, devices
+from homeserver.services.sessions import check_device_id, check_display_name, device_added, end_sessions
+from homeserver.storage import devices
 from homeserver.storage.devices import Device
 
 __all__ = ["Device", "Devices", "update"]
@@ -69,7 +69,7 @@ def update(
 ) -> bool:
     """Name a device, or make it; whether it was made. Errors: NotFound."""
     if may_create and devices.add(tx, user_id, device_id, display_name=display_name, now_ts=now_ts):
-        device_changes.put(tx, user_id, [device_id])
+        device_added(tx, user_id, device_id)
         return True
     if devices.find(tx, user_id, device_id) is None:
         raise NotFound("There is no such device")

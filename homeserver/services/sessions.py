@@ -151,9 +151,15 @@ def open_session(tx: WriteTransaction, user_id: UserID, draft: SessionDraft, *, 
     access_tokens.remove_of_devices(tx, user_id, [draft.device_id])
     refresh_tokens.remove_of_devices(tx, user_id, [draft.device_id])
     if devices.add(tx, user_id, draft.device_id, display_name=draft.display_name, now_ts=now_ts):
-        device_changes.put(tx, user_id, [draft.device_id])
+        device_added(tx, user_id, draft.device_id)
     _add_tokens(tx, user_id, draft, now_ts=now_ts, replaces_hash=None)
     return draft.opened_for(user_id)
+
+
+def device_added(tx: WriteTransaction, user_id: UserID, device_id: DeviceID) -> None:
+    """There is a new device, without any keys, whatever one of the same ID had before."""
+    device_changes.put(tx, user_id, [device_id])
+    one_time_keys.tell(tx, user_id, device_id)
 
 
 def check_may_log_in(tx: ReadTransaction, user_id: UserID) -> None:
@@ -214,13 +220,15 @@ def settle_refresh(
 
 def end_sessions(tx: WriteTransaction, user_id: UserID, device_ids: Collection[DeviceID]) -> None:
     """Delete these devices of the user, with all that they have."""
+    # The devices first: what is stored for one of them at the same time waits for that.
+    removed = devices.remove(tx, user_id, device_ids)
     access_tokens.remove_of_devices(tx, user_id, device_ids)
     refresh_tokens.remove_of_devices(tx, user_id, device_ids)
     sliding_sync.close_all_of(tx, user_id, device_ids)
     to_device.remove_of_devices(tx, user_id, device_ids)
     one_time_keys.remove(tx, user_id, device_ids)
     had_keys = device_keys.remove(tx, user_id, device_ids)
-    device_changes.put(tx, user_id, devices.remove(tx, user_id, device_ids), is_deleted=True)
+    device_changes.put(tx, user_id, removed, is_deleted=True)
     if had_keys:
         device_lists.tell(tx, user_id)
 

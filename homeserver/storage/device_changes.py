@@ -122,7 +122,6 @@ NEWCOMERS = statement(
         _m.is_local == literal_column("1"),
         _m.membership == literal_column("'join'"),
         _m.since_position > bindparam("after"),
-        ~exists().where(_c.user_id == _m.user_id, _c.position > bindparam("after")),
         exists().where(
             _c.user_id == _m.user_id,
             ~exists().where(_told_before, _t.position >= _c.position),
@@ -216,7 +215,7 @@ def changed_users(tx: ReadTransaction, server_name: ServerName, *, after: int, m
 
 
 def newcomers(tx: ReadTransaction, server_name: ServerName, *, after: int, most: int) -> set[UserID]:
-    """Up to `most` users who came into a room with the server after a position, and changed before.
+    """Up to `most` users who came into a room with the server after a position, and have ever changed.
 
     Those of whom it has been told everything are left out.
     """

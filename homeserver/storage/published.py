@@ -3,15 +3,17 @@
 from collections.abc import Mapping
 
 import msgspec
-from sqlalchemy import bindparam, func, select, union_all
+from sqlalchemy import and_, bindparam, func, select, union_all
 
 from homeserver.core.identifiers import EventID, RoomID, UserID
 from homeserver.core.receipts import Receipt
+from homeserver.core.topics import keys_topic, room_topic, user_topic
 from homeserver.database.statements import in_list, statement
 from homeserver.database.tables.account_data import account_data, push_rules
+from homeserver.database.tables.encryption import device_lists, one_time_key_changes, user_signatures
 from homeserver.database.tables.ephemeral import receipts, typing
 from homeserver.database.tables.events import events
-from homeserver.database.tables.rooms import rooms
+from homeserver.database.tables.rooms import memberships, rooms
 from homeserver.database.tables.thread_subscriptions import thread_subscriptions
 from homeserver.database.tables.to_device import to_device_messages
 from homeserver.database.transactions import ReadTransaction
@@ -55,6 +57,30 @@ THREAD_SUBSCRIPTIONS = statement(
         thread_subscriptions.c.position <= bindparam("upto"),
     )
 )
+DEVICE_LISTS = statement(
+    select(device_lists.c.position, device_lists.c.user_id, rooms.c.room_id)
+    .select_from(
+        device_lists.outerjoin(
+            memberships,
+            and_(memberships.c.user_id == device_lists.c.user_id, memberships.c.membership == "join"),
+        ).outerjoin(rooms, rooms.c.room_nid == memberships.c.room_nid)
+    )
+    .where(device_lists.c.position > bindparam("after"), device_lists.c.position <= bindparam("upto"))
+    .order_by(device_lists.c.position)
+    .limit(bindparam("most"))
+)
+SIGNATURES, ONE_TIME_KEYS = (
+    statement(
+        select(table.c.position, user)
+        .where(table.c.position > bindparam("after"), table.c.position <= bindparam("upto"))
+        .order_by(table.c.position)
+        .limit(bindparam("most"))
+    )
+    for table, user in (
+        (user_signatures, user_signatures.c.signer_user_id),
+        (one_time_key_changes, one_time_key_changes.c.user_id),
+    )
+)
 COUNT = statement(
     select(func.count()).select_from(
         union_all(
@@ -73,6 +99,9 @@ COUNT = statement(
                     push_rules,
                     thread_subscriptions,
                     to_device_messages,
+                    device_lists,
+                    user_signatures,
+                    one_time_key_changes,
                 )
             )
         ).subquery("rows_of_all")
@@ -108,6 +137,27 @@ def account_data_between(tx: ReadTransaction, *, after: int, upto: int) -> list[
 def thread_subscriptions_between(tx: ReadTransaction, *, after: int, upto: int) -> list[tuple[int, UserID]]:
     """Whose thread subscriptions changed, with the position."""
     return [(row[0], row[1]) for row in tx.all(THREAD_SUBSCRIPTIONS, after=after, upto=upto)]
+
+
+def device_lists_between(tx: ReadTransaction, *, after: int, upto: int, most: int) -> list[tuple[int, str]]:
+    """The topics that were told of changed devices and keys, each with the position: up to `most`."""
+    told: list[tuple[int, str]] = []
+    last = None
+    for position, user_id, room_id in tx.all(DEVICE_LISTS, after=after, upto=upto, most=most):
+        if position != last:
+            told.append((position, user_topic(user_id)))
+            last = position
+        if room_id is not None:
+            told.append((position, room_topic(room_id)))
+    told += [
+        (position, user_topic(user_id))
+        for position, user_id in tx.all(SIGNATURES, after=after, upto=upto, most=most)
+    ]
+    told += [
+        (position, keys_topic(user_id))
+        for position, user_id in tx.all(ONE_TIME_KEYS, after=after, upto=upto, most=most)
+    ]
+    return sorted(told)[:most]
 
 
 def count(tx: ReadTransaction, *, after: int, upto: int, most: int) -> int:

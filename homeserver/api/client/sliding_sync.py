@@ -55,6 +55,12 @@ class ScopeBody(msgspec.Struct, frozen=True):
         return Scope(lists, None if self.rooms is None or "*" in self.rooms else self.rooms)
 
 
+class EnabledBody(msgspec.Struct, frozen=True):
+    """MSC3884, which has no parameters."""
+
+    enabled: bool = False
+
+
 class ThreadSubscriptionsBody(msgspec.Struct, frozen=True):
     """MSC4308: how many changes at most."""
 
@@ -87,6 +93,7 @@ class ExtensionsBody(msgspec.Struct, frozen=True):
         name="io.element.msc4308.thread_subscriptions", default=ThreadSubscriptionsBody()
     )
     to_device: ToDeviceBody = ToDeviceBody()
+    e2ee: EnabledBody = EnabledBody()
 
     def extensions(self) -> Extensions:
         """As the service knows them. Errors: InvalidParam."""
@@ -97,6 +104,7 @@ class ExtensionsBody(msgspec.Struct, frozen=True):
             self.typing.scope(),
             min(threads.limit, DEFAULT_SUBSCRIPTIONS) if threads.enabled else None,
             self.to_device.wanted(),
+            self.e2ee.enabled,
         )
 
 

@@ -76,6 +76,7 @@ class Extensions(msgspec.Struct, frozen=True):
     typing: Scope | None = None
     thread_subscriptions: int | None = None
     to_device: ToDeviceWanted | None = None
+    e2ee: bool = False
 
 
 class SlidingRequest(msgspec.Struct, frozen=True):

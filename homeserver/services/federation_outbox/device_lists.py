@@ -80,7 +80,8 @@ class ChangedDevices:
 class NewlyMetUsers:
     """Updates about users here who have come into rooms with servers that know nothing of their devices yet.
 
-    None of those whom `ChangedDevices` tells of.
+    Of some `ChangedDevices` would tell, too, since they have changed lately, if it were asked: it was not concerned
+    when they shared no room with the server yet.
     """
 
     @property
@@ -101,7 +102,14 @@ class NewlyMetUsers:
         """As `EduSource.waiting`."""
         after = device_changes.told_upto(tx, server_name, shard_of(server_name))
         users = device_changes.newcomers(tx, server_name, after=after, most=most)
-        return _edus(tx, server_name, users, after=None, most=most) if users else ()
+        if not users:
+            return ()
+        changed = users & device_changes.changed_users(tx, server_name, after=after, most=most)
+        edus = [
+            *_edus(tx, server_name, changed, after=after, most=most),
+            *_edus(tx, server_name, users - changed, after=None, most=most),
+        ]
+        return edus[:most]
 
     def delivered(self, tx: WriteTransaction, server_name: ServerName, numbers: Collection[int]) -> None:
         """As `EduSource.delivered`."""

@@ -1,6 +1,6 @@
-"""What clients are told beside rooms: account data, receipts, typing, thread subscriptions, messages to the device.
+"""What clients are told beside rooms: account data, receipts, typing, thread subscriptions, keys and messages.
 
-Spec: MSC3959, MSC3960, MSC3961, MSC4308 and MSC3885, extensions of sliding sync.
+Spec: MSC3959, MSC3960, MSC3961, MSC4308, MSC3884 and MSC3885, extensions of sliding sync.
 """
 
 from collections.abc import Collection, Mapping
@@ -14,12 +14,15 @@ from homeserver.core.sliding_sync.requests import Scope, ToDeviceWanted
 from homeserver.core.splice import array, keyed, object_of
 from homeserver.core.tokens import stream_token
 from homeserver.database.kinds import Kind
+from homeserver.services.device_list_changes import DeviceListChanges, read_changes
 from homeserver.services.sliding_sync.context import Context, Wanted
 from homeserver.services.sliding_sync.room_results import RoomResult
+from homeserver.services.sync.key_counts import KeySections, has_changed, read_sections
 from homeserver.services.sync.read import data_json, push_rules_event
 from homeserver.services.sync.to_device import read_messages
 from homeserver.services.thread_subscriptions import changes_json
 from homeserver.storage import account_data, push_rules, receipts, typing
+from homeserver.storage.memberships import RoomOfUser
 
 _ACCOUNT_DATA, _RECEIPTS, _TYPING, _THREAD_SUBSCRIPTIONS = 1, 2, 4, 8
 """In `core.sliding_sync.told.Told.extensions`."""
@@ -29,6 +32,7 @@ THREAD_SUBSCRIPTIONS = "io.element.msc4308.thread_subscriptions"
 
 
 TO_DEVICE = "to_device"
+E2EE = "e2ee"
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -41,8 +45,8 @@ class Told(msgspec.Struct, frozen=True):
 Groups = Mapping[int | None, Collection[Told]]
 
 
-def extensions(ctx: Context, told: Collection[Told]) -> dict[str, bytes]:
-    """Those that are wanted, and have something to tell."""
+def extensions(ctx: Context, told: Collection[Told], rooms: Collection[RoomOfUser]) -> dict[str, bytes]:
+    """Those that are wanted, and have something to tell; `rooms` are all of the user's."""
     wanted = ctx.asking.request.extensions
     found: dict[str, bytes | None] = {}
     if wanted.account_data is not None:
@@ -58,6 +62,8 @@ def extensions(ctx: Context, told: Collection[Told]) -> dict[str, bytes]:
         found[THREAD_SUBSCRIPTIONS] = _thread_subscriptions(ctx, wanted.thread_subscriptions)
     if wanted.to_device is not None:
         found[TO_DEVICE] = _to_device(ctx, wanted.to_device)
+    if wanted.e2ee:
+        found[E2EE] = _e2ee(ctx, rooms)
     return {name: body for name, body in found.items() if body is not None}
 
 
@@ -170,6 +176,21 @@ def _thread_subscriptions(ctx: Context, most: int) -> bytes | None:
     after = 0 if since is None else since
     body = changes_json(ctx.tx, ctx.asking.user_id, after=after, upto=ctx.upto, most=most, more="prev_batch")
     return object_of(body) if body else None
+
+
+def _e2ee(ctx: Context, rooms: Collection[RoomOfUser]) -> bytes | None:
+    user_id, device_id, since = ctx.asking.user_id, ctx.asking.device_id, ctx.since
+    if since is None:
+        return None
+    changes = read_changes(ctx.tx, user_id, rooms, ctx.stream, since=since)
+    if not changes and not has_changed(ctx.tx, user_id, device_id, ctx.stream, since=since):
+        return None
+    return e2ee_json(read_sections(ctx.tx, user_id, device_id), changes)
+
+
+def e2ee_json(keys: KeySections, changes: DeviceListChanges | None = None) -> bytes:
+    """What the device is told of its keys, as always, and whose devices have changed."""
+    return object_of({**keys, "device_lists": changes.to_json()} if changes else keys)
 
 
 def _to_device(ctx: Context, wanted: ToDeviceWanted) -> bytes | None:

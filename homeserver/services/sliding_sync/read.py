@@ -54,7 +54,7 @@ def read_sliding(tx: ReadTransaction, asking: Asking) -> Answer:
         for each in shown
         if each.result.body is not None
     }
-    beside = extensions.extensions(ctx, shown)
+    beside = extensions.extensions(ctx, shown, rooms.all)
     return Answer(
         ctx.upto,
         counts(matched.counts),

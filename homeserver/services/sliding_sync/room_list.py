@@ -18,10 +18,11 @@ from homeserver.storage.memberships import RoomOfUser
 
 
 class UserRooms(msgspec.Struct, frozen=True):
-    """The rooms that lists are made of, in their order, and by ID those that can be subscribed to."""
+    """The rooms that lists are made of, in their order; by ID those that can be subscribed to; and all."""
 
     listed: list[RoomOfUser]
     by_id: Mapping[RoomID, RoomOfUser]
+    all: list[RoomOfUser]
 
 
 class Matched(msgspec.Struct, frozen=True):
@@ -48,7 +49,7 @@ def rooms_of_user(
         if is_listed or (room.was_joined and room.membership != "invite"):
             by_id[room.room_id] = room
     listed.sort(key=activity, reverse=True)
-    return UserRooms(listed, by_id)
+    return UserRooms(listed, by_id, rooms)
 
 
 def activity(room: RoomOfUser) -> int:

@@ -19,7 +19,7 @@ from homeserver.database.transactions import WriteTransaction
 from homeserver.runtime.clock import Clock
 from homeserver.services.sliding_sync.answered import LastAnswers
 from homeserver.services.sliding_sync.context import Answer, Asking
-from homeserver.services.sliding_sync.extensions import TO_DEVICE, to_device_json
+from homeserver.services.sliding_sync.extensions import E2EE, TO_DEVICE, e2ee_json, to_device_json
 from homeserver.services.sliding_sync.read import IDLE_MS, find_connection, find_step, read_sliding
 from homeserver.services.sync.lazy_members import LazyMembers, Sent
 from homeserver.services.sync.listening import Listening, Patience
@@ -92,6 +92,10 @@ class SlidingSync:
         if to_device is not None and TO_DEVICE not in extensions:
             # "REQUIRED: even if no changes".
             extensions = extensions | {TO_DEVICE: to_device_json(answer.upto)}
+        if request.extensions.e2ee and E2EE not in extensions:
+            # What is not mentioned counts as nothing.
+            keys = await self.listening.keys(asking.user_id, device_id)
+            extensions = extensions | {E2EE: e2ee_json(keys)}
         return body | {"rooms": keyed(answer.rooms), "extensions": object_of(extensions)}
 
     async def _first(self, asking: Asking, patience: Patience) -> Answer:

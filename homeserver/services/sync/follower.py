@@ -142,6 +142,8 @@ class Follower:
         for topic in topics:
             if topic.startswith("user:"):
                 self._remembered.forget_rooms(UserID(topic[5:]))
+            elif topic.startswith("keys:"):
+                self._remembered.forget_keys(UserID(topic[5:]))
         if rows.skipped:
             self._remembered.clear()
         if rows.skipped or (blind and rows.unsure):

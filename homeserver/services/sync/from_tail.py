@@ -11,6 +11,7 @@ from homeserver.core.json import encode
 from homeserver.core.splice import array, keyed, object_of
 from homeserver.core.tokens import SyncToken
 from homeserver.services.sync.follower import Follower
+from homeserver.services.sync.key_counts import KeySections
 from homeserver.services.sync.lazy_members import Sent
 from homeserver.services.sync.remembered import Remembered
 from homeserver.services.sync.tail import Entry, Tail, TailEvent
@@ -59,13 +60,14 @@ def render(event: TailEvent, now_ts: int, transaction_id: str | None, extra: Mem
 
 
 class Asking(msgspec.Struct, frozen=True):
-    """A client that waits: whose it is, what it has, and what it has been sent."""
+    """A client that waits: whose it is, what it has, and what it has been sent; and what it is told of its keys."""
 
     user_id: UserID
     device_id: str
     since: int
     filter: CompiledFilter
     sent_members: Sent
+    keys: KeySections
     now_ts: int
 
 
@@ -113,7 +115,7 @@ class FromTail(msgspec.Struct, frozen=True):
         body = {"next_batch": encode(str(SyncToken(self.tail.position, messages.upto))), **messages.section}
         if rooms:
             body["rooms"] = object_of({"join": keyed(rooms)})
-        return object_of(body)
+        return object_of(body | {**asking.keys})
 
     def _room(
         self, asking: Asking, entries: list[Entry], events: list[TailEvent], counts: UnreadCounts

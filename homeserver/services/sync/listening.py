@@ -7,12 +7,13 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from homeserver.core.identifiers import RoomID, UserID
-from homeserver.core.topics import inbox_topic, room_topic, user_topic
+from homeserver.core.topics import inbox_topic, keys_topic, room_topic, user_topic
 from homeserver.database.database import Database
 from homeserver.database.transactions import ReadTransaction
 from homeserver.runtime.clock import Clock
 from homeserver.services.ignored_users import ignored_by
 from homeserver.services.sync.follower import Follower
+from homeserver.services.sync.key_counts import KeySections, read_sections
 from homeserver.services.sync.remembered import Remembered, UserRooms
 from homeserver.services.sync.tail import Tail
 from homeserver.services.sync.waiters import Waiters
@@ -49,14 +50,33 @@ class Listening(msgspec.Struct, frozen=True):
         rooms = self.remembered.rooms(user_id)
         if rooms is None:
             position, room_ids, ignored = await self.database.read(joined_rooms, user_id)
-            own = user_topic(user_id), inbox_topic(user_id)
+            own = user_topic(user_id), inbox_topic(user_id), keys_topic(user_id)
             topics = frozenset([*own, *map(room_topic, room_ids)])
             rooms = UserRooms(position, topics, ignored)
-            tail = self.tail
-            changed = tail.after(position, (user_topic(user_id),), most=500) if tail.holds(position) else None
-            if position >= tail.position or changed == []:
+            if self._is_of_now(position, user_topic(user_id)):
                 self.remembered.remember_rooms(user_id, rooms)
         return rooms
+
+    async def keys(self, user_id: UserID, device_id: str) -> KeySections:
+        """What the device is told of its keys; kept right by the tail, which forgets it when that changes."""
+        known = self.remembered.keys(user_id, device_id)
+        if known is not None:
+            return known
+        position, keys = await self.database.read(_keys, user_id, device_id)
+        self.remember_keys(user_id, device_id, position, keys)
+        return keys
+
+    def remember_keys(self, user_id: UserID, device_id: str, position: int, keys: KeySections) -> None:
+        """As they were read at a position."""
+        if device_id and self._is_of_now(position, keys_topic(user_id)):
+            self.remembered.remember_keys(user_id, device_id, keys)
+
+    def _is_of_now(self, position: int, topic: str) -> bool:
+        """Whether what was read at a position, and changes when the topic is told something, can be kept."""
+        tail = self.tail
+        if position >= tail.position:
+            return True
+        return tail.holds(position) and tail.after(position, (topic,), most=500) == []
 
 
 class Patience:
@@ -102,6 +122,10 @@ def joined_rooms(tx: ReadTransaction, user_id: UserID) -> tuple[int, Collection[
     """The position of the snapshot, and in it the user's joined rooms, and the users who are ignored."""
     room_ids = memberships.joined_room_ids(tx, user_id)
     return tx.stream_row().position, room_ids, ignored_by(tx, user_id)
+
+
+def _keys(tx: ReadTransaction, user_id: UserID, device_id: str) -> tuple[int, KeySections]:
+    return tx.stream_row().position, read_sections(tx, user_id, device_id)
 
 
 def _fire(waiting: Deferred[None]) -> None:

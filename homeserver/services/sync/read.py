@@ -15,8 +15,10 @@ from homeserver.core.tokens import SyncToken
 from homeserver.database.errors import Obstacle, StorageUnavailable, TransactionEnded
 from homeserver.database.kinds import Kind
 from homeserver.database.transactions import ReadTransaction
+from homeserver.services.device_list_changes import read_changes
 from homeserver.services.ignored_users import ignored_by
 from homeserver.services.sync.context import SyncContext
+from homeserver.services.sync.key_counts import KeySections, has_changed, read_sections
 from homeserver.services.sync.request import SyncAnswer, SyncRequest
 from homeserver.services.sync.rooms import RoomExtras, joined_room, left_room
 from homeserver.services.sync.stripped import stripped_room
@@ -40,11 +42,8 @@ def read_sync(tx: ReadTransaction, request: SyncRequest) -> SyncAnswer:
     if since is not None and since >= context.upto and not request.full_state:
         return _answer(context, messages.section, messages)
     context = msgspec.structs.replace(context, ignored=ignored_by(tx, request.user_id))
-    rooms = [
-        room
-        for room in memberships.rooms_of(tx, request.user_id)
-        if request.filter.rooms.matches(room.room_id)
-    ]
+    all_rooms = memberships.rooms_of(tx, request.user_id)
+    rooms = [room for room in all_rooms if request.filter.rooms.matches(room.room_id)]
     sections = _rooms(context, rooms)
     body = messages.section
     if sections:
@@ -53,19 +52,40 @@ def read_sync(tx: ReadTransaction, request: SyncRequest) -> SyncAnswer:
         body["account_data"] = object_of({"events": array(own_data)})
     if present := _presence(context, rooms):
         body["presence"] = object_of({"events": array(present)})
+    if since is not None:
+        changes = read_changes(tx, request.user_id, all_rooms, context.stream, since=since)
+        if changes:
+            body["device_lists"] = changes.to_json()
     return _answer(context, body, messages)
 
 
 def _answer(context: SyncContext, body: Mapping[str, bytes], messages: DeviceMessages) -> SyncAnswer:
     token = SyncToken(context.upto, messages.upto)
+    keys, have_changed = _keys(context)
     return SyncAnswer(
-        object_of({"next_batch": encode(str(token)), **body}),
+        object_of({"next_batch": encode(str(token)), **body, **keys}),
         context.upto,
-        is_empty=not body and not messages,
+        is_empty=not body and not messages and not have_changed,
         sent_members=context.new_members,
         unread=context.unread,
         messages=messages,
+        keys=keys,
     )
+
+
+def _keys(context: SyncContext) -> tuple[KeySections, bool]:
+    """What the device is told of its keys, and whether that is news."""
+    tx, request, since = context.tx, context.request, context.request.since
+    if (
+        since is not None
+        and request.keys is not None
+        and not context.stream.changed_since(Kind.DEVICE_LISTS, since)
+    ):
+        return request.keys, False
+    keys = read_sections(tx, request.user_id, request.device_id)
+    if since is None:
+        return keys, False
+    return keys, has_changed(tx, request.user_id, request.device_id, context.stream, since=since)
 
 
 def _messages(context: SyncContext) -> DeviceMessages:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import msgspec
 
 from homeserver.core.identifiers import RoomID, UserID
+from homeserver.services.sync.key_counts import KeySections
 from homeserver.services.sync.unread import UnreadCounts
 
 
@@ -25,6 +26,7 @@ class Remembered:
 
     def __init__(self) -> None:
         self._rooms: OrderedDict[UserID, UserRooms] = OrderedDict()
+        self._keys: OrderedDict[UserID, dict[str, KeySections]] = OrderedDict()
         self._unread: OrderedDict[tuple[UserID, RoomID], tuple[int, UnreadCounts]] = OrderedDict()
 
     def rooms(self, user_id: UserID) -> UserRooms | None:
@@ -43,6 +45,24 @@ class Remembered:
     def forget_rooms(self, user_id: UserID) -> None:
         """The user's memberships have changed."""
         self._rooms.pop(user_id, None)
+
+    def keys(self, user_id: UserID, device_id: str) -> KeySections | None:
+        """What one of the user's devices is told of its keys."""
+        found = self._keys.get(user_id)
+        if found is None:
+            return None
+        self._keys.move_to_end(user_id)
+        return found.get(device_id)
+
+    def remember_keys(self, user_id: UserID, device_id: str, keys: KeySections) -> None:
+        """As it was read from the database."""
+        self._keys.setdefault(user_id, {})[device_id] = keys
+        if len(self._keys) > self.MOST_USERS:
+            self._keys.popitem(last=False)
+
+    def forget_keys(self, user_id: UserID) -> None:
+        """What the user's devices have of keys has changed, or which devices there are."""
+        self._keys.pop(user_id, None)
 
     def unread(self, user_id: UserID, room_id: RoomID) -> tuple[int, UnreadCounts] | None:
         """The user's unread counts in the room, and the position that they were told at."""
@@ -63,4 +83,5 @@ class Remembered:
     def clear(self) -> None:
         """Forget everything: what keeps it right has been interrupted."""
         self._rooms.clear()
+        self._keys.clear()
         self._unread.clear()

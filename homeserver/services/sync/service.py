@@ -6,11 +6,13 @@ from twisted.internet.defer import Deferred
 from homeserver.core.filters import CompiledFilter
 from homeserver.core.identifiers import UserID
 from homeserver.core.requester import Requester
+from homeserver.core.splice import object_of
 from homeserver.core.tokens import SyncToken
 from homeserver.database.database import Database
 from homeserver.database.transactions import ReadTransaction
 from homeserver.runtime.clock import Clock
 from homeserver.services.sync.from_tail import Asking, FromTail, can_be_served
+from homeserver.services.sync.key_counts import KeySections
 from homeserver.services.sync.lazy_members import LazyMembers
 from homeserver.services.sync.listening import Listening, Patience
 from homeserver.services.sync.read import read_sync
@@ -88,6 +90,7 @@ class Sync(msgspec.Struct, frozen=True):
             or (patience.is_over and not await self._knows_all())
         )
         while True:
+            poll.keys = await self.listening.keys(poll.user_id, poll.device_id)
             rooms = await self.listening.rooms(poll.user_id)
             answer = None if asks_database else await self._from_memory(poll, rooms, position)
             asks_database = False
@@ -155,6 +158,7 @@ class Sync(msgspec.Struct, frozen=True):
             poll.since,
             poll.filter,
             self.lazy_members.sent(poll.user_id, poll.device_id, poll.since),
+            poll.keys,
             self.clock.now_ts(),
         )
         body = self.from_tail.answer(asking, entries, messages)
@@ -168,7 +172,8 @@ class Sync(msgspec.Struct, frozen=True):
         tail = self.from_tail.tail
         upto = max(position, tail.position) if tail.holds(position) else position
         self._carry(poll, upto)
-        return SyncAnswer(b'{"next_batch":"s%d"}' % upto, upto, is_empty=True)
+        body = object_of({"next_batch": b'"s%d"' % upto, **poll.keys})
+        return SyncAnswer(body, upto, is_empty=True)
 
     def _carry(self, poll: "_Poll", upto: int) -> None:
         """What the device has been sent, it has at its new token too."""
@@ -186,6 +191,7 @@ class Sync(msgspec.Struct, frozen=True):
             sent_members=self.lazy_members.sent(poll.user_id, poll.device_id, poll.since),
             now_ts=self.clock.now_ts(),
             messages_after=poll.messages_after,
+            keys=poll.keys if poll.since <= self.from_tail.tail.position else None,
         )
 
     async def _read(self, request: SyncRequest) -> SyncAnswer:
@@ -194,6 +200,7 @@ class Sync(msgspec.Struct, frozen=True):
         self.lazy_members.remember(
             request.user_id, request.device_id, since, answer.upto, answer.sent_members
         )
+        self.listening.remember_keys(request.user_id, request.device_id, answer.upto, answer.keys)
         self.from_tail.remembered.remember_unread(request.user_id, answer.upto, answer.unread)
         return answer
 
@@ -207,6 +214,7 @@ class _Poll(msgspec.Struct, eq=False):
     since: int
     use_state_after: bool
     messages_after: int
+    keys: KeySections = attrs.field(factory=dict)
 
 
 def _position(tx: ReadTransaction) -> int:

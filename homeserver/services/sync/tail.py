@@ -80,6 +80,9 @@ class TailRows(msgspec.Struct, frozen=True):
 MOST_BEHIND = 50_000
 """Rows. Who is further behind (the process was suspended) does not read all of it into memory."""
 
+MOST_TOLD = 500
+"""Topics that changes of devices are told to, in one reading."""
+
 _FOLLOWED = (
     Kind.EVENTS,
     Kind.RECEIPTS,
@@ -87,6 +90,7 @@ _FOLLOWED = (
     Kind.ACCOUNT_DATA,
     Kind.THREAD_SUBSCRIPTIONS,
     Kind.TO_DEVICE,
+    Kind.DEVICE_LISTS,
 )
 
 
@@ -112,8 +116,13 @@ def read_tail(tx: ReadTransaction, *, after: int, now_ts: int) -> TailRows:
     if stream.changed_since(Kind.THREAD_SUBSCRIPTIONS, after):
         changed = published.thread_subscriptions_between(tx, after=after, upto=upto)
         entries += (Entry(position, user_topic(user_id)) for position, user_id in changed)
-    entries.sort(key=lambda entry: entry.position)
     unsure = any(stream.changed_since(kind, after) for kind in Kind if kind not in _FOLLOWED)
+    if stream.changed_since(Kind.DEVICE_LISTS, after):
+        changed_lists = published.device_lists_between(tx, after=after, upto=upto, most=MOST_TOLD)
+        # Rather than to drive everything else out of the memory.
+        unsure = unsure or len(changed_lists) == MOST_TOLD
+        entries += (Entry(position, topic) for position, topic in changed_lists)
+    entries.sort(key=lambda entry: entry.position)
     messages = (
         to_device.between(tx, after=after, upto=upto) if stream.changed_since(Kind.TO_DEVICE, after) else ()
     )
@@ -149,14 +158,15 @@ def _events(tx: ReadTransaction, after: int, upto: int) -> Iterator[Entry]:
 def _is_plain(event: StoredEvent) -> bool:
     """Whether all members see the event, and nothing else has to be looked up for it.
 
-    Membership changes what is shown to whom, and the room's summary; what a redaction redacts must be looked up, and so
+    Membership changes what is shown to whom, and the room's summary; where encryption begins, devices are of interest;
+    what a redaction redacts must be looked up, and so
     must the state where it has changed in other ways. A timeline ends at a gap, which may have been filled meanwhile.
     """
     return (
         event.status == events.ACCEPTED
         and not event.notify & (notifications.RESETS_STATE | events.FOLLOWS_GAP)
         and event.redacted_by is None
-        and event.type not in ("m.room.member", "m.room.redaction")
+        and event.type not in ("m.room.member", "m.room.redaction", "m.room.encryption")
     )
 
 

@@ -160,7 +160,7 @@ async def test_an_extension_that_is_asked_for_later_tells_all(talk: Talk) -> Non
 
 
 async def test_what_is_not_there_is_ignored(talk: Talk) -> None:
-    answer = await talk.ask(e2ee=ON, also={"org.example": {"x": 1}})
+    answer = await talk.ask(also={"org.example": {"x": 1}})
     assert answer == {}
 
 
