@@ -1,6 +1,6 @@
 """What clients need for end-to-end encryption."""
 
-import attrs
+import msgspec
 
 from homeserver.core.identifiers import ServerName
 from homeserver.database.database import Database
@@ -12,8 +12,7 @@ from homeserver.services.key_uploads import KeyUploads
 from homeserver.services.remote_keys import RemoteKeys
 
 
-@attrs.frozen(eq=False)
-class Encryption:
+class Encryption(msgspec.Struct, frozen=True, eq=False):
     """The services about keys of devices and users."""
 
     uploads: KeyUploads

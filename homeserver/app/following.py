@@ -4,7 +4,7 @@ import random
 from collections.abc import Mapping
 from typing import Final
 
-import attrs
+import msgspec
 from twisted.internet.interfaces import IReactorTime
 
 from homeserver.clients.federation import FederationClient
@@ -24,8 +24,7 @@ DEVICE_SOURCES: Final[tuple[EduSource, ...]] = (ChangedDevices(), NewlyMetUsers(
 """Where the outbox finds what other servers are to be told."""
 
 
-@attrs.frozen
-class Following:
+class Following(msgspec.Struct, frozen=True):
     """The services about devices and keys beyond this server."""
 
     lists: RemoteDeviceLists

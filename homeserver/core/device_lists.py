@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final, NewType
 
-import attrs
+import msgspec
 
 from homeserver.core.errors import BadJson, InvalidSignature, MatrixError
 from homeserver.core.identifiers import DeviceID, UserID
@@ -27,8 +27,7 @@ StreamID = NewType("StreamID", int)
 """Counts the changes of one user's devices, as that user's server does it."""
 
 
-@attrs.frozen(slots=True)
-class DeviceUpdate:
+class DeviceUpdate(msgspec.Struct, frozen=True):
     """What an m.device_list_update says of one device; `device` is None if it has no keys, or is deleted."""
 
     device_id: DeviceID
@@ -46,8 +45,7 @@ class DeviceUpdate:
         return known < self.stream_id and bool(self.prev_ids) and all(each <= known for each in self.prev_ids)
 
 
-@attrs.frozen(slots=True)
-class DeviceList:
+class DeviceList(msgspec.Struct, frozen=True):
     """All devices of a user that have keys, and the user's cross-signing keys as far as there are some."""
 
     stream_id: StreamID

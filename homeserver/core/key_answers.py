@@ -6,7 +6,7 @@ Spec: server-server API, "End-to-End Encryption".
 from collections.abc import Collection, Mapping
 from typing import Final
 
-import attrs
+import msgspec
 
 from homeserver.core.device_lists import MOST_DEVICES, read_user_keys
 from homeserver.core.errors import MatrixError
@@ -23,8 +23,7 @@ from homeserver.core.json import JsonObject
 _NOTHING: Final[JsonObject] = {}
 
 
-@attrs.frozen(slots=True)
-class KeysOfUser:
+class KeysOfUser(msgspec.Struct, frozen=True):
     """The devices of a user, as far as they were asked for, and the user's cross-signing keys, canonical JSON."""
 
     devices: dict[DeviceID, DeviceKeys]

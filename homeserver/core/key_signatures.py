@@ -6,7 +6,7 @@ Spec: client-server API, "Cross-signing".
 
 from collections.abc import Mapping
 
-import attrs
+import msgspec
 
 from homeserver.core.errors import InvalidSignature
 from homeserver.core.hashes import decode_base64
@@ -15,8 +15,7 @@ from homeserver.core.json import JsonObject, canonical_without_floats, decode_ob
 from homeserver.core.signing import ALGORITHM, signed_bytes, verify_json
 
 
-@attrs.frozen(slots=True)
-class VerifyKey:
+class VerifyKey(msgspec.Struct, frozen=True):
     """A public key that signs, and what it is called in signatures."""
 
     key_id: str

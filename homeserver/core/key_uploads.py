@@ -7,6 +7,7 @@ import hashlib
 from typing import Final
 
 import attrs
+import msgspec
 
 from homeserver.core.errors import BadJson, InvalidParam
 from homeserver.core.identifiers import DeviceID, UserID
@@ -45,8 +46,7 @@ class OneTimeKey:
         return hashlib.sha256(self.key).digest()
 
 
-@attrs.frozen(slots=True)
-class KeyUpload:
+class KeyUpload(msgspec.Struct, frozen=True):
     """What a device has uploaded."""
 
     device: DeviceKeys | None

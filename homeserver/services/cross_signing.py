@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping
 from typing import Final
 
-import attrs
+import msgspec
 
 from homeserver.core.errors import (
     Forbidden,
@@ -51,8 +51,7 @@ def read_keys(user_id: UserID, given: Mapping[Usage, JsonObject | None]) -> dict
     }
 
 
-@attrs.frozen(eq=False)
-class CrossSigning:
+class CrossSigning(msgspec.Struct, frozen=True, eq=False):
     """Takes cross-signing keys and signatures."""
 
     database: Database

@@ -5,7 +5,7 @@ Spec: client-server API, "Tracking the device list for a user" and "Extensions t
 
 from collections.abc import Collection
 
-import attrs
+import msgspec
 
 from homeserver.core.identifiers import UserID
 from homeserver.core.json import encode
@@ -17,8 +17,7 @@ from homeserver.storage import cross_signing, device_lists
 from homeserver.storage.memberships import RoomOfUser
 
 
-@attrs.frozen(slots=True)
-class DeviceListChanges:
+class DeviceListChanges(msgspec.Struct, frozen=True):
     """Users whose devices or keys have changed, or who now share an encrypted room; and who shares none any more."""
 
     changed: frozenset[UserID] = frozenset()

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-import attrs
+import msgspec
 
 from homeserver.core.identifiers import ServerName, UserID
 from homeserver.database.database import Database
@@ -12,8 +12,7 @@ MOST: Final = 200
 """Rows that one transaction looks at."""
 
 
-@attrs.frozen
-class DeviceListUpkeep:
+class DeviceListUpkeep(msgspec.Struct, frozen=True):
     """Looks through both tables; which process does it, and how often, makes no difference."""
 
     database: Database

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from itertools import islice
 from typing import Final
 
-import attrs
+import msgspec
 
 from homeserver.core import splice
 from homeserver.core.errors import InvalidParam, NotFound, TooLarge
@@ -27,8 +27,7 @@ BATCH: Final = 200
 """Users who are looked up in one transaction."""
 
 
-@attrs.frozen
-class FederationKeys:
+class FederationKeys(msgspec.Struct, frozen=True):
     """Answers the questions of other servers."""
 
     database: Database

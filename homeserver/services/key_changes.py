@@ -1,6 +1,6 @@
 """Whose keys have changed since a client last looked. Spec: client-server API, `GET /keys/changes`."""
 
-import attrs
+import msgspec
 
 from homeserver.core.identifiers import UserID
 from homeserver.database.database import Database
@@ -9,8 +9,7 @@ from homeserver.services.device_list_changes import DeviceListChanges, read_chan
 from homeserver.storage import memberships
 
 
-@attrs.frozen(eq=False)
-class KeyChanges:
+class KeyChanges(msgspec.Struct, frozen=True, eq=False):
     """Tells clients that have been away."""
 
     database: Database

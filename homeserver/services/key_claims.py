@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-import attrs
+import msgspec
 
 from homeserver.core import splice
 from homeserver.core.errors import InvalidParam, TooLarge
@@ -27,8 +27,7 @@ Wanted = Mapping[str, Mapping[str, str]]
 _Keys = dict[UserID, dict[DeviceID, dict[str, bytes]]]
 
 
-@attrs.frozen(eq=False)
-class KeyClaims:
+class KeyClaims(msgspec.Struct, frozen=True, eq=False):
     """Hands out keys. What is handed out is gone before anybody has it, so that it is never given twice."""
 
     database: Database

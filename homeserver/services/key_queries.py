@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
 import attrs
+import msgspec
 
 from homeserver.core import splice
 from homeserver.core.errors import InvalidParam, TooLarge
@@ -54,8 +55,7 @@ class _Answer:
             raise TooLarge("the answer would be too large: ask about fewer users at once")
 
 
-@attrs.frozen(eq=False)
-class KeyQueries:
+class KeyQueries(msgspec.Struct, frozen=True, eq=False):
     """Answers for users of this server and others."""
 
     database: Database

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-import attrs
+import msgspec
 
 from homeserver.core.errors import Forbidden, InvalidParam, UnknownToken
 from homeserver.core.identifiers import DeviceID, UserID
@@ -35,8 +35,7 @@ MOST_HELD = 5_000
 """One-time keys of a device that nobody has claimed yet."""
 
 
-@attrs.frozen(eq=False)
-class KeyUploads:
+class KeyUploads(msgspec.Struct, frozen=True, eq=False):
     """Takes the keys of the requester's device."""
 
     database: Database
@@ -83,7 +82,7 @@ def store(tx: WriteTransaction, user_id: UserID, device_id: DeviceID, upload: Ke
             raise InvalidParam(f"a device has at most {MOST_HELD} one-time keys that nobody has claimed")
         one_time_keys.add(tx, user_id, device_id, new)
     total = Counter(counts.one_time_keys) + Counter(key.algorithm for key in new)
-    return attrs.evolve(counts, one_time_keys=total)
+    return msgspec.structs.replace(counts, one_time_keys=total)
 
 
 def _new_keys(

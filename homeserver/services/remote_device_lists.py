@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Final
 
 import attrs
+import msgspec
 import structlog
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
@@ -60,8 +61,7 @@ MOST_FAILING: Final = 5_000
 """Servers that may be heard of again; others are asked when their time comes."""
 
 
-@attrs.frozen
-class _Asked:
+class _Asked(msgspec.Struct, frozen=True):
     """A list that is being asked for: its row as it was then, and where the stream was."""
 
     row: RemoteList

@@ -6,7 +6,7 @@ Spec: client-server API, `POST /keys/query` and `POST /keys/claim`; server-serve
 from collections.abc import Collection, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-import attrs
+import msgspec
 import structlog
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.defer import TimeoutError as OutOfPatience
@@ -47,24 +47,21 @@ Wanted = Mapping[UserID, Collection[DeviceID]]
 """Whose devices are asked for; an empty collection stands for all of them."""
 
 
-@attrs.define
-class FoundKeys:
+class FoundKeys(msgspec.Struct):
     """The keys of the users that there are, and the servers that could not be asked, with why."""
 
-    users: dict[UserID, KeysOfUser] = attrs.field(factory=dict)
-    failures: dict[ServerName, JsonObject] = attrs.field(factory=dict)
+    users: dict[UserID, KeysOfUser] = msgspec.field(default_factory=dict)
+    failures: dict[ServerName, JsonObject] = msgspec.field(default_factory=dict)
 
 
-@attrs.define
-class ClaimedKeys:
+class ClaimedKeys(msgspec.Struct):
     """One key each for devices: by its name, as JSON. And the servers that could not be asked, with why."""
 
-    users: dict[UserID, dict[DeviceID, tuple[str, bytes]]] = attrs.field(factory=dict)
-    failures: dict[ServerName, JsonObject] = attrs.field(factory=dict)
+    users: dict[UserID, dict[DeviceID, tuple[str, bytes]]] = msgspec.field(default_factory=dict)
+    failures: dict[ServerName, JsonObject] = msgspec.field(default_factory=dict)
 
 
-@attrs.frozen
-class RemoteKeys:
+class RemoteKeys(msgspec.Struct, frozen=True):
     """Answers for other servers' users. No server is believed about any users but its own."""
 
     client: FederationClient

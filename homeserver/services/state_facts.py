@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping
 
-import attrs
+import msgspec
 
 from homeserver.core.event import StateKey
 from homeserver.core.identifiers import UserID
@@ -16,8 +16,7 @@ _CREATE: StateKey = ("m.room.create", "")
 _ENCRYPTION: StateKey = ("m.room.encryption", "")
 
 
-@attrs.frozen(slots=True)
-class StateFacts:
+class StateFacts(msgspec.Struct, frozen=True):
     """What a room's state says; `encrypted_at` is where in the stream it was last said how to encrypt, if it was."""
 
     is_encrypted: bool = False

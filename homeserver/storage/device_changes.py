@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 from typing import Final
 
 import attrs
+import msgspec
 from sqlalchemy import Select, and_, bindparam, delete, exists, func, literal_column, select, tuple_, update
 
 from homeserver.core.identifiers import DeviceID, ServerName, UserID
@@ -40,8 +41,7 @@ class DeviceChange:
     is_deleted: bool = attrs.field(converter=bool)
 
 
-@attrs.frozen(slots=True)
-class Told:
+class Told(msgspec.Struct, frozen=True):
     """A server has been told everything of a user up to `position`, last in an update with `stream_id`, if any."""
 
     position: int

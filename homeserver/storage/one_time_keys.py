@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
-import attrs
+import msgspec
 from sqlalchemy import bindparam, delete, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
@@ -24,11 +24,10 @@ MOST_REMEMBERED: Final = 1_000
 """Keys of a device that have been handed out and are remembered. There may be half as many soon after."""
 
 
-@attrs.frozen(slots=True)
-class KeyCounts:
+class KeyCounts(msgspec.Struct, frozen=True):
     """What a device has that can still be claimed: one-time keys by algorithm, and algorithms of fallback keys."""
 
-    one_time_keys: Mapping[str, int] = attrs.field(factory=dict)
+    one_time_keys: Mapping[str, int] = msgspec.field(default_factory=dict)
     unused_fallback_keys: tuple[str, ...] = ()
 
 

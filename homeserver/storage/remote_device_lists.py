@@ -7,6 +7,7 @@ was free to tell nothing of later changes.
 from collections.abc import Collection, Iterable, Mapping
 
 import attrs
+import msgspec
 from sqlalchemy import ColumnElement, and_, bindparam, delete, exists, literal_column, select, update
 
 from homeserver.core.device_lists import DeviceList, StreamID
@@ -19,8 +20,7 @@ from homeserver.database.tables.rooms import memberships
 from homeserver.database.transactions import ReadTransaction, WriteTransaction
 
 
-@attrs.frozen(slots=True)
-class RemoteList:
+class RemoteList(msgspec.Struct, frozen=True):
     """A list that is or was asked for; with `stream_id` None none is kept.
 
     `due_ts`: it may be out of date, and is asked for again then. `failures`: how often in a row that was in vain.

@@ -1,6 +1,5 @@
 """Client-server API, `cross_signing.yaml`: cross-signing keys and signatures."""
 
-import attrs
 import msgspec
 
 from homeserver.api.user_interactive import PASSWORD_FLOWS, challenge_response, operation
@@ -23,8 +22,7 @@ class UploadCrossSigningKeysBody(msgspec.Struct):
     auth: JsonObject | None = None
 
 
-@attrs.frozen
-class CrossSigning:
+class CrossSigning(msgspec.Struct, frozen=True):
     """The endpoints of cross-signing."""
 
     cross_signing: CrossSigningService

@@ -2,7 +2,6 @@
 
 from typing import Annotated, Final
 
-import attrs
 import msgspec
 
 from homeserver.core.identifiers import UserID
@@ -71,8 +70,7 @@ class ChangesResponse(msgspec.Struct):
     left: list[UserID]
 
 
-@attrs.frozen
-class Keys:
+class Keys(msgspec.Struct, frozen=True):
     """The endpoints of device keys."""
 
     uploads: KeyUploads

@@ -1,6 +1,6 @@
 """Server-server API, `user_devices.yaml`: the devices of users here."""
 
-import attrs
+import msgspec
 
 from homeserver.core.identifiers import UserID
 from homeserver.http.endpoints import Auth, Limit, endpoint
@@ -8,8 +8,7 @@ from homeserver.http.response import RawJson
 from homeserver.services.federation_keys import FederationKeys
 
 
-@attrs.frozen
-class UserDevices:
+class UserDevices(msgspec.Struct, frozen=True):
     """Lists of devices."""
 
     keys: FederationKeys

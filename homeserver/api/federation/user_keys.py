@@ -1,6 +1,5 @@
 """Server-server API, `user_keys.yaml`: the keys of users here."""
 
-import attrs
 import msgspec
 
 from homeserver.http.endpoints import Auth, Limit, endpoint
@@ -21,8 +20,7 @@ class ClaimUserEncryptionKeysBody(msgspec.Struct):
     one_time_keys: dict[str, dict[str, str]]
 
 
-@attrs.frozen
-class UserKeys:
+class UserKeys(msgspec.Struct, frozen=True):
     """Keys for other servers."""
 
     keys: FederationKeys

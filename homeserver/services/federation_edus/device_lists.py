@@ -9,7 +9,7 @@ get those of the user's server while what is kept here is in doubt.
 from collections.abc import Sequence
 from typing import Any, Final
 
-import attrs
+import msgspec
 import structlog
 from twisted.internet.threads import deferToThread
 
@@ -30,16 +30,14 @@ _log = structlog.get_logger(__name__)
 BATCH: Final = 50
 
 
-@attrs.frozen(slots=True)
-class _Update:
+class _Update(msgspec.Struct, frozen=True):
     """An update about one user; `update` is None if it cannot be used."""
 
     user_id: UserID
     update: DeviceUpdate | None
 
 
-@attrs.frozen(slots=True)
-class _NewKeys:
+class _NewKeys(msgspec.Struct, frozen=True):
     """Cross-signing keys that a user is said to have, not looked at yet; None: they are not spoken of."""
 
     user_id: UserID
@@ -47,8 +45,7 @@ class _NewKeys:
     self_signing: object
 
 
-@attrs.frozen
-class IncomingDeviceLists:
+class IncomingDeviceLists(msgspec.Struct, frozen=True):
     """Updates of lists that are followed; any doubt leads to the whole list being asked for."""
 
     database: Database
@@ -64,8 +61,7 @@ class IncomingDeviceLists:
             )
 
 
-@attrs.frozen
-class IncomingUserKeys:
+class IncomingUserKeys(msgspec.Struct, frozen=True):
     """New cross-signing keys of users who are followed."""
 
     database: Database

@@ -29,7 +29,7 @@ in doubt.
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
-import attrs
+import msgspec
 
 from homeserver.core import splice
 from homeserver.core.identifiers import ServerName, UserID
@@ -45,8 +45,7 @@ MOST_NEWCOMERS: Final = 500
 """Users here who come into rooms, of those whose coming is read at once."""
 
 
-@attrs.frozen(slots=True)
-class _Owed:
+class _Owed(msgspec.Struct, frozen=True):
     """A change that a server is to be told of, and the one that it is relative to, if there is one."""
 
     change: DeviceChange

@@ -214,7 +214,7 @@ class _Poll(msgspec.Struct, eq=False):
     since: int
     use_state_after: bool
     messages_after: int
-    keys: KeySections = attrs.field(factory=dict)
+    keys: KeySections = msgspec.field(default_factory=dict)
 
 
 def _position(tx: ReadTransaction) -> int:
