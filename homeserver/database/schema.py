@@ -24,6 +24,10 @@ REVISIONS = (
     "0015",
     "0016",
     "0017",
+    "0018",
+    "0019",
+    "0020",
+    "0021",
 )
 """The migrations of this release, oldest first; a test holds them against the folder."""
 

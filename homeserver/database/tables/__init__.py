@@ -3,6 +3,7 @@
 from homeserver.database.tables import (
     account_data,
     accounts,
+    dehydrated_devices,
     delayed_events,
     encryption,
     ephemeral,
@@ -29,6 +30,7 @@ from homeserver.database.tables.metadata import metadata
 __all__ = [
     "account_data",
     "accounts",
+    "dehydrated_devices",
     "delayed_events",
     "encryption",
     "ephemeral",
