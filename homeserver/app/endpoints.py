@@ -14,6 +14,7 @@ from homeserver.api.client.banning import Banning
 from homeserver.api.client.capabilities import Capabilities
 from homeserver.api.client.create_room import CreateRoom
 from homeserver.api.client.cross_signing import CrossSigning
+from homeserver.api.client.dehydrated_devices import DehydratedDevices
 from homeserver.api.client.delayed_events import DelayedEvents
 from homeserver.api.client.device_management import DeviceManagement
 from homeserver.api.client.directory import Directory
@@ -150,6 +151,7 @@ def _client(config: Config, services: Services) -> list[object]:
         ),
         Inviting(services.memberships, services.third_party_invitations),
         Joining(services.memberships, services.handshakes.third_party_invites),
+        DehydratedDevices(services.dehydrated_devices),
         CrossSigning(services.encryption.cross_signing, services.uia),
         KeyBackup(services.key_backups),
         Keys(

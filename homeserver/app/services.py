@@ -34,6 +34,7 @@ from homeserver.services.aliases import Aliases
 from homeserver.services.attempts import Attempts
 from homeserver.services.authentication import Authentication
 from homeserver.services.backfill import Backfill
+from homeserver.services.dehydrated_devices import DehydratedDevices
 from homeserver.services.delayed_events import DelayedEvents, DelayLimits
 from homeserver.services.devices import Devices
 from homeserver.services.event_context import EventContexts
@@ -129,6 +130,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     aliases: Aliases
     authentication: Authentication
     contact: Contact
+    dehydrated_devices: DehydratedDevices
     delayed_events: DelayedEvents
     device_messaging: DeviceMessaging
     devices: Devices
@@ -306,6 +308,7 @@ def make_services(
         aliases=aliases,
         authentication=Authentication(database, clock),
         contact=contact,
+        dehydrated_devices=DehydratedDevices(database, clock),
         delayed_events=DelayedEvents(
             database, clock, signer, _delay_limits(config.delayed_events), guest_access
         ),

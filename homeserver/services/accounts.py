@@ -14,7 +14,7 @@ from homeserver.runtime.clock import Clock
 from homeserver.services import user_directory_entries
 from homeserver.services.email_validations import Purpose
 from homeserver.services.passwords import Passwords
-from homeserver.services.sessions import end_all_sessions
+from homeserver.services.sessions import end_all_sessions, end_other_sessions
 from homeserver.services.user_names import UserNames
 from homeserver.storage import (
     accepted_policies,
@@ -175,7 +175,7 @@ def set_password(
     uia_sessions.remove_of_user(tx, user_id)
     validation_sessions.remove_of_user(tx, user_id)
     if logout_devices:
-        end_all_sessions(tx, user_id, but=keep)
+        end_other_sessions(tx, user_id, but=keep)
 
 
 def reset_password(

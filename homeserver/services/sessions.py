@@ -25,6 +25,7 @@ from homeserver.runtime.clock import Clock
 from homeserver.services.credentials import RefreshToken, hash_of, new_device_id, new_token
 from homeserver.storage import (
     access_tokens,
+    dehydrated_devices,
     device_changes,
     device_keys,
     device_lists,
@@ -225,6 +226,7 @@ def end_sessions(tx: WriteTransaction, user_id: UserID, device_ids: Collection[D
     access_tokens.remove_of_devices(tx, user_id, device_ids)
     refresh_tokens.remove_of_devices(tx, user_id, device_ids)
     sliding_sync.close_all_of(tx, user_id, device_ids)
+    dehydrated_devices.remove_of_devices(tx, user_id, device_ids)
     to_device.remove_of_devices(tx, user_id, device_ids)
     one_time_keys.remove(tx, user_id, device_ids)
     had_keys = device_keys.remove(tx, user_id, device_ids)
@@ -233,9 +235,16 @@ def end_sessions(tx: WriteTransaction, user_id: UserID, device_ids: Collection[D
         device_lists.tell(tx, user_id)
 
 
-def end_all_sessions(tx: WriteTransaction, user_id: UserID, *, but: DeviceID | None = None) -> None:
-    """Delete all devices of the user, with all that they have, apart from `but`."""
-    end_sessions(tx, user_id, [each for each in devices.ids_of_user(tx, user_id) if each != but])
+def end_all_sessions(tx: WriteTransaction, user_id: UserID) -> None:
+    """Delete all devices of the user, with all that they have."""
+    end_sessions(tx, user_id, devices.ids_of_user(tx, user_id))
+
+
+def end_other_sessions(tx: WriteTransaction, user_id: UserID, *, but: DeviceID | None) -> None:
+    """As `end_all_sessions`, apart from the device `but`, and from the dehydrated one, on which nobody is logged in."""
+    dehydrated = dehydrated_devices.of(tx, user_id)
+    kept = {but, None if dehydrated is None else dehydrated.device_id}
+    end_sessions(tx, user_id, [each for each in devices.ids_of_user(tx, user_id) if each not in kept])
 
 
 def _add_tokens(

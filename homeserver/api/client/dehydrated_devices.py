@@ -2,7 +2,6 @@
 
 from typing import Final
 
-import attrs
 import msgspec
 
 from homeserver.core.identifiers import DeviceID
@@ -26,8 +25,8 @@ class DehydrateBody(msgspec.Struct):
     device_data: JsonObject
     device_keys: JsonObject
     initial_device_display_name: str | None = None
-    one_time_keys: JsonObject = msgspec.field(default_factory=dict)
-    fallback_keys: JsonObject = msgspec.field(default_factory=dict)
+    one_time_keys: JsonObject | None = None
+    fallback_keys: JsonObject | None = None
 
 
 class DeviceResponse(msgspec.Struct):
@@ -55,8 +54,7 @@ class EventsBody(msgspec.Struct):
     next_batch: str | None = None
 
 
-@attrs.frozen
-class DehydratedDevices:
+class DehydratedDevices(msgspec.Struct, frozen=True):
     """The endpoints of dehydrated devices."""
 
     dehydrated_devices: DehydratedDeviceService
@@ -64,7 +62,16 @@ class DehydratedDevices:
     @endpoint("PUT", DEVICE, auth=Auth.USER, limit=Limit.UPDATES)
     async def put_dehydrated_device(self, requester: Requester, body: DehydrateBody) -> DeviceResponse:
         """Set the dehydrated device, in place of the one that there may be."""
-        raise NotImplementedError
+        device_id = await self.dehydrated_devices.put(
+            requester,
+            body.device_id,
+            display_name=body.initial_device_display_name,
+            device_data=body.device_data,
+            device_keys=body.device_keys,
+            one_time_keys=body.one_time_keys or {},
+            fallback_keys=body.fallback_keys or {},
+        )
+        return DeviceResponse(device_id)
 
     @endpoint("GET", DEVICE, auth=Auth.USER, limit=Limit.UPDATES)
     async def get_dehydrated_device(self, requester: Requester) -> FoundResponse:

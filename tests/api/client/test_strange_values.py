@@ -147,6 +147,22 @@ BODIES: Final[dict[str, Any]] = {
     "put_room_key_by_session_id": ROOM_KEY,
     "put_room_keys_by_room_id": {"sessions": {"x": ROOM_KEY}},
     "put_room_keys": {"rooms": {"!x": {"sessions": {"x": ROOM_KEY}}}},
+    "upload_keys": {
+        "device_keys": {"user_id": "@a:b", "device_id": "x", "algorithms": ["x"], "keys": {"ed25519:x": "x"}},
+        "one_time_keys": {"signed_curve25519:x": {"key": "x", "signatures": {"@a:b": {"ed25519:x": "x"}}}},
+        "fallback_keys": {"curve25519:x": "x"},
+    },
+    "query_keys": {"device_keys": {"@alice:test.example": ["x"]}, "timeout": 1},
+    "claim_keys": {"one_time_keys": {"@alice:test.example": {"x": "signed_curve25519"}}, "timeout": 1},
+    "upload_cross_signing_keys": {
+        "master_key": {"user_id": "@alice:test.example", "usage": ["master"], "keys": {"ed25519:x": "x"}}
+    },
+    "upload_cross_signing_signatures": {"@alice:test.example": {"x": {"signatures": {"@a:b": {"x": "y"}}}}},
+    "put_dehydrated_device": {
+        "device_id": "x",
+        "device_data": {"algorithm": "x"},
+        "device_keys": {"user_id": "@a:b", "device_id": "x", "algorithms": ["x"], "keys": {"ed25519:x": "x"}},
+    },
     "set_presence": {"presence": "online", "status_msg": "x"},
     "set_profile_field": {"displayname": "x"},
     "set_read_marker": {"m.read": "$event", "m.fully_read": "$event"},

@@ -40,6 +40,7 @@ async def test_features_before_their_time(server: TestServer) -> None:
     """No more than what works."""
     names = (
         "io.homeserver.streaming_sync",
+        "org.matrix.msc3814",
         "org.matrix.msc4140",
         "org.matrix.msc4140.stable",
         "org.matrix.simplified_msc3575",
