@@ -27,11 +27,17 @@ def the_node() -> str:
     return found
 
 
-@pytest.mark.parametrize("scenario", sorted(path.stem for path in (HERE / "scenarios").glob("*.mjs")))
-async def test_js_sdk(server: TestServer, scenario: str) -> None:
-    """A scenario of the SDK comes to its end."""
-    command = [the_node(), str(HERE / "run.mjs"), scenario, server.base_url]
+async def play(scenario: str, *urls: str) -> str:
+    """Have a scenario of the SDK come to its end, on one server or on two; gives what it has printed."""
+    command = [the_node(), str(HERE / "run.mjs"), scenario, *urls]
     done = await deferToThread(
         partial(run, command, stdout=PIPE, stderr=STDOUT, timeout=PATIENCE_S, text=True, check=False)
     )
     assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+@pytest.mark.parametrize("scenario", sorted(path.stem for path in (HERE / "scenarios").glob("*.mjs")))
+async def test_js_sdk(server: TestServer, scenario: str) -> None:
+    """A scenario of the SDK comes to its end."""
+    await play(scenario, server.base_url)

@@ -39,6 +39,8 @@ class Ledger:
     joined: set[str] = attrs.field(factory=set)
     tags: set[tuple[str, str]] = attrs.field(factory=set)
     room_keys: dict[str, set[str]] = attrs.field(factory=dict)
+    to_device: dict[int, bool] = attrs.field(factory=dict)
+    """Messages to the user's own device, and whether they have been acknowledged."""
     acknowledged: int = 0
     unanswered: int = 0
 
@@ -72,6 +74,7 @@ class Writers:
         kinds = [
             *[self._send] * 3,
             *(self._state, self._account_data, self._filter, self._join, self._tag, self._room_keys),
+            self._to_device,
         ]
         while not self.killed:
             # Two of them do what is only in order if one does it.
@@ -131,6 +134,18 @@ class Writers:
         path = path_of("user", self.alice.user_id, "filter")
         result = await self._answer(self.alice.post(path, {"room": {"timeline": {"limit": limit}}}))
         self.ledger.filters[result["filter_id"]] = limit
+
+    async def _to_device(self) -> None:
+        number = next(_numbers)
+        self.ledger.to_device[number] = False
+        await self.put_to_device(number)
+        self.ledger.to_device[number] = True
+
+    async def put_to_device(self, number: int) -> None:
+        """Send it, or send it again."""
+        receiver = self.alice
+        body = {"messages": {receiver.user_id: {receiver.device_id: {"number": number}}}}
+        await self._answer(self.alice.put(path_of("sendToDevice", "org.example.test", f"d{number}"), body))
 
     async def _room_keys(self) -> None:
         """Several in one request: all of them are kept, or it is not acknowledged."""
@@ -221,6 +236,27 @@ async def _check_state(writers: Writers, room: str) -> None:
         assert ledger.joined <= members
 
 
+async def _check_to_device(writers: Writers) -> None:
+    """The inbox has each message once; it is emptied by that."""
+    ledger = writers.ledger
+    for number, is_acknowledged in ledger.to_device.items():
+        if not is_acknowledged:
+            await writers.put_to_device(number)
+            ledger.to_device[number] = True
+    found: list[int] = []
+    token = None
+    while True:
+        answer = await writers.alice.sync(token)
+        events = answer.get("to_device", {}).get("events", [])
+        if not events:
+            break
+        found += [event["content"]["number"] for event in events]
+        token = answer["next_batch"]
+    # What has been read is gone, and is not checked again.
+    assert sorted(found) == sorted(ledger.to_device)
+    ledger.to_device.clear()
+
+
 async def _check_own(writers: Writers) -> None:
     ledger, alice = writers.ledger, writers.alice
     for kind in ledger.account_data:
@@ -233,6 +269,7 @@ async def _check_own(writers: Writers) -> None:
         assert {tag for where, tag in ledger.tags if where == room} <= set(tags)
     if writers.backup:
         await _check_room_keys(writers)
+    await _check_to_device(writers)
     if ledger.names:
         name = (await alice.get(path_of("profile", alice.user_id, "displayname"))).ok()["displayname"]
         # The one after it may have been stored without having been acknowledged.

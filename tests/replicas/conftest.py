@@ -4,19 +4,13 @@ import os
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import cast
 from urllib.parse import urlsplit
 
 import attrs
 import pytest
-from twisted.internet import reactor
-from twisted.internet.address import IPv4Address
-from twisted.internet.defer import maybeDeferred
-from twisted.internet.interfaces import IAddress, IListeningPort, IReactorTCP, ITCPTransport
-from twisted.internet.protocol import ServerFactory
-from twisted.protocols.portforward import ProxyFactory, ProxyServer
 
 from tests.api.server import Client, Databases
+from tests.links import Link
 from tests.openapi import Specification
 from tests.processes import ServerProcess, processes
 
@@ -24,50 +18,13 @@ POSTGRES = "HOMESERVER_TEST_POSTGRES"
 REDIS = "HOMESERVER_TEST_REDIS"
 
 
-@attrs.define(eq=False)
-class RedisLink:
-    """A way to Redis that can be cut and mended: to the servers it is as if Redis were killed and started again."""
-
-    host: str
-    port: int
-    _listening: IListeningPort | None = None
-    _own_port: int = 0
-    _open: list[ProxyServer] = attrs.field(factory=list)
+class RedisLink(Link):
+    """A way to Redis: when it is cut, that is to the servers as if Redis were killed."""
 
     @property
     def url(self) -> str:
         """What the servers are told."""
-        return f"redis://127.0.0.1:{self._own_port}"
-
-    def mend(self) -> None:
-        """Accept connections."""
-        factory = _Tracking(self.host, self.port)
-        factory.open = self._open
-        tcp = cast("IReactorTCP", reactor)
-        listening = tcp.listenTCP(self._own_port, cast("ServerFactory", factory), interface="127.0.0.1")
-        self._own_port = cast("IPv4Address", listening.getHost()).port
-        self._listening = listening
-
-    async def cut(self) -> None:
-        """Break all connections, and refuse new ones."""
-        if self._listening is not None:
-            await maybeDeferred(self._listening.stopListening)
-            self._listening = None
-        for protocol in self._open:
-            if protocol.transport is not None:
-                cast("ITCPTransport", protocol.transport).abortConnection()
-        self._open.clear()
-
-
-class _Tracking(ProxyFactory):
-    open: list[ProxyServer]
-    noisy = False
-
-    def buildProtocol(self, addr: IAddress | None) -> ProxyServer | None:  # noqa: N802 - Twisted's name
-        protocol = super().buildProtocol(addr)
-        if protocol is not None:
-            self.open.append(protocol)
-        return protocol
+        return f"redis://127.0.0.1:{self.own_port}"
 
 
 @pytest.fixture
