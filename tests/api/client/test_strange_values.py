@@ -12,12 +12,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, cast
 
 import msgspec
+import pytest
 
 from homeserver.app.endpoints import endpoints
 from homeserver.config.sections import Resource
 from homeserver.http.endpoints import Endpoint
 from tests.api.client.test_every_endpoint import LASTS, LETS_GO, PATH, query_fields
 from tests.api.server import PASSWORD, Answer, Client, TestServer, path_of
+
+PARTS: Final = 3
 
 LONG: Final = "".join(random.Random(7).choices(string.ascii_letters + string.digits, k=6_000))
 """Text that no database can compress into an index."""
@@ -242,28 +245,37 @@ def filled(template: str, values: Mapping[str, str]) -> str:
     return re.sub(r"\{(\w+)\}", lambda match: values.get(match[1], "x"), template)
 
 
-async def test_in_bodies(server: TestServer, alice: Client, bob: Client) -> None:
-    covered = set()
-    for endpoint in endpoints(server.server.config, server.server.services, list(Resource)):
+def some_endpoints(server: TestServer, part: int) -> list[Endpoint]:
+    """A part of all endpoints: together they take longer than one test should."""
+    return list(endpoints(server.server.config, server.server.services, list(Resource)))[part::PARTS]
+
+
+async def test_all_bodies_are_of_endpoints(server: TestServer) -> None:
+    made = endpoints(server.server.config, server.server.services, list(Resource))
+    assert {endpoint.function.__name__ for endpoint in made} >= BODIES.keys()
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+async def test_in_bodies(server: TestServer, alice: Client, bob: Client, part: int) -> None:
+    for endpoint in some_endpoints(server, part):
         body = BODIES.get(endpoint.function.__name__)
         if body is None:
             continue
-        covered.add(endpoint.function.__name__)
         values = await there(alice)
         for number, strange in enumerate(strangely(body)):
             path = filled(endpoint.spec.path, {**values, "txn_id": str(number)})
             await ask(alice, endpoint.spec.method, path, body=strange, query=required(endpoint, values))
-    assert covered == BODIES.keys()
     # What has been taken in can be given out.
     for client in (alice, bob):
         for sync_filter in ({}, {"room": {"timeline": {"limit": 1000}, "include_leave": True}}):
             answer = await client.sync(filter=sync_filter)
         (await client.get(f"/_matrix/client/v3/profile/{client.user_id}")).ok()
-    for room in answer["rooms"].get("join", {}):
+    for room in answer.get("rooms", {}).get("join", {}):
         await client.messages_in(room)
 
 
-async def test_in_paths(server: TestServer, alice: Client) -> None:
+@pytest.mark.parametrize("part", range(PARTS))
+async def test_in_paths(server: TestServer, alice: Client, part: int) -> None:
     texts = [
         "",
         "%00",
@@ -283,7 +295,7 @@ async def test_in_paths(server: TestServer, alice: Client) -> None:
         f"{sigil}{text}" for sigil in "@!$" for text in ("", ":", ":x", "x:test.example", LONG, "%00:x")
     ]
     texts += [f"%23{text}" for text in ("", ":", "x:test.example", f"{LONG}:x", "%C3%BC:x", "%00:x")]
-    for endpoint in endpoints(server.server.config, server.server.services, list(Resource)):
+    for endpoint in some_endpoints(server, part):
         if endpoint.function.__name__ in LETS_GO:
             continue
         values = await there(alice)
