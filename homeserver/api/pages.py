@@ -7,6 +7,7 @@ the same, apart from those whose purpose is to call a function of the app that s
 
 import importlib
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,10 +35,21 @@ class Pages:
 
     def show(self, template: str, *, status: int = 200, **values: object) -> Response:
         """The page that `template` makes of `values`."""
+        return self.show_with(template, values, status=status)
+
+    def show_with(
+        self,
+        template: str,
+        values: Mapping[str, object],
+        *,
+        status: int = 200,
+        forms_lead_to: str | None = None,
+    ) -> Response:
+        """As `show`; what its forms do may lead the browser to that source, too."""
         nonce = secrets.token_urlsafe(16)
         found = self._loaded().get_template(template)
         text: str = found.render(nonce=nonce, server_name=self.server_name, **values)
-        return Response(status, _headers(nonce), text.encode())
+        return Response(status, _headers(nonce, forms_lead_to), text.encode())
 
     def message(
         self, title: str, text: str | None = None, *, status: int = 200, **values: object
@@ -71,11 +83,12 @@ def form_of(request: Request) -> dict[str, str]:
     return {name: values[0] for name, values in form_fields(request.body).items()}
 
 
-def _headers(nonce: str) -> Headers:
+def _headers(nonce: str, forms_lead_to: str | None) -> Headers:
+    targets = "'self'" if forms_lead_to is None else f"'self' {forms_lead_to}"
     policy = (
         "default-src 'none'; "
         f"style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; "
-        "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+        f"connect-src 'self'; form-action {targets}; base-uri 'none'; frame-ancestors 'none'"
     )
     return (
         (b"Content-Type", b"text/html; charset=utf-8"),

@@ -1,5 +1,6 @@
 """What endpoints with User-Interactive Authentication share: the 401 response that asks for a stage."""
 
+from homeserver.core.errors import Forbidden
 from homeserver.core.json import JsonObject, JsonValue, encode
 from homeserver.core.requester import Requester
 from homeserver.http.addresses import rate_limited_address
@@ -11,7 +12,13 @@ PASSWORD_FLOWS: Flows = (("m.login.password",),)
 
 
 def operation(name: str, requester: Requester | None, request: Request, flows: Flows) -> Operation:
-    """What is to be authorised: `name` says what and to what, and the request's body belongs to it."""
+    """What is to be authorised: `name` says what and to what, and the request's body belongs to it.
+
+    Errors: Forbidden for a session of the OAuth 2.0 API: "The User-Interactive Authentication API is not compatible
+    with the OAuth 2.0 API".
+    """
+    if requester is not None and requester.is_oauth:
+        raise Forbidden("This is done on the page of your account, where you have let the app in")
     return Operation(
         name=name,
         user_id=None if requester is None else requester.user_id,

@@ -6,11 +6,15 @@ from homeserver.api.admin.health import Health
 from homeserver.api.admin.metrics import Metrics
 from homeserver.api.admin.register import Register
 from homeserver.api.admin.send_server_notice import SendServerNotice
+from homeserver.api.browsers import Browsers
 from homeserver.api.client.account_data import AccountData
 from homeserver.api.client.account_deactivation import AccountDeactivation
+from homeserver.api.client.account_management import AccountManagement
 from homeserver.api.client.admin import Admin
 from homeserver.api.client.administrative_contact import AdministrativeContact
 from homeserver.api.client.banning import Banning
+from homeserver.api.client.browser_login import BrowserLogin
+from homeserver.api.client.browser_registration import BrowserRegistration
 from homeserver.api.client.capabilities import Capabilities
 from homeserver.api.client.create_room import CreateRoom
 from homeserver.api.client.cross_signing import CrossSigning
@@ -37,6 +41,9 @@ from homeserver.api.client.logout import Logout
 from homeserver.api.client.message_pagination import MessagePagination
 from homeserver.api.client.mutual_rooms import MutualRooms
 from homeserver.api.client.notifications import Notifications
+from homeserver.api.client.oauth_authorization import OauthAuthorization
+from homeserver.api.client.oauth_server_metadata import OauthServerMetadata, issuer_of
+from homeserver.api.client.oauth_tokens import OauthTokens
 from homeserver.api.client.old_sync import OldSync
 from homeserver.api.client.openid import Openid
 from homeserver.api.client.password_management import PasswordManagement
@@ -103,6 +110,9 @@ from homeserver.api.federation.user_keys import UserKeys
 from homeserver.api.federation.version import Version
 from homeserver.api.federation.wellknown import Wellknown as FederationWellknown
 from homeserver.api.pages import Pages
+from homeserver.api.sign_in import SignIn
+from homeserver.api.sign_up import SignUp
+from homeserver.app.oauth import OAuth
 from homeserver.app.services import Services, encrypted_presets
 from homeserver.config.sections import Config, Resource
 from homeserver.http.endpoints import Endpoint, endpoints_of
@@ -128,6 +138,7 @@ def endpoints(
 def _client(config: Config, services: Services) -> list[object]:
     return [
         *_pages(config, services),
+        *([] if services.oauth is None else _oauth(config, services, services.oauth)),
         AccountData(services.account_data),
         AccountDeactivation(services.accounts, services.contact.bindings, services.uia),
         Admin(services.moderation),
@@ -233,6 +244,37 @@ def _pages(config: Config, services: Services) -> list[object]:
         EmailConfirmation(services.contact.validations, pages),
         LoginFallback(pages),
         UiaFallback(services.uia_pages, services.contact.validations, pages),
+    ]
+
+
+def _oauth(config: Config, services: Services, oauth: OAuth) -> list[object]:
+    """The OAuth 2.0 API, and the pages that belong to it."""
+    base_url, can_register = oauth.base_url, config.registration.enabled
+    pages, browsers = Pages(config.server_name), Browsers.of(oauth.browser_sessions, oauth.base_url)
+    sign_in, sign_up = SignIn(browsers, pages, can_register), SignUp(browsers, pages, can_register)
+    return [
+        AccountManagement(oauth.account_care, browsers, pages, sign_in),
+        BrowserLogin(browsers, sign_in, pages),
+        BrowserRegistration(
+            services.registrations,
+            services.uia_pages,
+            services.contact.validations,
+            browsers,
+            pages,
+            sign_up,
+        ),
+        OauthAuthorization(
+            oauth.clients,
+            oauth.grants,
+            oauth.devices,
+            browsers,
+            pages,
+            sign_in,
+            sign_up,
+            issuer_of(base_url),
+        ),
+        OauthServerMetadata(base_url, can_register),
+        OauthTokens(oauth.clients, oauth.grants, oauth.devices, base_url),
     ]
 
 

@@ -67,6 +67,8 @@ def loops(services: Services, upkeep: Upkeep) -> list[Loop]:
         Loop("to-device-prune", 6 * 3600.0, services.device_messaging.inboxes.prune),
         Loop("transactions", 600.0, upkeep.prune_transactions),
     ]
+    if services.oauth is not None:
+        found.append(Loop("oauth-clients", 3600.0, services.oauth.clients.prune))
     if upkeep.database.backend == "sqlite":
         found.append(Loop("checkpoint", 2.0, upkeep.checkpoint))
     return found

@@ -13,6 +13,7 @@ from homeserver.app.contact import Contact, make_contact
 from homeserver.app.encryption import Encryption, make_encryption
 from homeserver.app.following import DEVICE_SOURCES, Following, make_following
 from homeserver.app.handshakes import Handshakes, make_handshakes
+from homeserver.app.oauth import OAuth, make_oauth
 from homeserver.app.receiving import Receiving, make_receiving
 from homeserver.app.to_device import DeviceMessaging, make_device_messaging
 from homeserver.app.trust import Trust, make_trust
@@ -158,6 +159,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     moderation: Moderation
     mutual_rooms: MutualRooms
     notifications: Notifications
+    oauth: OAuth | None
     outbox: Outbox
     policy_servers: PolicyServers
     openid_tokens: OpenIdTokens
@@ -302,9 +304,14 @@ def make_services(
         receiving.awaited_members,
         config.server_name,
     )
+    accounts = Accounts(database, clock, names, passwords, memberships)
+    profiles = Profiles(
+        database, member_profiles, presence, config.server_name, RemoteProfiles(trust.client, clock)
+    )
+    devices = Devices(database, clock)
     return Services(
         account_data=AccountData(database),
-        accounts=Accounts(database, clock, names, passwords, memberships),
+        accounts=accounts,
         aliases=aliases,
         authentication=Authentication(database, clock),
         contact=contact,
@@ -313,7 +320,7 @@ def make_services(
             database, clock, signer, _delay_limits(config.delayed_events), guest_access
         ),
         device_messaging=device_messaging,
-        devices=Devices(database, clock),
+        devices=devices,
         encryption=make_encryption(database, config.server_name, following.remote_keys),
         event_contexts=EventContexts(database, clock, backfill),
         event_stream=EventStream(database, clock, reactor, waiters, backfill),
@@ -339,12 +346,11 @@ def make_services(
         moderation=Moderation(database, config.server_name),
         mutual_rooms=MutualRooms(database),
         openid_tokens=OpenIdTokens(database, clock),
+        oauth=make_oauth(config, database, clock, sessions, passwords, contact, accounts, profiles, devices),
         outbox=outbox,
         policy_servers=policy_servers,
         presence=presence,
-        profiles=Profiles(
-            database, member_profiles, presence, config.server_name, RemoteProfiles(trust.client, clock)
-        ),
+        profiles=profiles,
         public_rooms=PublicRooms(database, clock, signer, RemotePublicRooms(trust.client)),
         push_rules=PushRules(database),
         receipts=Receipts(database, clock, presence),

@@ -74,6 +74,12 @@ class Registration(Section, frozen=True):
     allow_guests: bool = False
 
 
+class OAuth(Section, frozen=True):
+    """Whether apps may log people in by OAuth 2.0, beside the legacy API; `public_base_url` is needed for that."""
+
+    enabled: bool = True
+
+
 class Bucket(Section, frozen=True):
     """A rate limit: `burst` requests at once, then `per_second`."""
 
@@ -242,6 +248,7 @@ class Config(Section, frozen=True):
     tls: Tls | None = None
     trusted_proxies: tuple[NonEmpty, ...] = ("127.0.0.0/8", "::1/128")
     registration: Registration = Registration()
+    oauth: OAuth = OAuth()
     rate_limits: RateLimits = RateLimits()
     federation: Federation = Federation()
     email: Email | None = None

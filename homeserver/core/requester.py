@@ -12,7 +12,7 @@ class Requester:
     `device_id` is None for an application service that names no device. `appservice_id` is the ID from the
     registration of the application service that makes the request, None for everybody else. `token_hash`
     identifies the access token without being one. Suspended users may do less. Spec: client-server API,
-    "Account suspension".
+    "Account suspension". `is_oauth`: the token comes from the OAuth 2.0 API.
     """
 
     user_id: UserID
@@ -22,3 +22,4 @@ class Requester:
     appservice_id: str | None
     token_hash: bytes = attrs.field(repr=False)
     is_suspended: bool = False
+    is_oauth: bool = False

@@ -28,6 +28,7 @@ REVISIONS = (
     "0019",
     "0020",
     "0021",
+    "0022",
 )
 """The migrations of this release, oldest first; a test holds them against the folder."""
 

@@ -14,7 +14,12 @@ from homeserver.runtime.clock import Clock
 from homeserver.services import user_directory_entries
 from homeserver.services.email_validations import Purpose
 from homeserver.services.passwords import Passwords
-from homeserver.services.sessions import end_all_sessions, end_other_sessions
+from homeserver.services.sessions import (
+    end_all_sessions,
+    end_browser_sessions,
+    end_everything,
+    end_other_sessions,
+)
 from homeserver.services.user_names import UserNames
 from homeserver.storage import (
     accepted_policies,
@@ -174,6 +179,7 @@ def set_password(
     login_tokens.remove_of_user(tx, user_id)
     uia_sessions.remove_of_user(tx, user_id)
     validation_sessions.remove_of_user(tx, user_id)
+    end_browser_sessions(tx, user_id)
     if logout_devices:
         end_other_sessions(tx, user_id, but=keep)
 
@@ -205,7 +211,7 @@ def deactivate(tx: WriteTransaction, user_id: UserID, *, erase: bool) -> None:
     validation_sessions.remove_of_user(tx, user_id)
     threepids.remove_of_user(tx, user_id)
     threepid_bindings.remove_of_user(tx, user_id)
-    end_all_sessions(tx, user_id)
+    end_everything(tx, user_id)
     delayed_events.remove_of_user(tx, user_id)
     key_backups.remove_of_user(tx, user_id)
     if erase:

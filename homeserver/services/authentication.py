@@ -83,6 +83,7 @@ class Authentication:
             appservice_id=bearer.appservice_id,
             token_hash=token_hash,
             is_suspended=bearer.is_suspended,
+            is_oauth=bearer.oauth_client_id is not None,
         )
 
     def _seen(self, bearer: Bearer, request: TokenRequest, now_ts: int) -> None:

@@ -25,17 +25,21 @@ from homeserver.runtime.clock import Clock
 from homeserver.services.credentials import RefreshToken, hash_of, new_device_id, new_token
 from homeserver.storage import (
     access_tokens,
+    browser_sessions,
     dehydrated_devices,
     device_changes,
     device_keys,
     device_lists,
     devices,
+    oauth_codes,
+    oauth_device_codes,
     one_time_keys,
     refresh_tokens,
     sliding_sync,
     to_device,
     users,
 )
+from homeserver.storage.refresh_tokens import Grant
 
 ACCESS_LIFETIME_MS: Final = 3_600_000
 """How long an access token lives that can be refreshed. It can be taken back at any moment, since it is
@@ -59,13 +63,17 @@ class Session:
 
 @attrs.frozen
 class SessionDraft:
-    """A session that is to be opened for somebody; `refresh` is None if its access token does not expire."""
+    """A session that is to be opened for somebody; `refresh` is None if its access token does not expire.
+
+    `oauth_client_id` is the client of the OAuth 2.0 API that it is for, None for the legacy API.
+    """
 
     device_id: DeviceID
     display_name: str | None
     access_token: str = attrs.field(repr=False)
     refresh: RefreshToken | None
     lifetime_ms: int | None
+    oauth_client_id: str | None = None
 
     def opened_for(self, user_id: UserID) -> Session:
         """As the client gets it."""
@@ -81,7 +89,12 @@ class Sessions(msgspec.Struct, frozen=True):
     access_lifetime_ms: int = ACCESS_LIFETIME_MS
 
     def draft(
-        self, *, device_id: str | None, display_name: str | None, wants_refresh_token: bool
+        self,
+        *,
+        device_id: str | None,
+        display_name: str | None,
+        wants_refresh_token: bool,
+        oauth_client_id: str | None = None,
     ) -> SessionDraft:
         """Prepare a session; without `device_id` for a new device.
 
@@ -96,6 +109,7 @@ class Sessions(msgspec.Struct, frozen=True):
             access_token=new_token(),
             refresh=RefreshToken.new() if wants_refresh_token else None,
             lifetime_ms=self.access_lifetime_ms if wants_refresh_token else None,
+            oauth_client_id=oauth_client_id,
         )
 
     async def refresh(self, refresh_token: str) -> Session:
@@ -120,8 +134,8 @@ class Sessions(msgspec.Struct, frozen=True):
             await self.database.write(end_sessions, requester.user_id, [requester.device_id])
 
     async def close_all(self, user_id: UserID) -> None:
-        """Log out on all devices, and delete them."""
-        await self.database.write(end_all_sessions, user_id)
+        """Log out on all devices, and delete them; and in all browsers."""
+        await self.database.write(end_everything, user_id)
 
 
 def check_device_id(device_id: str) -> DeviceID:
@@ -195,13 +209,30 @@ def exchange(
         # that one may keep the device and log in again; who has been logged out may not.
         raise UnknownToken(
             "The refresh token is not known, or has been used",
-            soft_logout=grant is None and refresh_tokens.has_family(tx, spent.family_hash),
+            soft_logout=grant is None and refresh_tokens.login_of(tx, spent.family_hash) is not None,
         )
+    if grant.oauth_client_id is not None:
+        # "After logging in, clients MUST only use the API that was used to obtain their current access token."
+        raise UnknownToken("The refresh token is one of the OAuth 2.0 API")
     if grant.is_locked:
         raise UserLocked
+    return succeed(tx, grant, spent, access_token, successor, now_ts=now_ts, lifetime_ms=lifetime_ms)
+
+
+def succeed(
+    tx: WriteTransaction,
+    grant: Grant,
+    spent: RefreshToken,
+    access_token: str,
+    successor: RefreshToken,
+    *,
+    now_ts: int,
+    lifetime_ms: int,
+) -> Session:
+    """As `exchange`, for a refresh token that is good for it."""
     if grant.replaces_hash is not None:
         settle_refresh(tx, grant.user_id, grant.device_id, grant.replaces_hash, spent.token_hash)
-    draft = SessionDraft(grant.device_id, None, access_token, successor, lifetime_ms)
+    draft = SessionDraft(grant.device_id, None, access_token, successor, lifetime_ms, grant.oauth_client_id)
     _add_tokens(tx, grant.user_id, draft, now_ts=now_ts, replaces_hash=spent.token_hash)
     return draft.opened_for(grant.user_id)
 
@@ -247,6 +278,19 @@ def end_other_sessions(tx: WriteTransaction, user_id: UserID, *, but: DeviceID |
     end_sessions(tx, user_id, [each for each in devices.ids_of_user(tx, user_id) if each not in kept])
 
 
+def end_everything(tx: WriteTransaction, user_id: UserID) -> None:
+    """As `end_all_sessions`, and what could become a session ends with them."""
+    end_all_sessions(tx, user_id)
+    end_browser_sessions(tx, user_id)
+
+
+def end_browser_sessions(tx: WriteTransaction, user_id: UserID) -> None:
+    """Log the user out of this server's own pages; apps that were let in there, and have no session yet, get none."""
+    browser_sessions.remove_of_user(tx, user_id)
+    oauth_codes.remove_of_user(tx, user_id)
+    oauth_device_codes.remove_of_user(tx, user_id)
+
+
 def _add_tokens(
     tx: WriteTransaction, user_id: UserID, draft: SessionDraft, *, now_ts: int, replaces_hash: bytes | None
 ) -> None:
@@ -260,6 +304,7 @@ def _add_tokens(
         expires_ts=None if draft.lifetime_ms is None else now_ts + draft.lifetime_ms,
         refresh_hash=None if refresh is None else refresh.token_hash,
         replaces_hash=replaces_hash,
+        oauth_client_id=draft.oauth_client_id,
     )
     if refresh is not None:
         refresh_tokens.add(
@@ -270,4 +315,5 @@ def _add_tokens(
             device_id=draft.device_id,
             now_ts=now_ts,
             replaces_hash=replaces_hash,
+            oauth_client_id=draft.oauth_client_id,
         )

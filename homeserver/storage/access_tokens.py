@@ -16,7 +16,8 @@ class Bearer(msgspec.Struct, frozen=True):
     """What an access token stands for.
 
     `expires_ts` is None if it does not expire. `refresh_hash` is the refresh token that came with it,
-    `replaces_hash` the one that was exchanged for it, until the access token has been used once.
+    `replaces_hash` the one that was exchanged for it, until the access token has been used once. `oauth_client_id` is
+    the client of the OAuth 2.0 API that it was given to, None if it comes from elsewhere.
     """
 
     user_id: UserID
@@ -30,6 +31,7 @@ class Bearer(msgspec.Struct, frozen=True):
     is_locked: bool
     is_suspended: bool
     appservice_id: str | None
+    oauth_client_id: str | None = None
 
 
 _a = access_tokens.c
@@ -49,6 +51,7 @@ BEARER = statement(
         users.c.is_locked,
         users.c.is_suspended,
         users.c.appservice_id,
+        _a.oauth_client_id,
     )
     .join_from(access_tokens, users, users.c.user_id == _a.user_id)
     .where(_a.token_hash == bindparam("token_hash"))
@@ -91,6 +94,7 @@ def bearer_of(tx: ReadTransaction, token_hash: bytes) -> Bearer | None:
         is_locked,
         is_suspended,
         row[10],
+        row[11],
     )
 
 
@@ -104,6 +108,7 @@ def add(
     expires_ts: int | None,
     refresh_hash: bytes | None,
     replaces_hash: bytes | None,
+    oauth_client_id: str | None = None,
 ) -> None:
     """Add a token. `refresh_hash` is given out with it, `replaces_hash` was exchanged for it."""
     tx.execute(
@@ -115,6 +120,7 @@ def add(
         expires_ts=expires_ts,
         refresh_hash=refresh_hash,
         replaces_hash=replaces_hash,
+        oauth_client_id=oauth_client_id,
     )
 
 

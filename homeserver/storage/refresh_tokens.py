@@ -12,25 +12,46 @@ from homeserver.database.transactions import ReadTransaction, WriteTransaction
 
 
 class Grant(msgspec.Struct, frozen=True, kw_only=True):
-    """What a refresh token stands for; `replaces_hash` as in `access_tokens.Bearer`."""
+    """What a refresh token stands for; `replaces_hash` and `oauth_client_id` as in `access_tokens.Bearer`."""
 
     user_id: UserID
     device_id: DeviceID
     replaces_hash: bytes | None
     is_deactivated: bool
     is_locked: bool
+    oauth_client_id: str | None = None
+
+
+@attrs.frozen
+class Login:
+    """What all tokens of a family belong to."""
+
+    user_id: UserID
+    device_id: DeviceID
+    oauth_client_id: str | None
 
 
 _r = refresh_tokens.c
 _OF_DEVICE = (_r.user_id == bindparam("the_user"), _r.device_id == bindparam("the_device"))
 
 GRANT = statement(
-    select(_r.user_id, _r.device_id, _r.replaces_hash, users.c.is_deactivated, users.c.is_locked)
+    select(
+        _r.user_id,
+        _r.device_id,
+        _r.replaces_hash,
+        users.c.is_deactivated,
+        users.c.is_locked,
+        _r.oauth_client_id,
+    )
     .join_from(refresh_tokens, users, users.c.user_id == _r.user_id)
     .where(_r.token_hash == bindparam("token_hash"))
     .with_for_update(of=refresh_tokens)
 )
-FAMILY = statement(select(_r.token_hash).where(_r.family_hash == bindparam("family_hash")).limit(1))
+LOGIN = statement(
+    select(_r.user_id, _r.device_id, _r.oauth_client_id)
+    .where(_r.family_hash == bindparam("family_hash"))
+    .limit(1)
+)
 INSERT = insert_into(refresh_tokens)
 DELETE_OF_DEVICES = statement(
     delete(refresh_tokens).where(_r.user_id == bindparam("user_id"), in_list(_r.device_id, "device_ids"))
@@ -55,19 +76,21 @@ def grant_of(tx: WriteTransaction, token_hash: bytes) -> Grant | None:
     row = tx.one(GRANT, token_hash=token_hash)
     if row is None:
         return None
-    user_id, device_id, replaces_hash, is_deactivated, is_locked = row
+    user_id, device_id, replaces_hash, is_deactivated, is_locked, oauth_client_id = row
     return Grant(
         user_id=user_id,
         device_id=device_id,
         replaces_hash=replaces_hash,
         is_deactivated=bool(is_deactivated),
         is_locked=bool(is_locked),
+        oauth_client_id=oauth_client_id,
     )
 
 
-def has_family(tx: ReadTransaction, family_hash: bytes) -> bool:
-    """Whether a login that these tokens belong to is still there."""
-    return tx.one(FAMILY, family_hash=family_hash) is not None
+def login_of(tx: ReadTransaction, family_hash: bytes) -> Login | None:
+    """The login that these tokens belong to; None if it has ended."""
+    row = tx.one(LOGIN, family_hash=family_hash)
+    return None if row is None else Login(*row)
 
 
 def add(
@@ -79,6 +102,7 @@ def add(
     device_id: DeviceID,
     now_ts: int,
     replaces_hash: bytes | None,
+    oauth_client_id: str | None = None,
 ) -> None:
     """Add a token; `replaces_hash` is the one that it was exchanged for."""
     tx.execute(
@@ -89,6 +113,7 @@ def add(
         device_id=device_id,
         created_ts=now_ts,
         replaces_hash=replaces_hash,
+        oauth_client_id=oauth_client_id,
     )
 
 

@@ -17,6 +17,7 @@ import msgspec
 import pytest
 from twisted.internet import reactor
 
+from homeserver.api import oauth_paths
 from homeserver.app.build import Reactor, build
 from homeserver.app.endpoints import endpoints
 from homeserver.config.sections import Config, Listener, Resource
@@ -58,6 +59,16 @@ OUR_OWN: Final = {
     "GET /_matrix/static/client/email/confirm": "the links in mails lead there",
     "POST /_matrix/static/client/email/confirm": "the form on that page",
     "POST /_matrix/static/client/email/request": "a form on the page of the stage m.login.email.identity",
+    "GET /_matrix/client/unstable/org.matrix.msc2965/auth_metadata": "MSC2965, as today's clients know it",
+    "POST /_matrix/oauth2/authorize": "the form on the page where people let apps in",
+    "GET /_matrix/oauth2/link": "the page where people let devices in that show a code",
+    "POST /_matrix/oauth2/link": "the form on that page",
+    "POST /_matrix/oauth2/login/{}": "the form to log in, before those pages and that of the account",
+    "POST /_matrix/oauth2/logout/{}": "a form on those pages",
+    "POST /_matrix/oauth2/signup": "the form to make an account",
+    "POST /_matrix/oauth2/signup/email": "as above, to confirm an address for it",
+    "POST /_matrix/account": "the forms on the pages of the account",
+    "POST /_matrix/account/email": "as above, to confirm an address",
     "POST /_matrix/client/v4/sync": "MSC4186, accepted, and to be in the next version",
     "POST /_matrix/client/unstable/org.matrix.simplified_msc3575/sync": "MSC4186 as today's clients know it",
     "GET /_matrix/client/unstable/io.element.msc4306/rooms/{}/thread/{}/subscription": "MSC4306",
@@ -75,8 +86,24 @@ ELSEWHERE: Final[Mapping[tuple[str, str], str]] = {
     ("client-server", "uiaFallback"): "uia_fallback",
     ("client-server", "uiaFallbackSubmit"): "uia_fallback",
     ("client-server", "loginFallback"): "login_fallback",
+    ("client-server", "oauthAuthorize"): "oauth_authorization",
+    ("client-server", "oauthToken"): "oauth_tokens",
+    ("client-server", "oauthRevoke"): "oauth_tokens",
+    ("client-server", "oauthRegisterClient"): "oauth_tokens",
+    ("client-server", "oauthDeviceAuthorization"): "oauth_tokens",
+    ("client-server", "accountManagement"): "account_management",
 }
 """Operations that do not stand in the module of their file."""
+
+LOCATIONS: Final[Mapping[str, str]] = {
+    "{authorization_endpoint}": oauth_paths.AUTHORIZE,
+    "{token_endpoint}": oauth_paths.TOKEN,
+    "{revocation_endpoint}": oauth_paths.REVOKE,
+    "{registration_endpoint}": oauth_paths.REGISTER,
+    "{device_authorization_endpoint}": oauth_paths.DEVICE,
+    "{account_management_uri}": oauth_paths.ACCOUNT,
+}
+"""Where operations are whose place the server's metadata tell: tests/api/client/test_oauth_server_metadata.py."""
 
 OTHER_AUTH: Final[Mapping[str, Auth]] = {
     # Guests may do the same by `/send`, which is theirs.
@@ -122,13 +149,14 @@ def operations() -> dict[str, list[Operation]]:
     found: dict[str, list[Operation]] = {}
     with (SPEC / "endpoints.tsv").open(newline="") as file:
         for row in csv.DictReader(file, delimiter="\t"):
-            if not row["path"].startswith("/"):
+            path = LOCATIONS.get(row["path"], row["path"])
+            if not path.startswith("/"):
                 continue
             module = row["module"].removesuffix(".yaml").replace("-", "_")
             operation = Operation(
                 row["api"], module, row["operation_id"], row["auth"], row["rate_limited"] == "yes"
             )
-            found.setdefault(f"{row['method']} {nameless(row['path'])}", []).append(operation)
+            found.setdefault(f"{row['method']} {nameless(path)}", []).append(operation)
     return found
 
 
@@ -149,6 +177,7 @@ def wired(tmp_path_factory: pytest.TempPathFactory) -> list[Endpoint]:
         data_dir=folder,
         database=f"sqlite:///{folder}/homeserver.db",
         signing_key_path=folder / "signing.key",
+        public_base_url="https://matrix.test.example",
         listeners=(Listener(port=0),),
     )
     key = SigningKey.generate("test", seed=bytes(32))
@@ -244,6 +273,13 @@ def test_an_empty_state_key_changes_nothing_but_the_path(wired: list[Endpoint]) 
 )
 def test_names(name: str, expected: str) -> None:
     assert snake_case(name) == expected
+
+
+def test_all_of_oauth_is_served(wired: list[Endpoint]) -> None:
+    names = {name_of(each) for each in wired}
+    told = {f"{method} {path}" for method in ("GET", "POST") for path in LOCATIONS.values()}
+    assert {name for name in operations() if name in told} <= names
+    assert len({name for name in operations() if name in told}) == len(LOCATIONS)
 
 
 def test_the_table_is_drawn_from_these_files() -> None:

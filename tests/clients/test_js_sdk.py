@@ -3,15 +3,18 @@
 What they do and assert stands in tests/clients/js_sdk/scenarios, one file a scenario.
 """
 
+import socket
 from functools import partial
 from pathlib import Path
 from subprocess import PIPE, STDOUT, run
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from twisted.internet.threads import deferToThread
 
-from tests.api.server import TestServer
+from homeserver.config.sections import Listener
+from tests.api.server import TestServer, running_server
+from tests.openapi import Specification
 
 HERE: Final = Path(__file__).with_name("js_sdk")
 NODES: Final = [HERE / "node_modules" / f"node-linux-{each}" / "bin" / "node" for each in ("x64", "arm64")]
@@ -25,6 +28,30 @@ def the_node() -> str:
     if found is None:
         pytest.skip("matrix-js-sdk is not installed: scripts/test does that where there is npm")
     return found
+
+
+OAUTH: Final = "oauth"
+"""Its server must know where it is reached."""
+
+SCENARIOS: Final = sorted(path.stem for path in (HERE / "scenarios").glob("*.mjs"))
+
+
+@pytest.mark.parametrize("scenario", [each for each in SCENARIOS if each != OAUTH])
+async def test_js_sdk(server: TestServer, scenario: str) -> None:
+    """A scenario of the SDK comes to its end."""
+    await play(scenario, server.base_url)
+
+
+async def test_oauth(database_url: str, tmp_path: Path, specification: Specification | None) -> None:
+    """The one that logs in by OAuth 2.0."""
+    the_node()
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    options: dict[str, Any] = {"listeners": (Listener(port=port),), "public_base_url": url}
+    async with running_server(database_url, tmp_path, specification, **options):
+        await play(OAUTH, url)
 
 
 async def play(scenario: str, *urls: str) -> str:

@@ -40,10 +40,10 @@ def test_a_family_lives_as_long_as_one_of_its_tokens(store: Store) -> None:
     add(store, b"1", A)
     add(store, b"2", A)
     add(store, b"3", B)
-    assert store.read(refresh_tokens.has_family, b"family of A")
+    assert store.read(refresh_tokens.login_of, b"family of A")
     store.write(refresh_tokens.remove_of_devices, ALICE, [A])
-    assert not store.read(refresh_tokens.has_family, b"family of A")
-    assert store.read(refresh_tokens.has_family, b"family of B")
+    assert store.read(refresh_tokens.login_of, b"family of A") is None
+    assert store.read(refresh_tokens.login_of, b"family of B")
     assert known(store, b"1", b"2", b"3") == [b"3"]
 
 

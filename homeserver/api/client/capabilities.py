@@ -24,9 +24,10 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
 
     @endpoint("GET", "/_matrix/client/v3/capabilities", auth=Auth.USER, limit=Limit.UPDATES)
     async def get_capabilities(self, requester: Requester) -> JsonObject:
-        """What the requester may do."""
+        """What the requester may do; what needs a password, apps of the OAuth 2.0 API leave to the account's page."""
+        has_password = not requester.is_oauth
         capabilities: JsonObject = {
-            "m.change_password": {"enabled": self.change_password},
+            "m.change_password": {"enabled": self.change_password and has_password},
             "m.room_versions": {
                 "default": self.default_room_version,
                 # "Rooms", "Room versions": all that are known here are stable.
@@ -35,8 +36,8 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
             "m.profile_fields": {"enabled": True},
             "m.set_displayname": {"enabled": True},
             "m.set_avatar_url": {"enabled": True},
-            "m.3pid_changes": {"enabled": self.threepid_changes},
-            "m.get_login_token": {"enabled": self.get_login_token},
+            "m.3pid_changes": {"enabled": self.threepid_changes and has_password},
+            "m.get_login_token": {"enabled": self.get_login_token and has_password},
             "m.forget_forced_upon_leave": {"enabled": False},
         }
         if self.delayed_events.max_scheduled:

@@ -1,14 +1,14 @@
 """Client-server API, "Fallback": pages on which stages of an authentication are done for apps that cannot show them."""
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
 
 from homeserver.api.pages import BODY_LIMIT, Pages, form_of
+from homeserver.api.stage_forms import auth_in, policies_in
 from homeserver.core.errors import InvalidParam, MatrixError, NotFound
-from homeserver.core.json import JsonObject, JsonValue
 from homeserver.http.addresses import rate_limited_address
 from homeserver.http.endpoints import Auth, Limit, endpoint
 from homeserver.http.request import Request
@@ -90,7 +90,7 @@ class UiaFallback(msgspec.Struct, frozen=True):
         session = form.get("session", "")
         page = await self._look(session, stage)
         if not page.is_done:
-            auth = _auth_in(stage, form, page)
+            auth = auth_in(stage, form, page.params, page.user_id)
             if auth is None:
                 return self._page(session, stage, page, error="Fill in everything.", form=form, status=400)
             error = await self.uia_pages.attempt(
@@ -145,7 +145,7 @@ class UiaFallback(msgspec.Struct, frozen=True):
             action=EMAIL_REQUEST if asks_for_address else PAGE.replace("{auth_type}", stage),
             session=session,
             stage=stage,
-            policies=_policies(page.params),
+            policies=policies_in(page.params),
             error=error,
             **filled,
         )
@@ -153,44 +153,3 @@ class UiaFallback(msgspec.Struct, frozen=True):
 
 _REPEATED: Final = frozenset({"sid", "client_secret", "email"})
 """What a page of the e-mail stage hands on to the next."""
-
-
-def _auth_in(stage: str, form: Mapping[str, str], page: StagePage) -> JsonObject | None:
-    """What an app would send under `auth`; None if something is missing."""
-    match stage:
-        case "m.login.password":
-            user = page.user_id or form.get("user", "").strip()
-            password = form.get("password")
-            if not user or not password:
-                return None
-            return {"identifier": _identifier(user), "password": password}
-        case "m.login.registration_token":
-            token = form.get("token", "").strip()
-            return {"token": token} if token else None
-        case "m.login.terms":
-            wanted = [f"policy-{number}" for number in range(1, len(_policies(page.params)) + 1)]
-            return {} if all(name in form for name in wanted) else None
-        case "m.login.email.identity":
-            credentials: JsonObject = {
-                name: form[name] for name in ("sid", "client_secret") if form.get(name)
-            }
-            return {"threepid_creds": credentials} if len(credentials) == 2 else None
-        case _:
-            return {}
-
-
-def _identifier(user: str) -> JsonObject:
-    if not user.startswith("@") and "@" in user:
-        return {"type": "m.id.thirdparty", "medium": "email", "address": user}
-    return {"type": "m.id.user", "user": user}
-
-
-def _policies(params: JsonObject) -> Sequence[Sequence[JsonObject]]:
-    """The texts of each policy, as `language`, `name` and `url`."""
-    stated = params.get("policies")
-    policies = stated.values() if isinstance(stated, dict) else ()
-    return [_texts(policy) for policy in policies if isinstance(policy, dict)]
-
-
-def _texts(policy: Mapping[str, JsonValue]) -> Sequence[JsonObject]:
-    return [{"language": language, **text} for language, text in policy.items() if isinstance(text, dict)]

@@ -51,6 +51,8 @@ access_tokens = Table(
     Column("refresh_hash", LargeBinary),
     # The refresh token that was exchanged for it, until its first use: that one lives as long.
     Column("replaces_hash", LargeBinary),
+    # The app that it was given to; NULL: it does not come from the OAuth 2.0 API.
+    Column("oauth_client_id", Text),
     Index("ix_access_tokens_user_id_device_id", "user_id", "device_id"),
 )
 
@@ -65,8 +67,12 @@ refresh_tokens = Table(
     Column("created_ts", BigInteger, nullable=False),
     # As in access_tokens.
     Column("replaces_hash", LargeBinary),
+    Column("oauth_client_id", Text),
     Index("ix_refresh_tokens_user_id_device_id", "user_id", "device_id"),
     Index("ix_refresh_tokens_family_hash", "family_hash"),
+    partial_index(
+        "ix_refresh_tokens_oauth_client_id", "oauth_client_id", where="oauth_client_id IS NOT NULL"
+    ),
 )
 
 login_tokens = Table(

@@ -2,15 +2,18 @@
 
 import re
 import typing
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any, Final, cast
 
 import msgspec
+import pytest
 
 from homeserver.app.endpoints import endpoints
 from homeserver.config.sections import Resource
 from homeserver.http.endpoints import Auth, Endpoint
-from tests.api.server import Answer, Client, TestServer
+from tests.api.server import Answer, Client, TestServer, running_server
+from tests.openapi import Specification
 
 PATH: Final = {
     "room_id": "!room:test.example",
@@ -35,8 +38,22 @@ PAGES: Final = {
     "register_fallback",
     "confirm_email_page",
     "confirm_email",
+    "oauth_authorize",
+    "oauth_authorize_submit",
+    "device_link",
+    "device_link_submit",
+    "browser_log_in",
+    "browser_log_out",
+    "browser_register",
+    "browser_register_email",
+    "account_management",
+    "account_management_submit",
+    "account_email",
 }
 """What answers with pages for people, errors included."""
+
+OAUTH: Final = {"oauth_register_client", "oauth_token", "oauth_revoke", "oauth_device_authorization"}
+"""What has the errors of OAuth: tests/api/client/test_oauth_authorization.py."""
 
 LETS_GO: Final = {"logout", "logout_all"}
 """What takes no body, and leaves nobody to ask again."""
@@ -47,10 +64,20 @@ LASTS: Final = {"stream_sync"}
 METHODS: Final = ("GET", "POST", "PUT", "DELETE", "PATCH")
 
 
+@pytest.fixture
+async def server(
+    database_url: str, tmp_path: Path, specification: Specification | None
+) -> AsyncIterator[TestServer]:
+    """A server that has all that there is: for some of it, it must know where it is reached."""
+    base_url = "https://matrix.test.example"
+    async with running_server(database_url, tmp_path, specification, public_base_url=base_url) as running:
+        yield running
+
+
 def all_of(server: TestServer) -> list[Endpoint]:
     """All that speak JSON."""
     served = endpoints(server.server.config, server.server.services, list(Resource))
-    return [endpoint for endpoint in served if endpoint.function.__name__ not in PAGES]
+    return [endpoint for endpoint in served if endpoint.function.__name__ not in PAGES | OAUTH]
 
 
 def for_clients(server: TestServer) -> list[Endpoint]:
@@ -255,3 +282,33 @@ async def test_queries_that_make_no_sense(server: TestServer, alice: Client) -> 
         if required:
             (await ask(alice, endpoint.spec.method, path_to(endpoint))).error(400, "M_MISSING_PARAM")
     assert checked > 10
+
+
+async def test_oauth_answers_in_its_own_way_whatever_is_sent(server: TestServer, alice: Client) -> None:
+    """An error has no `errcode`: clients tell the two kinds apart by that."""
+    served = endpoints(server.server.config, server.server.services, list(Resource))
+    checked = [endpoint for endpoint in served if endpoint.function.__name__ in OAUTH]
+    assert len(checked) == len(OAUTH)
+    kinds: tuple[dict[str, str], ...] = ({}, {"Content-Type": "application/x-www-form-urlencoded"})
+    good = b"grant_type=refresh_token&client_id=x&token=y"
+    for endpoint in checked:
+        for headers in kinds:
+            for body in (
+                None,
+                b"",
+                b"{",
+                b"[]",
+                b"{}",
+                b"a=%",
+                b"\xff",
+                b"token=%00",
+                good,
+                good + b"&" + good,
+            ):
+                for client in (alice, server.anonymous()):
+                    answer = await client.request("POST", endpoint.spec.path, body, headers=headers)
+                    assert answer.status in (200, 400, 401)
+                    if answer.status != 200:
+                        assert answer.json.keys() == {"error", "error_description"}
+        answer = await alice.request("GET", endpoint.spec.path)
+        answer.error(405, "M_UNRECOGNIZED")

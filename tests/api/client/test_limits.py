@@ -39,7 +39,12 @@ async def limited(
     url, clock = databases.sqlite(tmp_path), MovableClock()
     buckets = {limit.value: Bucket(per_second=PER_SECOND, burst=BURST) for limit in Limit}
     limits = RateLimits(enabled=True, **buckets)
-    async with running_server(url, tmp_path, specification, rate_limits=limits, clock=clock) as server:
+    options: dict[str, Any] = {
+        "rate_limits": limits,
+        "clock": clock,
+        "public_base_url": "https://matrix.test.example",
+    }
+    async with running_server(url, tmp_path, specification, **options) as server:
         yield server
 
 

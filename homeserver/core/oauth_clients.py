@@ -1,0 +1,243 @@
+"""What apps say of themselves when they register as clients of the OAuth 2.0 API.
+
+Nobody vouches for it. What holds is that a code is only ever sent to a redirect URI, and that those belong to the host
+of `client_uri`, which is what people are shown.
+Spec: client-server API, "Client registration"; RFC 7591; RFC 8252, section 7.
+"""
+
+import base64
+import hashlib
+import re
+from collections.abc import Mapping
+from typing import Final, Self
+
+import attrs
+
+from homeserver.core.json import JsonObject, JsonValue, canonical
+from homeserver.core.oauth_errors import OAuthError
+
+AUTHORIZATION_CODE: Final = "authorization_code"
+REFRESH_TOKEN: Final = "refresh_token"  # noqa: S105 - the name of a grant
+DEVICE_CODE: Final = "urn:ietf:params:oauth:grant-type:device_code"
+GRANT_TYPES: Final = (AUTHORIZATION_CODE, REFRESH_TOKEN, DEVICE_CODE)
+
+CODE: Final = "code"
+NO_SECRET: Final = "none"  # noqa: S105 - the name of a method
+
+MAX_NAME: Final = 128
+"""In characters."""
+
+MAX_URI: Final = 2_048
+MAX_REDIRECT_URIS: Final = 20
+
+_URI = re.compile(r"(?:[A-Za-z0-9._~:/?\[\]@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+")
+_WEB = re.compile(
+    r"https://(?P<host>(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?)"
+    r"(?::(?P<port>[0-9]{1,5}))?(?:[/?#].*)?"
+)
+_PRIVATE = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*):(?!//).*")
+_LOOPBACK = re.compile(r"http://(?P<host>localhost|127\.0\.0\.1|\[::1\])(?P<rest>(?:[/?].*)?)")
+_LOOPBACK_WITH_PORT = re.compile(
+    r"http://(?P<host>localhost|127\.0\.0\.1|\[::1\]):[0-9]{1,5}(?P<rest>(?:[/?].*)?)"
+)
+
+
+@attrs.frozen(kw_only=True)
+class ClientMetadata:
+    """What is kept of a client's metadata. The human-readable values are kept in one language."""
+
+    client_uri: str
+    client_name: str | None
+    logo_uri: str | None
+    tos_uri: str | None
+    policy_uri: str | None
+    redirect_uris: tuple[str, ...]
+    response_types: tuple[str, ...]
+    grant_types: tuple[str, ...]
+    application_type: str
+
+    @classmethod
+    def of(cls, document: JsonObject) -> Self:
+        """What a client wants to be registered with; values that are not known are left out.
+
+        Errors: OAuthError, `invalid_client_metadata` or `invalid_redirect_uri`.
+        """
+        client_uri = _text(document, "client_uri")
+        if client_uri is None:
+            raise _invalid("client_uri is missing")
+        base = _web_host(client_uri, "client_uri")
+        method = _text(document, "token_endpoint_auth_method")
+        if method not in (None, NO_SECRET):
+            # All clients are public: an app that could keep a secret would get none here.
+            raise _invalid("token_endpoint_auth_method must be none")
+        kind = _text(document, "application_type") or "web"
+        if kind not in ("web", "native"):
+            raise _invalid("application_type must be web or native")
+        grant_types = _known(document, "grant_types", GRANT_TYPES, (AUTHORIZATION_CODE, REFRESH_TOKEN))
+        response_types = _known(document, "response_types", (CODE,), (CODE,))
+        redirect_uris = _texts(document, "redirect_uris") or ()
+        _check_redirect_uris(redirect_uris, base, is_native=kind == "native")
+        if AUTHORIZATION_CODE in grant_types:
+            if not redirect_uris:
+                raise _invalid_redirect("the authorization code grant needs a redirect URI")
+            if CODE not in response_types:
+                raise _invalid("the authorization code grant needs the response type code")
+        if not {AUTHORIZATION_CODE, DEVICE_CODE} & set(grant_types):
+            raise _invalid("grant_types has nothing that leads to a token")
+        return cls(
+            client_uri=client_uri,
+            client_name=_name(document),
+            logo_uri=_related(document, "logo_uri", base),
+            tos_uri=_related(document, "tos_uri", base),
+            policy_uri=_related(document, "policy_uri", base),
+            redirect_uris=redirect_uris,
+            response_types=response_types,
+            grant_types=grant_types,
+            application_type=kind,
+        )
+
+    @property
+    def document(self) -> JsonObject:
+        """As the client is told, and as it is stored."""
+        document: JsonObject = {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in attrs.asdict(self, recurse=False).items()
+            if value is not None
+        }
+        return {**document, "token_endpoint_auth_method": NO_SECRET}
+
+    @property
+    def client_id(self) -> str:
+        """The ID of all clients with exactly this metadata: each copy of an app registers anew, and gets the same.
+
+        "This can be mitigated by de-duplicating client registrations that have identical metadata."
+        """
+        digest = hashlib.sha256(canonical(self.document)).digest()
+        return base64.urlsafe_b64encode(digest[:24]).decode()
+
+    @property
+    def host(self) -> str:
+        """Whose app it is, as far as can be told."""
+        found = _WEB.fullmatch(self.client_uri)
+        assert found is not None  # noqa: S101 - it was checked when the client registered
+        return found["host"].lower()
+
+    def allows(self, redirect_uri: str) -> bool:
+        """Whether a code may be sent there: the URI is registered, but for the port of a loopback address."""
+        if redirect_uri in self.redirect_uris:
+            return True
+        if self.application_type != "native" or not _URI.fullmatch(redirect_uri):
+            return False
+        found = _LOOPBACK_WITH_PORT.fullmatch(redirect_uri)
+        return found is not None and f"http://{found['host']}{found['rest']}" in self.redirect_uris
+
+
+def where_it_leads(redirect_uri: str) -> str | None:
+    """The host that a redirect URI leads to; None if it leads to an app on the same device."""
+    found = _WEB.fullmatch(redirect_uri)
+    return None if found is None else found["host"].lower()
+
+
+def source_of(redirect_uri: str) -> str:
+    """A redirect URI as a source of a Content Security Policy: what forms may lead to."""
+    found = _WEB.fullmatch(redirect_uri)
+    if found is not None:
+        return f"https://{found['host']}" + ("" if found["port"] is None else f":{found['port']}")
+    local = _LOOPBACK_WITH_PORT.fullmatch(redirect_uri) or _LOOPBACK.fullmatch(redirect_uri)
+    if local is not None and not local["host"].startswith("["):  # which that grammar has no place for
+        return f"http://{local['host']}:*"
+    return redirect_uri.partition(":")[0] + ":"
+
+
+def _check_redirect_uris(redirect_uris: tuple[str, ...], base: str, *, is_native: bool) -> None:
+    if len(redirect_uris) > MAX_REDIRECT_URIS:
+        raise _invalid_redirect(f"there are more than {MAX_REDIRECT_URIS} redirect URIs")
+    for uri in redirect_uris:
+        if len(uri) > MAX_URI or not _URI.fullmatch(uri):  # a fragment is none of these characters
+            raise _invalid_redirect("a redirect URI is not a URI without a fragment")
+        if not (_is_of(uri, base) or (is_native and _is_of_app(uri, base))):
+            raise _invalid_redirect("a redirect URI does not belong to the client_uri")
+
+
+def _is_of(uri: str, base: str) -> bool:
+    """Whether that is a page of the client: on the host of `client_uri`, or on one below it."""
+    found = _WEB.fullmatch(uri)
+    if found is None or not _is_port(found["port"]):
+        return False
+    host = found["host"].lower()
+    # What is below a name without a dot is everybody's.
+    return host == base or ("." in base and host.endswith(f".{base}"))
+
+
+def _is_of_app(uri: str, base: str) -> bool:
+    """Whether that leads to an app on the device: by a scheme that is the client's own, or by a loopback address."""
+    if _LOOPBACK.fullmatch(uri):
+        return True
+    found = _PRIVATE.fullmatch(uri)
+    if found is None or "." not in base:
+        return False
+    scheme, own = found["scheme"].lower(), ".".join(reversed(base.split(".")))
+    return scheme == own or scheme.startswith(f"{own}.")
+
+
+def _related(document: JsonObject, name: str, base: str) -> str | None:
+    """A page of the client, None if it names none."""
+    uri = _text(document, name)
+    if uri is not None:
+        host = _web_host(uri, name)
+        if not (host == base or ("." in base and host.endswith(f".{base}"))):
+            raise _invalid(f"{name} does not belong to the client_uri")
+    return uri
+
+
+def _web_host(uri: str, name: str) -> str:
+    """The host of a web page, which is reached by https and needs no login."""
+    found = _WEB.fullmatch(uri)
+    is_uri = len(uri) <= MAX_URI and _URI.fullmatch(uri.replace("#", "", 1))
+    if found is None or not is_uri or not _is_port(found["port"]):
+        raise _invalid(f"{name} must be an https URL with a host and without a user")
+    return found["host"].lower()
+
+
+def _is_port(text: str | None) -> bool:
+    return text is None or 0 < int(text) < 65_536
+
+
+def _name(document: JsonObject) -> str | None:
+    """The name that people see; what turns text around, or is not seen, is no part of a name."""
+    name = (_text(document, "client_name") or "").strip()
+    if len(name) > MAX_NAME or not name.isprintable():
+        raise _invalid(f"client_name must be printable, of up to {MAX_NAME} characters")
+    return name or None
+
+
+def _text(document: Mapping[str, JsonValue], name: str) -> str | None:
+    value = document.get(name)
+    if value is not None and not isinstance(value, str):
+        raise _invalid(f"{name} must be a string")
+    return value
+
+
+def _texts(document: Mapping[str, JsonValue], name: str) -> tuple[str, ...] | None:
+    value = document.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise _invalid(f"{name} must be an array of strings")
+    return tuple(dict.fromkeys(str(each) for each in value))
+
+
+def _known(
+    document: Mapping[str, JsonValue], name: str, known: tuple[str, ...], default: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Those of the values that are known, in an order of ours: "The server MUST ignore values that it does not"."""
+    wanted = _texts(document, name)
+    return default if wanted is None else tuple(each for each in known if each in wanted)
+
+
+def _invalid(description: str) -> OAuthError:
+    return OAuthError("invalid_client_metadata", description)
+
+
+def _invalid_redirect(description: str) -> OAuthError:
+    return OAuthError("invalid_redirect_uri", description)
