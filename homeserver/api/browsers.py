@@ -12,6 +12,7 @@ from typing import Final, Self
 from urllib.parse import urlsplit
 
 import attrs
+import msgspec
 
 from homeserver.api.pages import form_of
 from homeserver.core.errors import Forbidden
@@ -46,8 +47,7 @@ class Visitor:
         return None if self.user is None else self.user.user_id
 
 
-@attrs.frozen
-class Browsers:
+class Browsers(msgspec.Struct, frozen=True):
     """Tells visitors from each other. `root` is what stands before the path of each page of ours."""
 
     sessions: BrowserSessions

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-import attrs
+import msgspec
 
 from homeserver.api.browsers import Browsers, Visitor
 from homeserver.api.oauth_paths import AUTHORIZE, LOG_IN, PAGES
@@ -13,8 +13,7 @@ from homeserver.http.response import Response
 _PROMPT: Final = "prompt"
 
 
-@attrs.frozen
-class SignIn:
+class SignIn(msgspec.Struct, frozen=True):
     """Shows the page. `can_register`: new users may make accounts."""
 
     browsers: Browsers

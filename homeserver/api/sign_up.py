@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 import attrs
+import msgspec
 
 from homeserver.api.browsers import Browsers, Visitor
 from homeserver.api.oauth_paths import AUTHORIZE, SIGN_UP, SIGN_UP_EMAIL
@@ -33,8 +34,7 @@ class Step:
     """What was sent to an address, for the next form to hand on."""
 
 
-@attrs.frozen
-class SignUp:
+class SignUp(msgspec.Struct, frozen=True):
     """Shows the pages. `is_open`: new users may make accounts."""
 
     browsers: Browsers

@@ -1,6 +1,6 @@
 """The OAuth 2.0 API."""
 
-import attrs
+import msgspec
 
 from homeserver.app.contact import Contact
 from homeserver.config.sections import Config
@@ -18,8 +18,7 @@ from homeserver.services.profiles import Profiles
 from homeserver.services.sessions import Sessions
 
 
-@attrs.frozen
-class OAuth:
+class OAuth(msgspec.Struct, frozen=True):
     """Its services. `base_url` is where apps and browsers reach this server."""
 
     base_url: str

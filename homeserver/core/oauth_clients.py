@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Final, Self
 
-import attrs
+import msgspec
 
 from homeserver.core.json import JsonObject, JsonValue, canonical
 from homeserver.core.oauth_errors import OAuthError
@@ -42,8 +42,7 @@ _LOOPBACK_WITH_PORT = re.compile(
 )
 
 
-@attrs.frozen(kw_only=True)
-class ClientMetadata:
+class ClientMetadata(msgspec.Struct, frozen=True, kw_only=True):
     """What is kept of a client's metadata. The human-readable values are kept in one language."""
 
     client_uri: str
@@ -101,7 +100,7 @@ class ClientMetadata:
         """As the client is told, and as it is stored."""
         document: JsonObject = {
             name: list(value) if isinstance(value, tuple) else value
-            for name, value in attrs.asdict(self, recurse=False).items()
+            for name, value in msgspec.structs.asdict(self).items()
             if value is not None
         }
         return {**document, "token_endpoint_auth_method": NO_SECRET}

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final, Self
 from urllib.parse import urlencode
 
-import attrs
+import msgspec
 
 from homeserver.core.identifiers import DeviceID
 from homeserver.core.oauth_errors import OAuthError, invalid_request, invalid_scope
@@ -34,8 +34,7 @@ _CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
 _VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")
 
 
-@attrs.frozen
-class Scope:
+class Scope(msgspec.Struct, frozen=True):
     """The scope of a login; `text` has of what was asked for what is granted, in the client's own words."""
 
     device_id: DeviceID
@@ -63,8 +62,7 @@ class Scope:
         return cls(DeviceID(device_id), " ".join(granted))
 
 
-@attrs.frozen
-class Callback:
+class Callback(msgspec.Struct, frozen=True):
     """Where the answer to an authorisation request goes, and how."""
 
     redirect_uri: str
@@ -100,8 +98,7 @@ class Callback:
         return f"{self.redirect_uri}{'&' if '?' in self.redirect_uri else '?'}{added}"
 
 
-@attrs.frozen(kw_only=True)
-class AuthorizationRequest:
+class AuthorizationRequest(msgspec.Struct, frozen=True, kw_only=True):
     """An app asks to be let in. `prompt` is what it wishes its user to be asked."""
 
     client_id: str

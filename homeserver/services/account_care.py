@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-import attrs
+import msgspec
 
 from homeserver.core.identifiers import DeviceID, UserID
 from homeserver.core.profiles import DISPLAY_NAME
@@ -16,16 +16,14 @@ from homeserver.services.email_validations import EmailValidations, Purpose, Tok
 from homeserver.services.profiles import Profiles
 
 
-@attrs.frozen
-class OwnProfile:
+class OwnProfile(msgspec.Struct, frozen=True):
     """What an account's owner sees of it."""
 
     display_name: str
     emails: Sequence[str]
 
 
-@attrs.frozen
-class AccountCare:
+class AccountCare(msgspec.Struct, frozen=True):
     """Looks after accounts, by the services that the legacy API has for that."""
 
     accounts: Accounts

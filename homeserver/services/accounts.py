@@ -15,7 +15,6 @@ from homeserver.services import user_directory_entries
 from homeserver.services.email_validations import Purpose
 from homeserver.services.passwords import Passwords
 from homeserver.services.sessions import (
-    end_all_sessions,
     end_browser_sessions,
     end_everything,
     end_other_sessions,

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-import attrs
+import msgspec
 
 from homeserver.core.identifiers import UserID
 from homeserver.core.json import JsonObject
@@ -23,8 +23,7 @@ LIFETIME_MS: Final = 3_600_000
 """A browser may be one that others use, too."""
 
 
-@attrs.frozen
-class BrowserSessions:
+class BrowserSessions(msgspec.Struct, frozen=True):
     """Opens and closes sessions of browsers. A secret is what the browser has as its cookie."""
 
     database: Database

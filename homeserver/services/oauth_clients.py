@@ -5,7 +5,6 @@ Spec: client-server API, "Client registration"; RFC 7591.
 
 from typing import Final
 
-import attrs
 import msgspec
 
 from homeserver.core.json import JsonObject
@@ -24,8 +23,7 @@ USED_MS: Final = 30 * 24 * 3_600_000
 PRUNED_AT_ONCE: Final = 100
 
 
-@attrs.frozen
-class OAuthClient:
+class OAuthClient(msgspec.Struct, frozen=True):
     """A client that is registered."""
 
     client_id: str
@@ -37,8 +35,7 @@ class OAuthClient:
             raise OAuthError("unauthorized_client", "the client is not registered for this grant")
 
 
-@attrs.frozen
-class OAuthClients:
+class OAuthClients(msgspec.Struct, frozen=True):
     """Registers clients, and finds them."""
 
     database: Database

@@ -7,6 +7,7 @@ import secrets
 from typing import Final, Literal, TypeAlias
 
 import attrs
+import msgspec
 
 from homeserver.core.errors import MatrixError, Unknown
 from homeserver.core.identifiers import UserID
@@ -46,16 +47,14 @@ class DeviceAuthorization:
     interval_ms: int
 
 
-@attrs.frozen
-class WaitingDevice:
+class WaitingDevice(msgspec.Struct, frozen=True):
     """A device that waits for its user. `user_code` is as people read it."""
 
     user_code: str
     client: OAuthClient
 
 
-@attrs.frozen
-class OAuthDevices:
+class OAuthDevices(msgspec.Struct, frozen=True):
     """Lets devices in that show a code."""
 
     database: Database

@@ -7,6 +7,7 @@ Spec: client-server API, "Grant types" and "Token revocation"; RFC 6749, RFC 700
 from typing import Final
 
 import attrs
+import msgspec
 
 from homeserver.core.errors import MatrixError
 from homeserver.core.identifiers import UserID
@@ -34,8 +35,7 @@ CODE_LIFETIME_MS: Final = 120_000
 """From the browser to the app, and from the app to this server."""
 
 
-@attrs.frozen
-class Granted:
+class Granted(msgspec.Struct, frozen=True):
     """What a client gets for a grant; `scope` is None if it is what it was."""
 
     session: Session
@@ -51,8 +51,7 @@ class Exchange:
     code_verifier: str = attrs.field(repr=False)
 
 
-@attrs.frozen
-class OAuthGrants:
+class OAuthGrants(msgspec.Struct, frozen=True):
     """Gives tokens, and takes them back."""
 
     database: Database

@@ -1,6 +1,6 @@
 """Browsers in which somebody is logged in to this server's own pages, by the hash of their cookie."""
 
-import attrs
+import msgspec
 from sqlalchemy import bindparam, delete, select
 
 from homeserver.core.identifiers import UserID
@@ -13,8 +13,7 @@ EXPIRED_AT_ONCE = 50
 """Each new row removes up to this many expired ones, so that none need be swept up."""
 
 
-@attrs.frozen
-class BrowserUser:
+class BrowserUser(msgspec.Struct, frozen=True):
     """Who is logged in."""
 
     user_id: UserID

@@ -1,6 +1,6 @@
 """Authorisation codes of the OAuth 2.0 API, by their hash: each is good once, and remembered for a day longer."""
 
-import attrs
+import msgspec
 from sqlalchemy import bindparam, delete, select, update
 
 from homeserver.core.identifiers import DeviceID, UserID
@@ -14,8 +14,7 @@ EXPIRED_AT_ONCE = 50
 REMEMBERED_MS = 24 * 3_600_000
 
 
-@attrs.frozen(kw_only=True)
-class AuthorizationCode:
+class AuthorizationCode(msgspec.Struct, frozen=True, kw_only=True):
     """What a code was given for. `family_hash` is of the refresh tokens that it was exchanged for, None before."""
 
     client_id: str
@@ -29,7 +28,7 @@ class AuthorizationCode:
 
 
 _c = oauth_codes.c
-_COLUMNS = [_c[name] for name in attrs.fields_dict(AuthorizationCode)]
+_COLUMNS = [_c[name] for name in AuthorizationCode.__struct_fields__]
 
 INSERT = insert_into(oauth_codes)
 LOCKED = statement(select(*_COLUMNS).where(_c.code_hash == bindparam("code_hash")).with_for_update())
@@ -53,7 +52,7 @@ PRUNE = statement(
 def add(tx: WriteTransaction, code_hash: bytes, code: AuthorizationCode, *, now_ts: int) -> None:
     """Add a code."""
     tx.execute(PRUNE, before_ts=now_ts - REMEMBERED_MS)
-    tx.execute(INSERT, code_hash=code_hash, **attrs.asdict(code))
+    tx.execute(INSERT, code_hash=code_hash, **msgspec.structs.asdict(code))
 
 
 def lock(tx: WriteTransaction, code_hash: bytes) -> AuthorizationCode | None:
@@ -72,4 +71,4 @@ def remove_of_user(tx: WriteTransaction, user_id: UserID) -> None:
     tx.execute(DELETE_OF_USER, user_id=user_id)
 
 
-_NAMES = tuple(attrs.fields_dict(AuthorizationCode))
+_NAMES = tuple(AuthorizationCode.__struct_fields__)

@@ -1,6 +1,6 @@
 """Device codes of the OAuth 2.0 API, by their hash: logins that wait for somebody to type in a user code elsewhere."""
 
-import attrs
+import msgspec
 from sqlalchemy import bindparam, delete, select, update
 
 from homeserver.core.identifiers import DeviceID, UserID
@@ -15,8 +15,7 @@ REMEMBERED_MS = 3_600_000
 """For so long a client is told that its code has expired."""
 
 
-@attrs.frozen(kw_only=True)
-class DeviceCode:
+class DeviceCode(msgspec.Struct, frozen=True, kw_only=True):
     """A login that was begun. `polled_ts` is when its client last asked, `user_id` who has let it in."""
 
     user_code: str
@@ -31,7 +30,7 @@ class DeviceCode:
 
 
 _c = oauth_device_codes.c
-_COLUMNS = [_c[name] for name in attrs.fields_dict(DeviceCode)]
+_COLUMNS = [_c[name] for name in DeviceCode.__struct_fields__]
 _THIS = _c.code_hash == bindparam("the_code")
 _OPEN = (_c.user_id.is_(None), _c.is_denied == 0, _c.expires_ts > bindparam("now_ts"))
 
@@ -63,7 +62,7 @@ PRUNE = statement(
 def add(tx: WriteTransaction, code_hash: bytes, code: DeviceCode, *, now_ts: int) -> bool:
     """Add a code; False if its user code is another's."""
     tx.execute(PRUNE, before_ts=now_ts - REMEMBERED_MS)
-    values = {**attrs.asdict(code), "is_denied": int(code.is_denied)}
+    values = {**msgspec.structs.asdict(code), "is_denied": int(code.is_denied)}
     return tx.execute(INSERT, code_hash=code_hash, **values) == 1
 
 
@@ -114,4 +113,4 @@ def _code(row: Row | None) -> DeviceCode | None:
     return DeviceCode(**{**values, "is_denied": bool(values["is_denied"])})
 
 
-_NAMES = tuple(attrs.fields_dict(DeviceCode))
+_NAMES = tuple(DeviceCode.__struct_fields__)

@@ -22,8 +22,7 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
     oauth_client_id: str | None = None
 
 
-@attrs.frozen
-class Login:
+class Login(msgspec.Struct, frozen=True):
     """What all tokens of a family belong to."""
 
     user_id: UserID

@@ -62,9 +62,3 @@ async def play(scenario: str, *urls: str) -> str:
     )
     assert done.returncode == 0, done.stdout
     return done.stdout
-
-
-@pytest.mark.parametrize("scenario", sorted(path.stem for path in (HERE / "scenarios").glob("*.mjs")))
-async def test_js_sdk(server: TestServer, scenario: str) -> None:
-    """A scenario of the SDK comes to its end."""
-    await play(scenario, server.base_url)

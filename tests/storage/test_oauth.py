@@ -1,6 +1,6 @@
 """Clients, codes, device codes and browsers of the OAuth 2.0 API."""
 
-import attrs
+import msgspec
 
 from homeserver.core.identifiers import DeviceID, UserID
 from homeserver.storage import (
@@ -88,13 +88,13 @@ def test_a_code_remembers_what_it_has_led_to(store: Store) -> None:
     assert store.write(oauth_codes.lock, b"1") == CODE
     assert store.write(oauth_codes.lock, b"2") is None
     store.write(oauth_codes.used, b"1", family_hash=b"family")
-    assert store.write(oauth_codes.lock, b"1") == attrs.evolve(CODE, family_hash=b"family")
+    assert store.write(oauth_codes.lock, b"1") == msgspec.structs.replace(CODE, family_hash=b"family")
 
 
 def test_codes_of_a_user_that_have_not_been_used(store: Store) -> None:
     store.write(oauth_codes.add, b"1", CODE, now_ts=0)
     store.write(oauth_codes.add, b"2", CODE, now_ts=0)
-    store.write(oauth_codes.add, b"3", attrs.evolve(CODE, user_id=BOB), now_ts=0)
+    store.write(oauth_codes.add, b"3", msgspec.structs.replace(CODE, user_id=BOB), now_ts=0)
     store.write(oauth_codes.used, b"2", family_hash=b"family")
     store.write(oauth_codes.remove_of_user, ALICE)
     found = [store.write(oauth_codes.lock, code) is not None for code in (b"1", b"2", b"3")]
@@ -105,9 +105,9 @@ def test_codes_do_not_pile_up(store: Store) -> None:
     for number in range(60):
         store.write(oauth_codes.add, b"%d" % number, CODE, now_ts=0)
     late = 10 + oauth_codes.REMEMBERED_MS
-    store.write(oauth_codes.add, b"early", attrs.evolve(CODE, expires_ts=late), now_ts=late - 1)
+    store.write(oauth_codes.add, b"early", msgspec.structs.replace(CODE, expires_ts=late), now_ts=late - 1)
     assert count(store, "oauth_codes") == 61
-    store.write(oauth_codes.add, b"new", attrs.evolve(CODE, expires_ts=late + 10), now_ts=late)
+    store.write(oauth_codes.add, b"new", msgspec.structs.replace(CODE, expires_ts=late + 10), now_ts=late)
     assert count(store, "oauth_codes") == 62 - oauth_codes.EXPIRED_AT_ONCE
 
 
@@ -122,7 +122,7 @@ def test_a_user_code_is_one_devices(store: Store) -> None:
 
 
 def test_what_is_decided_once_stays(store: Store) -> None:
-    other = attrs.evolve(DEVICE_CODE, user_code="other")
+    other = msgspec.structs.replace(DEVICE_CODE, user_code="other")
     store.write(oauth_device_codes.add, b"1", DEVICE_CODE, now_ts=0)
     store.write(oauth_device_codes.add, b"2", other, now_ts=0)
 
@@ -135,8 +135,10 @@ def test_what_is_decided_once_stays(store: Store) -> None:
     assert decide("other", BOB, is_denied=True)
     assert not decide("BCDFGHJK", BOB, is_denied=True)
     assert not decide("other", ALICE, is_denied=False)
-    assert store.write(oauth_device_codes.lock, b"1") == attrs.evolve(DEVICE_CODE, user_id=ALICE)
-    assert store.write(oauth_device_codes.lock, b"2") == attrs.evolve(other, user_id=BOB, is_denied=True)
+    assert store.write(oauth_device_codes.lock, b"1") == msgspec.structs.replace(DEVICE_CODE, user_id=ALICE)
+    assert store.write(oauth_device_codes.lock, b"2") == msgspec.structs.replace(
+        other, user_id=BOB, is_denied=True
+    )
     store.write(oauth_device_codes.remove_of_user, ALICE)
     assert store.read(oauth_device_codes.find, b"1") is None
     store.write(oauth_device_codes.remove, b"2")
@@ -145,14 +147,16 @@ def test_what_is_decided_once_stays(store: Store) -> None:
 
 def test_device_codes_do_not_pile_up(store: Store) -> None:
     for number in range(60):
-        code = attrs.evolve(DEVICE_CODE, user_code=str(number))
+        code = msgspec.structs.replace(DEVICE_CODE, user_code=str(number))
         store.write(oauth_device_codes.add, b"%d" % number, code, now_ts=0)
     store.write(oauth_device_codes.polled, b"0", now_ts=3, interval_ms=7)
     found = store.read(oauth_device_codes.find, b"0")
     assert found is not None
     assert (found.polled_ts, found.interval_ms) == (3, 7)
     late = 10 + oauth_device_codes.REMEMBERED_MS
-    store.write(oauth_device_codes.add, b"new", attrs.evolve(DEVICE_CODE, expires_ts=late), now_ts=late)
+    store.write(
+        oauth_device_codes.add, b"new", msgspec.structs.replace(DEVICE_CODE, expires_ts=late), now_ts=late
+    )
     assert count(store, "oauth_device_codes") == 61 - oauth_device_codes.EXPIRED_AT_ONCE
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final
 
-import attrs
+import msgspec
 
 from homeserver.api.browsers import Browsers, Visitor, requester_of, see_other
 from homeserver.api.oauth_paths import ACCOUNT, ACCOUNT_EMAIL, LOG_OUT
@@ -60,8 +60,7 @@ OLD_NAMES: Final[Mapping[str, str]] = {
 """What actions were called before they were in the specification: MSC4191, "Unstable prefixes"."""
 
 
-@attrs.frozen
-class ShownDevice:
+class ShownDevice(msgspec.Struct, frozen=True):
     """A device as its owner sees it."""
 
     device_id: DeviceID
@@ -81,8 +80,7 @@ class ShownDevice:
         return cls(device.device_id, name, seen, device.last_seen_ip, device.last_seen_user_agent)
 
 
-@attrs.frozen
-class AccountManagement:
+class AccountManagement(msgspec.Struct, frozen=True):
     """The pages."""
 
     care: AccountCare

@@ -1,6 +1,6 @@
 """Logging in to this server's own pages, and out."""
 
-import attrs
+import msgspec
 
 from homeserver.api.browsers import Browsers, see_other
 from homeserver.api.oauth_paths import LOG_IN, LOG_OUT, PAGES
@@ -15,8 +15,7 @@ from homeserver.http.request import Request
 from homeserver.http.response import Response
 
 
-@attrs.frozen
-class BrowserLogin:
+class BrowserLogin(msgspec.Struct, frozen=True):
     """The forms to log in and out; `then` names the page that the browser goes on to, with the same query."""
 
     browsers: Browsers

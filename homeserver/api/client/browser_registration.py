@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Final
 
 import attrs
+import msgspec
 
 from homeserver.api.browsers import Browsers, Visitor, see_other
 from homeserver.api.oauth_paths import AUTHORIZE, SIGN_UP, SIGN_UP_EMAIL
@@ -32,8 +33,7 @@ _HANDED_ON: Final = ("sid", "client_secret", "email")
 """What a page of the e-mail stage gives to the next."""
 
 
-@attrs.frozen
-class BrowserRegistration:
+class BrowserRegistration(msgspec.Struct, frozen=True):
     """The forms to make an account."""
 
     registrations: Registrations

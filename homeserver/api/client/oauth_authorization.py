@@ -7,7 +7,7 @@ so nothing is kept until somebody has decided. Who is not logged in does that fi
 from collections.abc import Mapping
 from typing import Final
 
-import attrs
+import msgspec
 
 from homeserver.api.browsers import Browsers, Visitor, see_other
 from homeserver.api.oauth_paths import AUTHORIZE, LINK, LOG_OUT, PAGES
@@ -30,8 +30,7 @@ LOG_IN_AGAIN: Final = frozenset({"login", "select_account"})
 """Values of `prompt` that are not announced, but do no harm; `consent` is what is always done."""
 
 
-@attrs.frozen
-class _Asked:
+class _Asked(msgspec.Struct, frozen=True):
     """What an app asks for, and where it is answered."""
 
     client: OAuthClient
@@ -48,8 +47,7 @@ class _BadRequest(Exception):  # noqa: N818 - a verdict, not a fault
         self.error = error
 
 
-@attrs.frozen
-class OauthAuthorization:
+class OauthAuthorization(msgspec.Struct, frozen=True):
     """The pages to let apps in, and devices that show a code. `issuer` is the name of this server."""
 
     clients: OAuthClients

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-import attrs
+import msgspec
 
 from homeserver.api.oauth_paths import ACCOUNT, AUTHORIZE, DEVICE, REGISTER, REVOKE, TOKEN
 from homeserver.core.json import JsonObject, encode
@@ -27,8 +27,7 @@ HEADERS: Final[Headers] = (
 )
 
 
-@attrs.frozen
-class OauthServerMetadata:
+class OauthServerMetadata(msgspec.Struct, frozen=True):
     """The metadata. `base_url` is where clients reach this server; `can_register`: new users may make accounts."""
 
     base_url: str

@@ -1,6 +1,6 @@
 """Client-server API, "OAuth 2.0 API": what apps call by themselves, to register and for tokens."""
 
-import attrs
+import msgspec
 
 from homeserver.api.oauth_paths import DEVICE, LINK, REGISTER, REVOKE, TOKEN
 from homeserver.api.oauth_responses import BODY_LIMIT, answer, parameters_of, refusal
@@ -17,8 +17,7 @@ from homeserver.services.oauth_devices import OAuthDevices
 from homeserver.services.oauth_grants import Exchange, Granted, OAuthGrants
 
 
-@attrs.frozen
-class OauthTokens:
+class OauthTokens(msgspec.Struct, frozen=True):
     """Clients, and their tokens. `base_url` is where people reach this server."""
 
     clients: OAuthClients
