@@ -6,18 +6,19 @@ from homeserver.core.requester import Requester
 from homeserver.http.addresses import rate_limited_address
 from homeserver.http.request import Request
 from homeserver.http.response import JSON_HEADERS, Response
-from homeserver.services.uia import Challenge, Flows, Operation
+from homeserver.services.uia import OAUTH, Challenge, Flows, Operation
 
 PASSWORD_FLOWS: Flows = (("m.login.password",),)
+OAUTH_FLOWS: Flows = ((OAUTH,),)
 
 
 def operation(name: str, requester: Requester | None, request: Request, flows: Flows) -> Operation:
     """What is to be authorised: `name` says what and to what, and the request's body belongs to it.
 
     Errors: Forbidden for a session of the OAuth 2.0 API: "The User-Interactive Authentication API is not compatible
-    with the OAuth 2.0 API".
+    with the OAuth 2.0 API", apart from the one stage that is.
     """
-    if requester is not None and requester.is_oauth:
+    if requester is not None and requester.is_oauth and flows is not OAUTH_FLOWS:
         raise Forbidden("This is done on the page of your account, where you have let the app in")
     return Operation(
         name=name,

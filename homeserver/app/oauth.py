@@ -9,6 +9,7 @@ from homeserver.runtime.clock import Clock
 from homeserver.services.account_care import AccountCare
 from homeserver.services.accounts import Accounts
 from homeserver.services.browser_sessions import BrowserSessions
+from homeserver.services.cross_signing_resets import CrossSigningResets
 from homeserver.services.devices import Devices
 from homeserver.services.oauth_clients import OAuthClients
 from homeserver.services.oauth_devices import OAuthDevices
@@ -39,6 +40,7 @@ def make_oauth(
     accounts: Accounts,
     profiles: Profiles,
     devices: Devices,
+    resets: CrossSigningResets,
 ) -> OAuth | None:
     """Wire them together; None if the server is not to have them, or does not know where it is reached."""
     base_url = config.public_base_url
@@ -52,5 +54,7 @@ def make_oauth(
         grants,
         OAuthDevices(database, clock, clients, grants),
         BrowserSessions(database, clock, passwords, contact.named),
-        AccountCare(accounts, profiles, devices, contact.contacts, contact.bindings, contact.validations),
+        AccountCare(
+            accounts, profiles, devices, contact.contacts, contact.bindings, contact.validations, resets
+        ),
     )

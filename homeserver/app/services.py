@@ -35,6 +35,12 @@ from homeserver.services.aliases import Aliases
 from homeserver.services.attempts import Attempts
 from homeserver.services.authentication import Authentication
 from homeserver.services.backfill import Backfill
+from homeserver.services.cross_signing_resets import (
+    ACCOUNT_PAGE,
+    RESET_ACTION,
+    CrossSigningResets,
+    OAuthStage,
+)
 from homeserver.services.dehydrated_devices import DehydratedDevices
 from homeserver.services.delayed_events import DelayedEvents, DelayLimits
 from homeserver.services.devices import Devices
@@ -109,7 +115,7 @@ from homeserver.services.threads import Threads
 from homeserver.services.timelines import Timelines
 from homeserver.services.turn_servers import TurnServers
 from homeserver.services.typing import Typing
-from homeserver.services.uia import Stage, UserInteractiveAuth
+from homeserver.services.uia import OAUTH, Stage, UserInteractiveAuth
 from homeserver.services.uia_pages import UiaPages
 from homeserver.services.uia_stages import (
     DummyStage,
@@ -263,6 +269,9 @@ def make_services(
     }
     if contact.validations.is_possible:
         stages["m.login.email.identity"] = EmailStage(contact.validations, contact.named)
+    resets = CrossSigningResets(database, clock)
+    if config.public_base_url is not None:
+        stages[OAUTH] = OAuthStage(resets, f"{config.public_base_url}{ACCOUNT_PAGE}?action={RESET_ACTION}")
     uia = UserInteractiveAuth(database, clock, stages)
     incoming_presence = IncomingPresence(database, clock, config.presence.enabled)
     incoming_receipts = IncomingReceipts(database, clock)
@@ -346,7 +355,9 @@ def make_services(
         moderation=Moderation(database, config.server_name),
         mutual_rooms=MutualRooms(database),
         openid_tokens=OpenIdTokens(database, clock),
-        oauth=make_oauth(config, database, clock, sessions, passwords, contact, accounts, profiles, devices),
+        oauth=make_oauth(
+            config, database, clock, sessions, passwords, contact, accounts, profiles, devices, resets
+        ),
         outbox=outbox,
         policy_servers=policy_servers,
         presence=presence,

@@ -29,6 +29,7 @@ REVISIONS = (
     "0020",
     "0021",
     "0022",
+    "0023",
 )
 """The migrations of this release, oldest first; a test holds them against the folder."""
 

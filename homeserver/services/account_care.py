@@ -11,6 +11,7 @@ from homeserver.core.threepids import EMAIL, Threepid
 from homeserver.services.accounts import Accounts
 from homeserver.services.bindings import Bindings
 from homeserver.services.contacts import Contacts
+from homeserver.services.cross_signing_resets import CrossSigningResets
 from homeserver.services.devices import Device, Devices
 from homeserver.services.email_validations import EmailValidations, Purpose, TokenRequest
 from homeserver.services.profiles import Profiles
@@ -32,6 +33,7 @@ class AccountCare(msgspec.Struct, frozen=True):
     contacts: Contacts
     bindings: Bindings
     validations: EmailValidations
+    resets: CrossSigningResets
 
     @property
     def can_mail(self) -> bool:
@@ -87,6 +89,10 @@ class AccountCare(msgspec.Struct, frozen=True):
     async def set_password(self, user_id: UserID, password: str, *, logout_devices: bool) -> None:
         """Change the password. Errors: WeakPassword, NotFound."""
         await self.accounts.set_password(user_id, password, logout_devices=logout_devices)
+
+    async def allow_reset(self, user_id: UserID) -> None:
+        """An app may replace the user's cross-signing keys."""
+        await self.resets.allow(user_id)
 
     async def deactivate(self, user_id: UserID, *, erase: bool) -> None:
         """Close the account for good. Errors: NotFound."""

@@ -26,6 +26,9 @@ LIFETIME_MS: Final = 3_600_000
 MAX_FAILURES: Final = 5
 """Per session; guesses are limited per account as well, see `services.attempts`."""
 
+OAUTH: Final = "m.oauth"
+"""The one stage that is passed without being named: "the client submits an `auth` dict with just the `session`"."""
+
 Flows: TypeAlias = Sequence[tuple[str, ...]]
 
 
@@ -146,6 +149,8 @@ class UserInteractiveAuth(msgspec.Struct, frozen=True):
         done = {} if under_way is None else under_way.completed
         if under_way is not None and _is_complete(operation.flows, done):
             return await self._finish(operation, under_way)
+        if stage is None and under_way is not None and continues(operation.flows, done, OAUTH):
+            stage = OAUTH
         # Without a type the client asks how far it is; a stage that is done is not done again.
         if stage is None or stage in done:
             return await self._challenge(operation, under_way)

@@ -33,6 +33,7 @@ DEVICES: Final = "org.matrix.devices_list"
 DEVICE: Final = "org.matrix.device_view"
 DEVICE_DELETE: Final = "org.matrix.device_delete"
 DEACTIVATE: Final = "org.matrix.account_deactivate"
+RESET: Final = "org.matrix.cross_signing_reset"
 PASSWORD: Final = "password"  # noqa: S105 - the name of a page, which only these pages link to
 
 TEMPLATES: Final[Mapping[str, str]] = {
@@ -42,10 +43,11 @@ TEMPLATES: Final[Mapping[str, str]] = {
     DEVICE: "account_device.html",
     DEVICE_DELETE: "account_device_delete.html",
     DEACTIVATE: "account_deactivate.html",
+    RESET: "account_cross_signing.html",
     PASSWORD: "account_password.html",
 }
 
-NEEDS_PASSWORD: Final = frozenset({"add_email", DEVICE_DELETE, DEACTIVATE, PASSWORD})
+NEEDS_PASSWORD: Final = frozenset({"add_email", DEVICE_DELETE, DEACTIVATE, RESET, PASSWORD})
 """What who is logged in may do only if they know the password, too."""
 
 OLD_NAMES: Final[Mapping[str, str]] = {
@@ -190,6 +192,9 @@ class AccountManagement(msgspec.Struct, frozen=True):
             case "org.matrix.account_deactivate":
                 await self.care.deactivate(user.user_id, erase="erase" in form)
                 return self.pages.message("Your account is closed", "You can close this page.")
+            case "org.matrix.cross_signing_reset":
+                await self.care.allow_reset(user.user_id)
+                return self.pages.message("It is allowed", "Go back to your app now, and go on there.")
             case "password":
                 return await self._set_password(user, form)
             case _:

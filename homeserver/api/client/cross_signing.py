@@ -2,7 +2,7 @@
 
 import msgspec
 
-from homeserver.api.user_interactive import PASSWORD_FLOWS, challenge_response, operation
+from homeserver.api.user_interactive import OAUTH_FLOWS, PASSWORD_FLOWS, challenge_response, operation
 from homeserver.core.json import JsonObject
 from homeserver.core.requester import Requester
 from homeserver.http.endpoints import Auth, Limit, endpoint
@@ -43,7 +43,8 @@ class CrossSigning(msgspec.Struct, frozen=True):
         )
         is_authorised = requester.appservice_id is not None
         if not await self.cross_signing.upload(requester.user_id, keys, is_authorised=is_authorised):
-            wanted = operation("uploadCrossSigningKeys", requester, request, PASSWORD_FLOWS)
+            flows = OAUTH_FLOWS if requester.is_oauth else PASSWORD_FLOWS
+            wanted = operation("uploadCrossSigningKeys", requester, request, flows)
             outcome = await self.uia.require(wanted, body.auth)
             if isinstance(outcome, Challenge):
                 return challenge_response(outcome)

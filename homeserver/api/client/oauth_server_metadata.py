@@ -17,6 +17,7 @@ ACTIONS: Final = (
     "org.matrix.device_view",
     "org.matrix.device_delete",
     "org.matrix.account_deactivate",
+    "org.matrix.cross_signing_reset",
 )
 """What the pages of accounts can do."""
 

@@ -70,3 +70,12 @@ browser_sessions = Table(
     Index("ix_browser_sessions_user_id", "user_id"),
     Index("ix_browser_sessions_expires_ts", "expires_ts"),
 )
+
+cross_signing_resets = Table(
+    "cross_signing_resets",
+    metadata,
+    # Who has confirmed that their cross-signing keys may be replaced, and until when.
+    Column("user_id", Text, primary_key=True),
+    Column("until_ts", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)

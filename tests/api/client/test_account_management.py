@@ -1,6 +1,7 @@
 """Client-server API, "Account management" of the OAuth 2.0 API; MSC4191."""
 
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -9,6 +10,7 @@ from homeserver.api.client.oauth_server_metadata import ACTIONS
 from tests.api.client.mail_harness import serving_mail
 from tests.api.client.oauth_harness import BASE, Browser, OAuthServer, Page, app_of, who
 from tests.api.server import PASSWORD, Client, path_of
+from tests.key_holders import DEVICE_SIGNING, Identity, Keys
 from tests.openapi import Specification
 
 ACCOUNT = f"{BASE}/_matrix/account"
@@ -204,3 +206,49 @@ async def test_forms_of_other_sites(oauth: OAuthServer) -> None:
         assert (await browser.submit(nowhere)).status in (400, 404)
     assert await who(alice) == 200
     assert "You are logged in" in (await browser.open(ACCOUNT)).text
+
+
+async def test_resetting_the_cryptographic_identity(oauth: OAuthServer) -> None:
+    """Client-server API, "OAuth authentication": an app that is logged in by OAuth 2.0 cannot ask for a password."""
+    app = await oauth.app()
+    tokens = await app.log_in(oauth.browser())
+    client = app.with_token(tokens["access_token"])
+    client.user_id = "@alice:test.example"
+    first, second = Identity(client.user_id), Identity(client.user_id, "second")
+    assert (await client.post(DEVICE_SIGNING, first.upload())).ok() == {}
+    asked = await refused_upload(client, second.upload())
+    assert asked["flows"] == [{"stages": ["m.oauth"]}]
+    url = asked["params"]["m.oauth"]["url"]
+    assert url == f"{ACCOUNT}?action=org.matrix.cross_signing_reset"
+    auth = {"session": asked["session"]}
+    assert (await refused_upload(client, {**second.upload(), "auth": auth}))["flows"] == asked["flows"]
+    browser, page = await opened(oauth, "org.matrix.cross_signing_reset")
+    assert (await browser.submit(page.form, password="wrong")).status == 403
+    assert (await refused_upload(client, {**second.upload(), "auth": auth}))["session"] == asked["session"]
+    page = await browser.submit(page.form, password=PASSWORD)
+    assert page.status == 200
+    assert (await client.post(DEVICE_SIGNING, {**second.upload(), "auth": auth})).ok() == {}
+    # It was good once.
+    third = Identity(client.user_id, "third").upload()
+    auth = {"session": (await refused_upload(client, third))["session"]}
+    await refused_upload(client, {**third, "auth": auth})
+
+
+async def test_a_reset_that_comes_too_late(oauth: OAuthServer) -> None:
+    app = await oauth.app()
+    client = app.with_token((await app.log_in(oauth.browser()))["access_token"])
+    client.user_id = "@alice:test.example"
+    (await client.post(DEVICE_SIGNING, Identity(client.user_id).upload())).ok()
+    body = Identity(client.user_id, "second").upload()
+    auth = {"session": (await refused_upload(client, body))["session"]}
+    browser, page = await opened(oauth, "org.matrix.cross_signing_reset")
+    await browser.submit(page.form, password=PASSWORD)
+    oauth.clock.ahead_ms += 600_001
+    await refused_upload(client, {**body, "auth": auth})
+
+
+async def refused_upload(client: Client, body: Keys) -> Any:
+    """What the client is told of how to authenticate; the specification's description lacks that response."""
+    answer = await client.request("POST", DEVICE_SIGNING, body, check=False)
+    assert answer.status == 401, answer
+    return answer.json
