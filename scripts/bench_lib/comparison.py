@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Self
 
-from bench_lib import federation, finding, loads, peer, report, sliding, waiting
+from bench_lib import encryption, federation, finding, loads, peer, report, sliding, waiting
 from bench_lib.certificates import Authority, CertificateError
 from bench_lib.databases import Cluster, Database, DatabaseError, Postgresql, Sqlite, TemporaryCluster
 from bench_lib.http_client import RequestError
@@ -34,12 +34,23 @@ LOADS: dict[str, Callable[[Side], Awaitable[Samples]]] = {
     "search": finding.search,
     "hierarchy": finding.hierarchy,
     "crowd": finding.crowd,
+    "encryption": encryption.encryption,
     "receive": federation.receive,
     "outgoing": federation.outgoing,
     "join": federation.big_join,
 }
 ONCE = ("database",)
-WITHOUT_DATA = ("start", "sliding", "search", "hierarchy", "crowd", "receive", "outgoing", "join")
+WITHOUT_DATA = (
+    "start",
+    "sliding",
+    "search",
+    "hierarchy",
+    "crowd",
+    "encryption",
+    "receive",
+    "outgoing",
+    "join",
+)
 RUN_PREFIX = "run-"
 ELSEWHERE = "folders-elsewhere"
 """In a run's folder: a file with the folders that it has made in other places."""

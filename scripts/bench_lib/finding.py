@@ -37,9 +37,10 @@ def _note(side: Side, what: str) -> None:
     print(f"bench: filling {side.software.name}: {what}", file=sys.stderr)
 
 
-async def _measured(
+async def measured(
     side: Side, instance: Instance, key: str, work: Callable[[int], Awaitable[None]]
 ) -> Samples:
+    """Do the work again and again for a while: what one turn costs."""
     await work(0)
     await instance.settle()
     until = time.monotonic() + side.scale.load_s
@@ -66,7 +67,7 @@ async def search(side: Side) -> Samples:
                 if await _search(connection, token, words[number % len(words)], order) == 0:
                     raise RequestError("a search found nothing")
 
-            samples |= await _measured(side, instance, f"search.{order}", one)
+            samples |= await measured(side, instance, f"search.{order}", one)
     finally:
         connection.close()
     return samples
@@ -121,7 +122,7 @@ async def hierarchy(side: Side) -> Samples:
             raise RequestError(f"a space has {found} rooms")
 
     try:
-        return await _measured(side, instance, "hierarchy", walk)
+        return await measured(side, instance, "hierarchy", walk)
     finally:
         connection.close()
 
@@ -173,7 +174,7 @@ async def crowd(side: Side) -> Samples:
         await matrix.send_text(connection, token, room, f"{tag}-{number}", "hello everybody")
 
     try:
-        return await _measured(side, instance, "crowd", one)
+        return await measured(side, instance, "crowd", one)
     finally:
         connection.close()
 

@@ -38,6 +38,16 @@ async def register(connection: Connection, localpart: str) -> str:
     return str((await connection.call("POST", REGISTER, body=body))["access_token"])
 
 
+async def login(connection: Connection, localpart: str) -> str:
+    """Log a user of `register` in on a new device; give an access token."""
+    body: Json = {
+        "type": "m.login.password",
+        "identifier": {"type": "m.id.user", "user": localpart},
+        "password": f"secret of {localpart}",
+    }
+    return str((await connection.call("POST", f"{CLIENT}/login", body=body))["access_token"])
+
+
 async def create_room(connection: Connection, token: str, name: str) -> str:
     """Make a room that anybody may join."""
     body: Json = {"preset": "public_chat", "name": name, "room_version": ROOM_VERSION}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 SCENARIOS = (
     *("start", "send", "delivery", "polls", "sync", "sliding", "messages", "database"),
-    *("search", "hierarchy", "crowd"),
+    *("search", "hierarchy", "crowd", "encryption"),
     *("receive", "outgoing", "join"),
 )
 POPULATION_VERSION = 3
@@ -53,11 +53,15 @@ class Scale:
     space_rooms: int
     crowd: int
     """Members of this server in one room."""
+    keyed_users: int
+    """Users whose devices have keys."""
 
 
 _MOST = ("full", 3, 1000, 200, 20, 100, 5000, (100, 500), 40, 1000, 10.0, 6.0, 200, 10, 400, 5000, 1000)
-FULL = Scale(*_MOST, searched=100_000, space_rooms=500, crowd=5000)
-QUICK = Scale("quick", 2, 60, 20, 5, 20, 500, (20, 50), 10, 50, 3.0, 2.0, 50, 3, 20, 500, 100, 2000, 50, 200)
+FULL = Scale(*_MOST, searched=100_000, space_rooms=500, crowd=5000, keyed_users=1000)
+QUICK = Scale(
+    "quick", 2, 60, 20, 5, 20, 500, (20, 50), 10, 50, 3.0, 2.0, 50, 3, 20, 500, 100, 2000, 50, 200, 50
+)
 SENDERS = (1, 8, 32)
 
 

@@ -127,6 +127,9 @@ def _finding_rows(scale: Scale) -> list[Row]:
         # Of this only the CPU time compares: Synapse answers no more than a few times a second.
         ("hierarchy", f"hierarchy of a space of {scale.space_rooms} rooms"),
         ("crowd", f"a message to {scale.crowd:,} members of the server, push rules included"),
+        ("keys.query", f"/keys/query of {scale.keyed_users:,} users with 3 devices each"),
+        ("keys.upload", "/keys/upload of 50 one-time keys"),
+        ("keys.to_device", f"a message to each of {scale.keyed_users:,} devices"),
     ):
         table += [Row(f"{key}.cpu", f"{name}, CPU", _time), Row(f"{key}.wall", f"{name}, wall clock", _time)]
     return table
