@@ -1,7 +1,10 @@
-"""The first form in which clients have events delayed: a query parameter of the endpoints that send at once.
+"""What else clients want of an event that they send, by query parameters: that it sticks, or is sent later.
 
-Spec: MSC4140 as it was before its endpoints, which most clients speak still.
+The latter is the first form in which clients have events delayed. Spec: MSC4354; MSC4140 as it was before its
+endpoints, which most clients speak still.
 """
+
+from typing import Annotated
 
 import msgspec
 
@@ -9,10 +12,19 @@ from homeserver.core.errors import InvalidParam, Unknown
 from homeserver.core.identifiers import RoomID
 from homeserver.core.json import JsonObject
 from homeserver.core.requester import Requester
+from homeserver.core.sticky_events import MAX_DURATION_MS
 from homeserver.services.delayed_events import DelayedEvents, DelayTooLong, Wish
 
 
-class DelayQuery(msgspec.Struct):
+class StickyQuery(msgspec.Struct):
+    """For how many milliseconds the event is to stick; None: not at all."""
+
+    sticky_duration_ms: Annotated[int, msgspec.Meta(ge=0, le=MAX_DURATION_MS)] | None = msgspec.field(
+        name="org.matrix.msc4354.sticky_duration_ms", default=None
+    )
+
+
+class DelayQuery(StickyQuery):
     """How many milliseconds the event is to be delayed; None: not at all."""
 
     delay: int | None = msgspec.field(name="org.matrix.msc4140.delay", default=None)
@@ -46,7 +58,7 @@ async def schedule(  # the parts of the request
 
     Errors: as `DelayedEvents.schedule`, with too long a delay told as clients of this form expect it.
     """
-    wish = Wish(room_id, *key, content, query.delay or 0)
+    wish = Wish(room_id, *key, content, query.delay or 0, query.sticky_duration_ms)
     try:
         return DelayedResponse(await delayed_events.schedule(requester, wish, txn_id))
     except DelayTooLong as error:

@@ -54,6 +54,8 @@ def loops(services: Services, upkeep: Upkeep) -> list[Loop]:
         Loop("partial-join-leases", 5.0, services.receiving.partial_joins.renew),
         Loop("delayed-events", 1.0, services.delayed_events.work),
         Loop("delayed-events-prune", 3600.0, services.delayed_events.prune),
+        Loop("sticky-events", 1.0, services.sticky_events.work),
+        Loop("sticky-events-expiry", 60.0, services.sticky_events.expire),
         Loop("outbox", 1.0, services.outbox.tick),
         Loop("outbox-leases", 10.0, services.outbox.renew),
         Loop("outbox-retries", 2.0, services.outbox.retry_due),

@@ -98,6 +98,7 @@ from homeserver.services.sessions import Sessions
 from homeserver.services.shared_secret_registration import SharedSecretRegistrations
 from homeserver.services.sliding_sync.service import SlidingSync
 from homeserver.services.space_hierarchy import SpaceHierarchies
+from homeserver.services.sticky_events import StickyEvents
 from homeserver.services.sync.filters import SyncFilters
 from homeserver.services.sync.follower import Follower
 from homeserver.services.sync.from_tail import FromTail, Renderings
@@ -193,6 +194,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     shared_secret_registrations: SharedSecretRegistrations
     sliding_sync: SlidingSync
     space_hierarchies: SpaceHierarchies
+    sticky_events: StickyEvents
     sync: Sync
     streams: Streams
     sync_filters: SyncFilters
@@ -397,6 +399,7 @@ def make_services(
         space_hierarchies=SpaceHierarchies(database, clock, config.server_name, remote_spaces),
         streams=Streams(sync, presence, reactor),
         sliding_sync=SlidingSync(database, clock, listening, LazyMembers(), inboxes),
+        sticky_events=StickyEvents(database, clock),
         sync=sync,
         sync_filters=SyncFilters(database),
         tags=Tags(database),

@@ -6,7 +6,6 @@ serving it, to however many clients, is joining bytes.
 
 from typing import Final, Self, TypeAlias
 
-import attrs
 import msgspec
 
 from homeserver.core.identifiers import EventID, RoomID
@@ -27,6 +26,7 @@ class _Pdu(msgspec.Struct, gc=False):
     content: msgspec.Raw
     origin_server_ts: int
     state_key: msgspec.Raw = _ABSENT
+    msc4354_sticky: msgspec.Raw = _ABSENT
 
 
 class _Stripped(msgspec.Struct, gc=False):
@@ -45,8 +45,7 @@ _STRIPPED_ENCODER: Final = msgspec.json.Encoder()
 _REDACTION: Final = b'"m.room.redaction"'
 
 
-@attrs.frozen(slots=True)
-class ClientEventBytes:
+class ClientEventBytes(msgspec.Struct, frozen=True):
     """An event as clients see it, but for what depends on who asks for it, where and when.
 
     `origin_server_ts` is what the age counts from.
@@ -74,6 +73,7 @@ class ClientEventBytes:
             content,
             b',"event_id":',
             encode(event_id),
+            b"" if parts.msc4354_sticky is _ABSENT else b',"msc4354_sticky":' + bytes(parts.msc4354_sticky),
             b',"origin_server_ts":%d,' % parts.origin_server_ts,
             redacts,
             b'"sender":',

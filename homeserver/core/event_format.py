@@ -31,6 +31,8 @@ from homeserver.core.json import (
 from homeserver.core.redaction import redact
 from homeserver.core.room_versions import EventIdFormat, RoomVersion
 from homeserver.core.signing import SigningKey
+from homeserver.core.sticky_events import KEY as STICKY
+from homeserver.core.sticky_events import sticky_object
 
 MAX_EVENT_BYTES: Final = 65_536
 """The size limit of an event's canonical JSON, hashes and signatures included."""
@@ -100,13 +102,15 @@ def build_event(
     event_id: EventID | None = None,
     reference_hashes: Mapping[EventID, str] | None = None,
     with_origin: bool = False,
+    sticky_duration_ms: int | None = None,
 ) -> tuple[Event, bytes]:
     """Make, hash and sign an event of our own; gives it with its canonical JSON, as it is stored.
 
     `room_id` is None for a create event whose hash will be the room ID. `depth` beyond the limit becomes the
     limit. `redacts` is put where the room version has it. Room versions 1 and 2 need an `event_id`, and of
     each event that is referred to the reference hash in unpadded Base64. `content` becomes part of the event.
-    `with_origin` is for events that are handed to another server, whose endpoints want the key `origin`.
+    `with_origin` is for events that are handed to another server, whose endpoints want the key `origin`. With
+    `sticky_duration_ms` it is a sticky event.
 
     Errors: BadJson if the content is not canonical where that is enforced; TooLarge as in
     `check_event_format`; ValueError if the arguments do not suit the room version.
@@ -137,6 +141,8 @@ def build_event(
         pdu["event_id"] = event_id
     if with_origin:
         pdu["origin"] = server_name
+    if sticky_duration_ms is not None:
+        pdu[STICKY] = sticky_object(sticky_duration_ms)
     event_id, data = _seal(pdu, room_version, server_name, key)
     return Event.from_pdu(pdu, room_version, event_id=event_id), data
 

@@ -16,6 +16,8 @@ class Kind(Enum):
     DEVICE_LISTS = "device_lists"
     TO_DEVICE = "to_device"
     THREAD_SUBSCRIPTIONS = "thread_subscriptions"
+    STICKY_EVENTS = "sticky_events"
+    """An event that sticks was shown: mostly with the event's own position, which is of both kinds."""
 
 
 class StreamRow:

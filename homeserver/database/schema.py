@@ -30,6 +30,7 @@ REVISIONS = (
     "0021",
     "0022",
     "0023",
+    "0024",
 )
 """The migrations of this release, oldest first; a test holds them against the folder."""
 

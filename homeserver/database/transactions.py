@@ -141,21 +141,21 @@ class ReadTransaction:
 
 
 class Published:
-    """Rows that wait for their position: statements that share one, its kind and its topics.
+    """Rows that wait for their position: statements that share one, its kinds and its topics.
 
     `room_before` positions below it are left free. `position` is 0 until it has been taken.
     """
 
-    __slots__ = ("kind", "position", "room_before", "statements", "topics")
+    __slots__ = ("kinds", "position", "room_before", "statements", "topics")
 
     def __init__(
         self,
-        kind: Kind,
+        kinds: tuple[Kind, ...],
         topics: Sequence[str],
         statements: list[tuple[Statement, dict[str, Any]]],
         room_before: int,
     ) -> None:
-        self.kind = kind
+        self.kinds = kinds
         self.topics = topics
         self.statements = statements
         self.room_before = room_before
@@ -211,13 +211,15 @@ class WriteTransaction(ReadTransaction):
         self,
         query: Statement,
         *,
-        kind: Kind,
+        kind: Kind | tuple[Kind, ...],
         to: Sequence[str],
         also: Sequence[tuple[Statement, dict[str, Any]]] = (),
         room_before: int = 0,
         **params: Any,
     ) -> None:
         """Queue a row that takes the next position of the stream, told to the topics `to`.
+
+        With several kinds it is the newest row of each.
 
         With `room_before` so many positions are left free before it, for rows that belong there and may come later:
         those are stored with their positions, and announced to nobody. Only where the commit waits for the disk.
@@ -226,7 +228,8 @@ class WriteTransaction(ReadTransaction):
         the transaction function has returned, so they cannot be read back in it. They come after the
         stream's row is locked, so rows that others write without publishing must be locked before.
         """
-        self.published.append(Published(kind, to, [(query, params), *also], room_before))
+        kinds = kind if isinstance(kind, tuple) else (kind,)
+        self.published.append(Published(kinds, to, [(query, params), *also], room_before))
 
     def tell(self, topic: str) -> None:
         """Have the topic told after the commit, without any row of the stream: a hint that nobody may rely on."""

@@ -58,7 +58,9 @@ class _Batch(msgspec.Struct):
     def add(self, tx: WriteTransaction) -> None:
         """Count in what a function has published and remembered; it has its positions."""
         for row in tx.published:
-            self.position = self.kinds[row.kind] = row.position
+            self.position = row.position
+            for kind in row.kinds:
+                self.kinds[kind] = row.position
             self.topics.update(row.topics)
         self.topics |= tx.told
         self.remembered += tx.remembered

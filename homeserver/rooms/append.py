@@ -109,6 +109,7 @@ class Appender:
     def append(self, draft: Draft, *, status: int = events.ACCEPTED) -> Event:
         """Make the event, unless it would set what the state has already: then that event is the result.
 
+        One that is to stick is made in any case.
         `status` is ACCEPTED, or HIDDEN for what no client is to see.
         """
         auth_keys = select_auth_event_keys(
@@ -122,7 +123,7 @@ class Appender:
         found = self._changes.state_events(wanted, before)
         check_known(self.room, auth_keys, found)
         replaced = None if key is None else found.get(key)
-        if replaced is not None and self._is_same(replaced, draft):
+        if replaced is not None and draft.sticky_duration_ms is None and self._is_same(replaced, draft):
             return replaced
         event_nid = self._tx.new_nid()
         cited = {key: found[key].event_id for key in auth_keys if key in found}
@@ -146,6 +147,7 @@ class Appender:
                 status=status,
                 device_id=draft.device_id,
                 txn_id=draft.txn_id,
+                received_ts=self._now_ts,
             )
         )
         return event
@@ -192,6 +194,7 @@ class Appender:
             key=self._signer.key,
             event_id=event_id,
             reference_hashes=hashes,
+            sticky_duration_ms=draft.sticky_duration_ms,
         )
 
     def _is_same(self, replaced: Event, draft: Draft) -> bool:
@@ -232,5 +235,12 @@ class Appender:
 
 def _digest_of(draft: Draft, prev_events: list[EventID]) -> str:
     """What no other event of the room shares that was made in the same millisecond."""
-    parts: list[JsonValue] = [draft.sender, draft.type, draft.state_key, draft.content, list(prev_events)]
+    parts: list[JsonValue] = [
+        draft.sender,
+        draft.type,
+        draft.state_key,
+        draft.content,
+        list(prev_events),
+        draft.sticky_duration_ms,
+    ]
     return encode_base64_url_safe(hashlib.sha256(canonical(parts)).digest())

@@ -36,6 +36,7 @@ from homeserver.storage import (
     room_servers,
     rooms,
     state,
+    sticky_events,
     user_directory_progress,
 )
 from homeserver.storage.auth_edges import Place
@@ -271,8 +272,10 @@ class _Completion:
         tx, join, redone = self._tx, self._whole.join, self._redone
         heard_of = self._heard_of()
         tx.execute_many(events.REPLACE, redone.rows)
-        # What is remembered of an event says whether it was rejected.
-        tx.caches.events.drop(each.place.event_nid for each in redone.own.values() if each.status in UNSEEN)
+        if unseen := [each.place.event_nid for each in redone.own.values() if each.status in UNSEEN]:
+            sticky_events.hide(tx, unseen)
+            # What is remembered of an event says whether it was rejected.
+            tx.caches.events.drop(unseen)
         changed = _members_among(state.difference(tx, redone.first, redone.root))
         members = self._members(changed)
         counts = self._counts(members)

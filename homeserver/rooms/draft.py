@@ -18,6 +18,7 @@ class Draft(msgspec.Struct, frozen=True):
     """An event to be made in a room; `origin_server_ts` in milliseconds, `None` for the time of making it.
 
     `txn_id` is the transaction id of the sending device, or without a device the ID under which it was scheduled.
+    With `sticky_duration_ms` it is a sticky event, see `core.sticky_events`.
     """
 
     sender: UserID
@@ -28,3 +29,4 @@ class Draft(msgspec.Struct, frozen=True):
     device_id: str | None = None
     txn_id: str | None = None
     origin_server_ts: int | None = None
+    sticky_duration_ms: int | None = None

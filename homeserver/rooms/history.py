@@ -14,6 +14,7 @@ from homeserver.core.identifiers import EventID, RoomID
 from homeserver.core.json import decode_object
 from homeserver.core.relations import Relation, relation_of
 from homeserver.core.search_terms import KEYS
+from homeserver.core.sticky_events import KEY as STICKY
 from homeserver.core.threads import thread_of
 from homeserver.database.transactions import WriteTransaction
 from homeserver.rooms import redactions, relations, state_at
@@ -23,6 +24,7 @@ from homeserver.rooms.judge import Judgement, RoomView, judge
 from homeserver.rooms.pdu_checks import CheckedPdu
 from homeserver.rooms.persist import DUMMY
 from homeserver.rooms.stated_levels import levels_at
+from homeserver.rooms.sticky_events import await_release
 from homeserver.storage import (
     auth_edges,
     backward_extremities,
@@ -46,6 +48,8 @@ def fill(
     gap: int,
     pdus: Sequence[CheckedPdu],
     assumed: Mapping[EventID, int],
+    *,
+    now_ts: int,
 ) -> bool:
     """Store events at the end of the gap that lies right before the position `gap`; whether it has changed.
 
@@ -67,7 +71,9 @@ def fill(
         judgement = judge(history.view, pdu, assumed)
         if isinstance(judgement, Judgement) and judgement.before is not None:
             history.add(pdu, judgement)
-    return history.write(gap, None if is_first else places)
+    has_changed = history.write(gap, None if is_first else places)
+    history.await_release(now_ts)
+    return has_changed
 
 
 class _Made(msgspec.Struct):
@@ -152,6 +158,14 @@ class _History:
         backward_extremities.move(tx, room_nid, gap, None if is_whole else start, places=left)
         self._place(start)
         return True
+
+    def await_release(self, now_ts: int) -> None:
+        """Those of the events that still stick are to be shown as such; here the current state has a say."""
+        for made in self._made.values():
+            event_nid, status = made.row["event_nid"], made.row["status"]
+            is_shown = status == events.ACCEPTED and made.row["redacted_by"] is None
+            if STICKY in made.event.pdu and is_shown and isinstance(event_nid, int):
+                await_release(self._tx, made.event, event_nid, self._room_nid, received_ts=now_ts)
 
     def _place(self, position: int) -> None:
         """Write the rows, from this position on."""

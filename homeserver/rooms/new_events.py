@@ -28,7 +28,8 @@ class NewEvent(msgspec.Struct, frozen=True):
 
     `before` is the root of the state before it, with the power levels `levels`; `status` one of `storage.events`.
     `arrived` is None for an event of this server; whether others are sent that is found out here. Of an event of
-    another server, `is_outbound` says whether this server sends it on.
+    another server, `is_outbound` says whether this server sends it on. It may stick, counted from `received_ts`;
+    with `None` it does not, whatever it says.
     """
 
     event: Event
@@ -41,6 +42,7 @@ class NewEvent(msgspec.Struct, frozen=True):
     arrived: Arrived | None = None
     device_id: str | None = None
     txn_id: str | None = None
+    received_ts: int | None = None
 
     @property
     def is_unseen(self) -> bool:

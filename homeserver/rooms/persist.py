@@ -23,8 +23,15 @@ MOST_AT_ONCE = 25
 """Events that one write may judge and store: it takes about 10 ms."""
 
 
-def persist(changes: RoomChanges, pdu: CheckedPdu, judgement: Judgement, *, is_outbound: bool) -> Verdict:
-    """Store an event as it was judged; its room is as it was then."""
+def persist(
+    changes: RoomChanges,
+    pdu: CheckedPdu,
+    judgement: Judgement,
+    *,
+    is_outbound: bool,
+    received_ts: int | None,
+) -> Verdict:
+    """Store an event as it was judged; its room is as it was then. It does not stick if `received_ts` is `None`."""
     tx, room_nid = changes.tx, changes.room.room_nid
     verdict = judgement.verdict
     if judgement.before is None:
@@ -42,6 +49,7 @@ def persist(changes: RoomChanges, pdu: CheckedPdu, judgement: Judgement, *, is_o
             status=_stored_status(pdu, verdict),
             is_outbound=is_outbound and verdict.status == events.ACCEPTED,
             arrived=judgement.arrived,
+            received_ts=received_ts,
         )
     )
     return verdict
@@ -58,7 +66,7 @@ DUMMY = "org.matrix.dummy_event"
 """The type of events that only tie others together; other servers make such events, too."""
 
 
-def take_at_once(changes: RoomChanges, pdu: CheckedPdu, *, is_outbound: bool = False) -> Verdict | None:
+def take_at_once(changes: RoomChanges, pdu: CheckedPdu, *, received_ts: int) -> Verdict | None:
     """Judge and store an event, if that takes no more than a few look-ups; else None, and nothing is done.
 
     That is so if its parents and the events that it cites are there, and no states have to be resolved, neither
@@ -75,7 +83,7 @@ def take_at_once(changes: RoomChanges, pdu: CheckedPdu, *, is_outbound: bool = F
             return None
     except NotAtOnce:
         return None
-    return persist(changes, pdu, judgement, is_outbound=is_outbound)
+    return persist(changes, pdu, judgement, is_outbound=False, received_ts=received_ts)
 
 
 def _is_simple(view: RoomView, pdu: CheckedPdu, judgement: Judgement, server_name: ServerName) -> bool:

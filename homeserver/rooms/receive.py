@@ -14,13 +14,16 @@ from homeserver.core.event import Event
 from homeserver.core.identifiers import EventID, RoomID, ServerName
 from homeserver.core.policy_servers import PolicyServer
 from homeserver.core.room_versions import get_room_version
+from homeserver.core.sticky_events import expiry_of
 from homeserver.database.database import Database
 from homeserver.database.transactions import ReadTransaction, WriteTransaction
+from homeserver.rooms import outliers
 from homeserver.rooms.judge import Judgement, Lacking, NotAtOnce, RoomView, Verdict, judge
 from homeserver.rooms.missing import AwaitsState, Having, Incomplete, MissingEvents, Place
 from homeserver.rooms.pdu_checks import CheckedPdu
 from homeserver.rooms.persist import is_settled, look_ahead, persist
 from homeserver.rooms.room_changes import RoomChanges
+from homeserver.rooms.sticky_events import await_release
 from homeserver.runtime.clock import Clock
 from homeserver.storage import events, room_servers, rooms
 
@@ -101,6 +104,8 @@ class Receiver(msgspec.Struct, frozen=True):
         if isinstance(found, Verdict):
             return found
         room = await self.database.read(read_room, room_id, origin, self.server_name)
+        if self._is_from_before(room, pdu, found):
+            return await self._take_from_before(room, pdu, found)
         if found.prev_events and pdu.event.depth > room.has.min_depth:
             ancestors = await self.missing.ancestors(
                 room.place,
@@ -120,6 +125,34 @@ class Receiver(msgspec.Struct, frozen=True):
                         reason=str(error),
                     )
         return await self._complete(room, pdu, patience, is_outbound=is_outbound)
+
+    def _is_from_before(self, room: _Room, pdu: CheckedPdu, lacking: Lacking) -> bool:
+        """Whether it sticks, and is from before this server came into the room: servers send such to who comes in."""
+        return (
+            bool(lacking.prev_events)
+            and not room.is_partial
+            and pdu.event.depth <= room.has.min_depth
+            and expiry_of(pdu.event.pdu, received_ts=self.clock.now_ts()) is not None
+        )
+
+    async def _take_from_before(self, room: _Room, pdu: CheckedPdu, lacking: Lacking) -> Verdict:
+        """Take an event without a place in the history: the events that it cites and the current state allow it.
+
+        To fetch the state before each such event, and to resolve it, would be much work at every join of a large room.
+        Errors: Incomplete.
+        """
+        room_id = room.place.room_id
+        if lacking.auth_events:
+            await self.missing.auth_chain(room.place, pdu.event.event_id)
+            found = await self._take(room_id, pdu, {}, is_outbound=False)
+            if isinstance(found, Verdict):
+                return found
+            if found.auth_events:
+                raise Incomplete(f"it cites events that cannot be had, such as {min(found.auth_events)}")
+        policy_server = await self.database.read(policy_server_for, pdu)
+        if policy_server is not None and not await self.policy_servers.recommends(policy_server, pdu.event):
+            return _REFUSED
+        return await self.database.write(store_from_before, pdu, now_ts=self.clock.now_ts())
 
     async def receive_at_once(self, room_id: RoomID, pdu: CheckedPdu) -> Verdict | None:
         """As `receive`, with what this server holds already; None, and nothing is done, if that is not enough."""
@@ -189,7 +222,13 @@ class Receiver(msgspec.Struct, frozen=True):
                 raise NotAtOnce
             prepared = msgspec.structs.replace(prepared, is_refused=is_refused or False)
             verdict = await self.database.write(
-                store, pdu, prepared, self.server_name, is_outbound=is_outbound, anyway=attempt == ATTEMPTS
+                store,
+                pdu,
+                prepared,
+                self.server_name,
+                is_outbound=is_outbound,
+                anyway=attempt == ATTEMPTS,
+                now_ts=self.clock.now_ts(),
             )
             if verdict is not None:
                 return verdict
@@ -240,6 +279,7 @@ def store(
     *,
     is_outbound: bool,
     anyway: bool,
+    now_ts: int,
 ) -> Verdict | None:
     """Store a judged event; None, and nothing is done, if the room has changed since.
 
@@ -267,12 +307,31 @@ def store(
         # It may have been stored as a part of some state meanwhile.
         arrived = msgspec.structs.replace(judgement.arrived, is_stored=True)
         judgement = msgspec.structs.replace(judgement, arrived=arrived, event_nid=known.event_nid)
+    received_ts: int | None = now_ts
     if prepared.is_refused and judgement.verdict.is_accepted:
         judgement = msgspec.structs.replace(judgement, verdict=_REFUSED)
+        # Spec: MSC4354, "in which case the stickiness of the event is prevented".
+        received_ts = None
     changes = RoomChanges(tx, room, server_name)
-    verdict = persist(changes, pdu, judgement, is_outbound=is_outbound)
+    verdict = persist(changes, pdu, judgement, is_outbound=is_outbound, received_ts=received_ts)
     changes.publish()
     return verdict
+
+
+def policy_server_for(tx: ReadTransaction, pdu: CheckedPdu) -> PolicyServer | None:
+    """The policy server that is to be asked about the event. Errors: NotFound."""
+    room = _held(rooms.of(tx, pdu.event.room_id))
+    return RoomView.of(tx, room).policy_server_for(pdu.event)
+
+
+def store_from_before(tx: WriteTransaction, pdu: CheckedPdu, *, now_ts: int) -> Verdict:
+    """Store an event without a place, to stick as soon as the current state is found to allow it. Errors: NotFound."""
+    room = _held(rooms.lock(tx, pdu.event.room_id))
+    event_nid = outliers.store(tx, room.room_nid, [pdu], rejected=()).get(pdu.event.event_id)
+    if event_nid is None:
+        return Verdict(events.REJECTED, "another room has an event of this ID")
+    await_release(tx, pdu.event, event_nid, room.room_nid, received_ts=now_ts)
+    return Verdict(events.OUTLIER)
 
 
 def _held(room: rooms.Room | None) -> rooms.Room:

@@ -9,10 +9,11 @@ from homeserver.core.json import canonical
 from homeserver.core.power_levels import PowerLevels
 from homeserver.core.redaction import redact
 from homeserver.core.room_versions import RoomVersion
+from homeserver.core.sticky_events import KEY as STICKY
 from homeserver.database.transactions import ReadTransaction, WriteTransaction
 from homeserver.rooms import relations
 from homeserver.rooms.stated_levels import levels_at
-from homeserver.storage import events, pending_redactions
+from homeserver.storage import events, pending_redactions, sticky_events
 
 
 def may_redact(redaction: Event, target: Event, levels: PowerLevels) -> bool:
@@ -36,6 +37,8 @@ def apply(tx: WriteTransaction, target: Event, target_nid: int, room_nid: int, r
     """Keep only what redaction leaves of a stored event, which is given as it was."""
     relations.forget(tx, target, target_nid, room_nid)
     events.redact(tx, target_nid, pdu=redacted(target), redaction_id=redaction_id)
+    if STICKY in target.pdu:
+        sticky_events.remove(tx, [target_nid])
     tx.caches.events.drop([target_nid])
 
 

@@ -17,6 +17,7 @@ from homeserver.core.json import decode_object
 from homeserver.core.relations import Relation, relation_of
 from homeserver.core.room_activity import BUMPING
 from homeserver.core.room_versions import RoomVersion, get_room_version
+from homeserver.core.sticky_events import KEY as STICKY
 from homeserver.core.threads import thread_of
 from homeserver.core.topics import OUTBOX, room_topic, user_topic
 from homeserver.database.kinds import Kind
@@ -30,6 +31,7 @@ from homeserver.rooms.gaps import ROOM, known_gap
 from homeserver.rooms.member_counts import MEMBER, Difference, MemberCounts
 from homeserver.rooms.new_events import NewEvent
 from homeserver.rooms.notify import notifications_of
+from homeserver.rooms.sticky_events import Sticking
 from homeserver.storage import (
     auth_edges,
     backward_extremities,
@@ -39,6 +41,7 @@ from homeserver.storage import (
     pending_redactions,
     rooms,
     state,
+    sticky_events,
 )
 from homeserver.storage.auth_edges import Place
 
@@ -51,6 +54,7 @@ class _Publication(msgspec.Struct):
     also: list[tuple[Statement, dict[str, object]]]
     topics: list[str]
     room_before: int = 0
+    kind: Kind | tuple[Kind, ...] = Kind.EVENTS
 
 
 class RoomChanges:
@@ -69,6 +73,7 @@ class RoomChanges:
         self._own_by_nid: dict[int, Event] = {}
         self._publications: dict[EventID, _Publication] = {}
         self._related: dict[EventID, list[relations.Write]] = {}
+        self._sticking = Sticking(tx, room.room_nid, server_name)
 
     def found(self, room_id: RoomID) -> None:
         """The room that the first event has made has this ID."""
@@ -121,6 +126,7 @@ class RoomChanges:
                 self._relate(event)
         if any(pair[1] != new.event_nid for pair in difference.values()):
             row["notify"] = _integer(row["notify"]) | notifications.RESETS_STATE
+        self._stick(new, publication)
         self._insert(new, publication, has_news=bool(difference))
         self._publications |= dict(shown)
 
@@ -146,7 +152,7 @@ class RoomChanges:
         for event_id, each in self._publications.items():
             self.tx.publish(
                 each.statement,
-                kind=Kind.EVENTS,
+                kind=each.kind,
                 to=each.topics,
                 also=[*each.also, *self._related.get(event_id, ())],
                 room_before=each.room_before,
@@ -257,6 +263,7 @@ class RoomChanges:
             row["status"] = events.HIDDEN
             return
         self._related.pop(target_id, None)
+        self._unstick(target_id)
         if waiting is not None:
             _put_redacted(waiting.params, target, new.event.event_id)
         elif stored is not None and stored.redacted_by is None:
@@ -334,6 +341,24 @@ class RoomChanges:
         bits = notify.ordinary | (notifications.HAS_EXCEPTIONS if notify.exceptions else 0)
         publication.params["notify"] = bits
         publication.also += notifications.exceptions_rows(room_nid, notify.exceptions)
+
+    def _stick(self, new: NewEvent, publication: _Publication) -> None:
+        """Have the event stick, if it is to."""
+        row = publication.params
+        if STICKY not in new.event.pdu or row["redacted_by"] is not None:
+            return
+        written = self._sticking.stick(new, _integer(row["status"]), self.root)
+        if written is not None:
+            publication.also.append(written)
+            publication.kind = (Kind.EVENTS, Kind.STICKY_EVENTS)
+
+    def _unstick(self, event_id: EventID) -> None:
+        """An event that is about to be published, if it is, does not stick."""
+        publication = self._publications.get(event_id)
+        if publication is not None and STICKY in self.own[event_id].event.pdu:
+            sticky_events.remove(self.tx, [self.own[event_id].place.event_nid])
+            publication.also = [pair for pair in publication.also if pair[0] is not sticky_events.INSERT]
+            publication.kind = Kind.EVENTS
 
     def _insert(self, new: NewEvent, publication: _Publication, *, has_news: bool) -> None:
         """Write the row: with a position, if there is anything to tell of it."""

@@ -205,7 +205,9 @@ class Backfill:
             return False
         assumed = await self._states_at_the_edge(place, pdus)
         await self._fetch_cited(place, pdus)
-        return await self.database.write(fill, gap.room_id, gap.position, pdus, assumed)
+        return await self.database.write(
+            fill, gap.room_id, gap.position, pdus, assumed, now_ts=self.clock.now_ts()
+        )
 
     async def _states_at_the_edge(self, place: Place, pdus: Sequence[CheckedPdu]) -> dict[EventID, int]:
         """The roots of the states after those parents that remain missing. Errors: Incomplete."""

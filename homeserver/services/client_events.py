@@ -14,8 +14,9 @@ from homeserver.core.filters import EventFormat, Projection
 from homeserver.core.identifiers import EventID, RoomID, UserID
 from homeserver.core.json import decode_object, encode
 from homeserver.core.room_versions import RoomVersion
+from homeserver.core.sticky_events import KEY_BYTES, ttl_member
 from homeserver.database.transactions import ReadTransaction
-from homeserver.storage import events
+from homeserver.storage import events, sticky_events
 from homeserver.storage.events import StoredEvent
 
 
@@ -52,6 +53,7 @@ def render(
 
     `extras` has further members of `unsigned`, by the event's number.
     """
+    extras = with_expiries(tx, view, (event for event, _ in shown), extras)
     replaced = _replaced(tx, (event for event, _ in shown))
     redactions = _redactions(tx, view, (event for event, _ in shown))
     return [
@@ -65,6 +67,20 @@ def render(
         )
         for event, membership in shown
     ]
+
+
+def with_expiries(
+    tx: ReadTransaction, view: View, shown: Iterable[StoredEvent], extras: Mapping[int, Members]
+) -> Mapping[int, Members]:
+    """The further members, with for how long those of the events will stick that do."""
+    nids = [event.event_nid for event in shown if KEY_BYTES in event.pdu]
+    if not nids:
+        return extras
+    found = dict(extras)
+    for nid, expires_ts in sticky_events.expiries(tx, nids).items():
+        if ttl := ttl_member(expires_ts, now_ts=view.now_ts):
+            found[nid] = b"%b,%b" % (found[nid], ttl) if found.get(nid) else ttl
+    return found
 
 
 def render_one(tx: ReadTransaction, view: View, event: StoredEvent, membership: str | None) -> bytes:

@@ -34,6 +34,7 @@ from homeserver.rooms.membership_changes import GUEST_ACCESS, check_not_suspende
 from homeserver.runtime.clock import Clock
 from homeserver.services.credentials import new_token
 from homeserver.services.delayed_sending import check_sendable, send_delayed
+from homeserver.services.room_state import check_may_stick
 from homeserver.storage import client_transactions, delayed_events
 from homeserver.storage.delayed_events import Delayed, Outcome
 
@@ -88,6 +89,7 @@ class Wish(msgspec.Struct, frozen=True):
     state_key: str | None
     content: JsonObject
     delay_ms: int
+    sticky_duration_ms: int | None = None
 
 
 @attrs.frozen(eq=False)
@@ -118,6 +120,7 @@ class DelayedEvents:
         content = canonical(wish.content)
         if len(content) > MAX_EVENT_BYTES:
             raise TooLarge("The event is too large")
+        check_may_stick(wish.type if wish.state_key is not None else "", wish.sticky_duration_ms)
         check_sendable(self.signer.server_name, requester.user_id, wish.type, wish.state_key, wish.content)
         delayed = Delayed(
             new_token(),
@@ -128,6 +131,7 @@ class DelayedEvents:
             content,
             wish.delay_ms,
             self.clock.now_ts(),
+            wish.sticky_duration_ms,
         )
         request = None if txn_id is None else f"delay/{wish.room_id}/{wish.type}/{txn_id}"
         device = requester.device_id or ""
@@ -316,6 +320,8 @@ def _document(delayed: Delayed, outcome: Outcome | None) -> JsonObject:
     }
     if delayed.state_key is not None:
         document["state_key"] = delayed.state_key
+    if delayed.sticky_duration_ms is not None:
+        document["org.matrix.msc4354.sticky_duration_ms"] = delayed.sticky_duration_ms
     if outcome is not None:
         finalised: JsonObject = {"finalised_ts": outcome.finalised_ts}
         if outcome.event_id is not None:

@@ -4,6 +4,8 @@ Whether its user may send it is judged then, by the room and the account as they
 "Power levels are evaluated at the point of sending".
 """
 
+import msgspec
+
 from homeserver.core.errors import Forbidden, UserLocked
 from homeserver.core.identifiers import EventID, ServerName, UserID, parse_user_id, server_of
 from homeserver.core.json import JsonObject, decode_object
@@ -13,11 +15,9 @@ from homeserver.rooms.append import Appender
 from homeserver.rooms.draft import Signer
 from homeserver.services.memberships import set_member
 from homeserver.services.messages import append_message, message_draft
-from homeserver.services.room_state import set_state
+from homeserver.services.room_state import MEMBER, set_state
 from homeserver.storage import users
 from homeserver.storage.delayed_events import Delayed
-
-MEMBER = "m.room.member"
 
 
 def send_delayed(tx: WriteTransaction, signer: Signer, delayed: Delayed, *, now_ts: int) -> EventID:
@@ -30,6 +30,7 @@ def send_delayed(tx: WriteTransaction, signer: Signer, delayed: Delayed, *, now_
     if delayed.state_key is None:
         appender = Appender.lock(tx, delayed.room_id, signer, now_ts=now_ts)
         draft = message_draft(delayed.user_id, delayed.type, content, delay_id=delayed.delay_id)
+        draft = msgspec.structs.replace(draft, sticky_duration_ms=delayed.sticky_duration_ms)
         return append_message(tx, appender, draft, only_own=requester.is_suspended).event_id
     if delayed.type == MEMBER:
         user_id = parse_user_id(delayed.state_key)
@@ -45,7 +46,15 @@ def send_delayed(tx: WriteTransaction, signer: Signer, delayed: Delayed, *, now_
         )
     key = (delayed.type, delayed.state_key)
     return set_state(
-        tx, signer, requester, delayed.room_id, key, content, now_ts=now_ts, delay_id=delayed.delay_id
+        tx,
+        signer,
+        requester,
+        delayed.room_id,
+        key,
+        content,
+        now_ts=now_ts,
+        delay_id=delayed.delay_id,
+        sticky_duration_ms=delayed.sticky_duration_ms,
     )
 
 

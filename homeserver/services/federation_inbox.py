@@ -20,6 +20,7 @@ from homeserver.core.room_versions import DEFAULT_ROOM_VERSION, RoomVersion, get
 from homeserver.database.database import Database
 from homeserver.database.errors import StorageUnavailable
 from homeserver.database.transactions import ReadTransaction, WriteTransaction
+from homeserver.rooms.judge import Verdict
 from homeserver.rooms.pdu_checks import CheckedPdu, RefusedPdu
 from homeserver.rooms.persist import MOST_AT_ONCE, take_at_once
 from homeserver.rooms.room_changes import RoomChanges
@@ -309,7 +310,7 @@ class _RoomTaker(msgspec.Struct):
         waiting = incoming_pdus.are_waiting(tx, room_id, now_ts=self.transaction.received_ts)
         results: dict[EventID, str | None] = {pdu.event.event_id: None for pdu in pdus}
         for index, pdu in enumerate(pdus):
-            waiting = waiting or self.only_stage or take_at_once(changes, pdu) is None
+            waiting = waiting or self.only_stage or self._take_at_once(changes, pdu) is None
             if waiting:
                 free = MOST_STAGED - incoming_pdus.count(tx, room_id, origin)
                 staged = self._stage(room_id, pdus[index:], free=free)
@@ -317,6 +318,9 @@ class _RoomTaker(msgspec.Struct):
                 break
         changes.publish()
         return results
+
+    def _take_at_once(self, changes: RoomChanges, pdu: CheckedPdu) -> Verdict | None:
+        return take_at_once(changes, pdu, received_ts=self.transaction.received_ts)
 
     def _is_in(self, room: rooms.Room) -> bool:
         """Whether this server is in the room."""

@@ -25,17 +25,27 @@ class Messages(msgspec.Struct, frozen=True):
     presence: Presence
 
     async def send(
-        self, requester: Requester, room_id: RoomID, event_type: str, txn_id: str, content: JsonObject
+        self,
+        requester: Requester,
+        room_id: RoomID,
+        event_type: str,
+        txn_id: str,
+        content: JsonObject,
+        *,
+        sticky_duration_ms: int | None = None,
     ) -> EventID:
         """Send a message event; the same `txn_id` from the same device gives the same event.
 
+        With `sticky_duration_ms` it is a sticky event.
         Errors: Forbidden if the auth rules or the power levels refuse; TooLarge past 65,536 bytes; BadJson;
         InvalidParam for a redaction of nothing; UserSuspended; DuplicateAnnotation; Unknown for a thread within
         another relation.
         Spec: client-server API, "Sending events to a room".
         """
         draft = message_draft(requester.user_id, event_type, content)
-        draft = msgspec.structs.replace(draft, device_id=_device_of(requester), txn_id=txn_id)
+        draft = msgspec.structs.replace(
+            draft, device_id=_device_of(requester), txn_id=txn_id, sticky_duration_ms=sticky_duration_ms
+        )
         return await self._send(requester, room_id, draft, f"send/{room_id}/{event_type}/{txn_id}")
 
     async def redact(

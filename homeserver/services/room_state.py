@@ -2,7 +2,7 @@
 
 import msgspec
 
-from homeserver.core.errors import NotFound
+from homeserver.core.errors import InvalidParam, NotFound
 from homeserver.core.event import StateKey
 from homeserver.core.identifiers import EventID, RoomID
 from homeserver.core.json import JsonObject
@@ -22,6 +22,8 @@ from homeserver.services.memberships import Memberships
 from homeserver.services.state_checks import check_state_content
 from homeserver.storage import events, state
 
+MEMBER = "m.room.member"
+
 
 class RoomState(msgspec.Struct, frozen=True):
     """Sets state events, and reads the state of rooms."""
@@ -34,17 +36,34 @@ class RoomState(msgspec.Struct, frozen=True):
     awaited: AwaitedMembers
 
     async def set(
-        self, requester: Requester, room_id: RoomID, type: str, state_key: str, content: JsonObject
+        self,
+        requester: Requester,
+        room_id: RoomID,
+        type: str,
+        state_key: str,
+        content: JsonObject,
+        *,
+        sticky_duration_ms: int | None = None,
     ) -> EventID:
         """Set a state event; what is set already gives the event that set it.
 
+        With `sticky_duration_ms` it is a sticky event, and a new one in any case.
         Errors: Forbidden if the auth rules refuse; InvalidParam, BadAlias, BadJson, TooLarge for the content;
-        for memberships as their own endpoints. Spec: client-server API, `room_state.yaml`.
+        for memberships as their own endpoints, and InvalidParam for one that is to stick. Spec: client-server API,
+        `room_state.yaml`.
         """
-        if type == "m.room.member":
+        if type == MEMBER:
+            check_may_stick(type, sticky_duration_ms)
             return await self.memberships.set_member(requester, room_id, state_key, content)
         event_id = await self.database.write(
-            set_state, self.signer, requester, room_id, (type, state_key), content, now_ts=self.clock.now_ts()
+            set_state,
+            self.signer,
+            requester,
+            room_id,
+            (type, state_key),
+            content,
+            now_ts=self.clock.now_ts(),
+            sticky_duration_ms=sticky_duration_ms,
         )
         if (type, state_key) == GUEST_ACCESS:
             await self.guest_access.enforce(room_id)
@@ -64,7 +83,7 @@ class RoomState(msgspec.Struct, frozen=True):
 
         Errors: Forbidden; NotFound if the state has no such event; LimitExceeded, as `whole`.
         """
-        if key[0] == "m.room.member":
+        if key[0] == MEMBER:
             await self.awaited.need(room_id)
         return await self.database.read(
             one_state_event, requester, room_id, key, as_event=as_event, now_ts=self.clock.now_ts()
@@ -81,14 +100,22 @@ def set_state(
     *,
     now_ts: int,
     delay_id: str | None = None,
+    sticky_duration_ms: int | None = None,
 ) -> EventID:
     """Set a state event other than a membership. Errors: see `RoomState.set`."""
     check_not_suspended(tx, requester.user_id)
     appender = Appender.lock(tx, room_id, signer, now_ts=now_ts)
     check_state_content(tx, appender, signer, *key, content)
-    event = appender.append(Draft(requester.user_id, key[0], content, state_key=key[1], txn_id=delay_id))
+    draft = Draft(requester.user_id, key[0], content, state_key=key[1], txn_id=delay_id)
+    event = appender.append(msgspec.structs.replace(draft, sticky_duration_ms=sticky_duration_ms))
     appender.publish()
     return event.event_id
+
+
+def check_may_stick(type: str, sticky_duration_ms: int | None) -> None:
+    """Refuse a membership that is to stick: every client knows it anyway. Errors: InvalidParam."""
+    if type == MEMBER and sticky_duration_ms is not None:
+        raise InvalidParam("A membership cannot be sticky")
 
 
 def whole_state(tx: ReadTransaction, requester: Requester, room_id: RoomID, *, now_ts: int) -> bytes:

@@ -75,7 +75,7 @@ def take_together(
     changes = RoomChanges(tx, room, server_name)
     verdicts: list[Verdict] = []
     for each in staged:
-        verdict = take_at_once(changes, each.checked)
+        verdict = take_at_once(changes, each.checked, received_ts=each.pdu.received_ts)
         if verdict is None:
             break
         verdicts.append(verdict)

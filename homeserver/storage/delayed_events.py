@@ -18,7 +18,10 @@ MOST_FINALISED = 1_000
 
 @attrs.frozen(slots=True)
 class Delayed:
-    """An event to be sent; `state_key` is None for a message event. The delay counts from `since_ts`."""
+    """An event to be sent; `state_key` is None for a message event. The delay counts from `since_ts`.
+
+    With `sticky_duration_ms` it is to be a sticky event.
+    """
 
     delay_id: str
     user_id: UserID
@@ -28,6 +31,7 @@ class Delayed:
     content: bytes = attrs.field(repr=False)
     delay_ms: int
     since_ts: int
+    sticky_duration_ms: int | None = None
 
     @property
     def due_ts(self) -> int:
@@ -44,7 +48,17 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 _d = delayed_events.c
-_EVENT = (_d.delay_id, _d.user_id, _d.room_id, _d.type, _d.state_key, _d.content, _d.delay_ms, _d.since_ts)
+_EVENT = (
+    _d.delay_id,
+    _d.user_id,
+    _d.room_id,
+    _d.type,
+    _d.state_key,
+    _d.content,
+    _d.delay_ms,
+    _d.since_ts,
+    _d.sticky_duration_ms,
+)
 _THIS = _d.delay_id == bindparam("the_delay")
 _SCHEDULED = _d.due_ts.is_not(None)
 
@@ -138,7 +152,7 @@ def of_user(tx: ReadTransaction, user_id: UserID, delay_id: str) -> tuple[Delaye
     row = tx.one(OF_USER, the_delay=delay_id, user_id=user_id)
     if row is None:
         return None
-    finalised_ts, event_id, error = row[8:]
+    finalised_ts, event_id, error = row[len(_EVENT) :]
     if finalised_ts is None:
         return _delayed(row), None
     return _delayed(row), Outcome(finalised_ts, event_id, None if error is None else decode_object(error))
@@ -208,4 +222,4 @@ def prune(tx: WriteTransaction, *, before_ts: int) -> int:
 
 
 def _delayed(row: Row) -> Delayed:
-    return Delayed(*row[:8])
+    return Delayed(*row[: len(_EVENT)])

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 
+import attrs
 import msgspec
-from sqlalchemy import and_, bindparam, func, select, union_all
+from sqlalchemy import and_, bindparam, case, func, select, union_all
 
 from homeserver.core.identifiers import EventID, RoomID, UserID
 from homeserver.core.receipts import Receipt
@@ -14,6 +15,7 @@ from homeserver.database.tables.encryption import device_lists, one_time_key_cha
 from homeserver.database.tables.ephemeral import receipts, typing
 from homeserver.database.tables.events import events
 from homeserver.database.tables.rooms import memberships, rooms
+from homeserver.database.tables.sticky_events import sticky_events
 from homeserver.database.tables.thread_subscriptions import thread_subscriptions
 from homeserver.database.tables.to_device import to_device_messages
 from homeserver.database.transactions import ReadTransaction
@@ -25,6 +27,16 @@ class PublishedReceipt(msgspec.Struct, frozen=True):
     position: int
     room_id: RoomID
     receipt: Receipt
+
+
+@attrs.frozen(slots=True)
+class PublishedSticky:
+    """An event that was shown as sticky, and whether that was when it came."""
+
+    position: int
+    room_nid: int
+    expires_ts: int
+    is_new: bool = attrs.field(converter=bool)
 
 
 _r = receipts.c
@@ -80,6 +92,13 @@ SIGNATURES, ONE_TIME_KEYS = (
         (user_signatures, user_signatures.c.signer_user_id),
         (one_time_key_changes, one_time_key_changes.c.user_id),
     )
+)
+_s = sticky_events.c
+STICKY = statement(
+    select(_s.position, _s.room_nid, _s.expires_ts, case((events.c.position == _s.position, 1), else_=0))
+    .select_from(sticky_events.join(events, events.c.event_nid == _s.event_nid))
+    .where(_s.position > bindparam("after"), _s.position <= bindparam("upto"))
+    .order_by(_s.position)
 )
 COUNT = statement(
     select(func.count()).select_from(
@@ -158,6 +177,11 @@ def device_lists_between(tx: ReadTransaction, *, after: int, upto: int, most: in
         for position, user_id in tx.all(ONE_TIME_KEYS, after=after, upto=upto, most=most)
     ]
     return sorted(told)[:most]
+
+
+def sticky_between(tx: ReadTransaction, *, after: int, upto: int) -> list[PublishedSticky]:
+    """The events that were shown as sticky with `after < position <= upto`."""
+    return [PublishedSticky(*row) for row in tx.all(STICKY, after=after, upto=upto)]
 
 
 def count(tx: ReadTransaction, *, after: int, upto: int, most: int) -> int:

@@ -21,6 +21,7 @@ from homeserver.database.tables.rooms import (
 )
 from homeserver.database.tables.search import search_texts
 from homeserver.database.tables.state import room_states, state_nodes
+from homeserver.database.tables.sticky_events import sticky_events
 from homeserver.database.tables.thread_subscriptions import thread_subscriptions
 from homeserver.database.tables.user_directory import directory_rooms
 from homeserver.database.transactions import WriteTransaction
@@ -92,6 +93,7 @@ PARTS = (
     _some(relations, "parent_id", "rel_type", "position"),
     _some(threads, "root_id"),
     _some(thread_subscriptions, "user_id", "root_id"),
+    _some(sticky_events, "event_nid"),
     _some(events, "event_nid"),
     _some(search_texts, "event_nid"),
     _some(directory_rooms, "room_nid"),

@@ -58,6 +58,9 @@ async def live(alice: Client, bob: Client, name: str) -> str:
     (await alice.put(path_of("user", alice.user_id, "rooms", room, "tags", "u.fun"), {"order": 0.5})).ok()
     (await alice.put(path_of("user", alice.user_id, "rooms", room, "account_data", "x.y"), {"a": 1})).ok()
     await alice.set_state(room, "m.room.topic", {"topic": name})
+    sticky = {"org.matrix.msc4354.sticky_duration_ms": 3_600_000}
+    path = room_path(room, "send", "x.y", f"{name}-sticky")
+    (await alice.request("PUT", path, {"body": "x"}, query=sticky, check=False)).ok()
     return room
 
 
@@ -102,6 +105,7 @@ async def test_nothing_is_left_of_the_room_and_others_are_untouched(
         "rooms",
         "search_texts",
         "state_nodes",
+        "sticky_events",
         "typing",
     }
     await forget(alice, gone)

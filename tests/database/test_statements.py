@@ -45,7 +45,7 @@ SCANS = {
     "storage.user_directory_progress.PROGRESS": "one row",
     "storage.user_directory_progress.FIRST_SCAN": "no more than are asked for, in the order of the table",
     "positions of 1 kinds": "one row",
-    "positions of 9 kinds": "one row",
+    "positions of 10 kinds": "one row",
 }
 """Statements that read a whole table, and why they may."""
 

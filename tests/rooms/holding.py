@@ -21,6 +21,8 @@ from tests.storage.store import Store
 US = ServerName("a.example")
 """The server of Alice."""
 
+NOW_TS = 2_000_000_000_000
+
 
 def enter(tx: WriteTransaction, room: SignedRoom, linear: Iterable[Event], *, us: ServerName = US) -> None:
     """Hold a room from its create event on, by events each of which has the one before as its only parent."""
@@ -60,12 +62,12 @@ def receive(tx: WriteTransaction, pdu: CheckedPdu, *, us: ServerName = US) -> Ve
     room = rooms.lock(tx, pdu.event.room_id)
     assert room is not None
     changes = RoomChanges(tx, room, us)
-    verdict = take_at_once(changes, pdu)
+    verdict = take_at_once(changes, pdu, received_ts=NOW_TS)
     if verdict is None:
         judgement = judge(RoomView.of(tx, room), pdu)
         if not isinstance(judgement, Judgement):
             return judgement
-        verdict = persist(changes, pdu, judgement, is_outbound=False)
+        verdict = persist(changes, pdu, judgement, is_outbound=False, received_ts=NOW_TS)
     changes.publish()
     stored = events.placed(tx, [pdu.event.event_id]).get(pdu.event.event_id)
     if stored is not None and stored.is_outlier:

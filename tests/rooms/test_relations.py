@@ -53,7 +53,7 @@ def prepend(tx: WriteTransaction, pdu: CheckedPdu) -> None:
     first = history_gaps.first_position(tx, room.room_nid)
     assert first is not None
     backward_extremities.add(tx, room.room_nid, tx.new_nid(), [pdu.event.event_id], position=first, places=0)
-    assert history.fill(tx, pdu.event.room_id, first, [pdu], {})
+    assert history.fill(tx, pdu.event.room_id, first, [pdu], {}, now_ts=0)
     assert not events.placed(tx, [pdu.event.event_id])[pdu.event.event_id].is_outlier
 
 

@@ -71,9 +71,9 @@ class Store:
         first = self.position
         self.position = tx.flush(first)
         for number, row in enumerate(tx.published, 1):
-            self.cursor.execute(
-                f"UPDATE stream SET position = {first + number}, {row.kind.value} = {first + number}"
-            )
+            columns = ["position", *(kind.value for kind in row.kinds)]
+            values = ", ".join(f"{column} = {first + number}" for column in columns)
+            self.cursor.execute(f"UPDATE stream SET {values}")
 
     @property
     def topics(self) -> list[str]:

@@ -28,7 +28,7 @@ def test_data_are_kept_per_user_room_and_type(store: Store) -> None:
 def test_only_the_user_is_told(store: Store) -> None:
     put(store, ALICE, ROOM, "a")
     assert store.topics == ["user:@alice:test"]
-    assert [row.kind for row in store.published] == [Kind.ACCOUNT_DATA]
+    assert [row.kinds for row in store.published] == [(Kind.ACCOUNT_DATA,)]
 
 
 def test_since_gives_changes_of_one_user_in_their_order(store: Store) -> None:

@@ -33,7 +33,7 @@ def test_presence_is_stored_as_given(store: Store) -> None:
     for given in (state("online", "busy"), state("offline", None, None)):
         put(store, ALICE, given)
         assert store.read(presence.of, ALICE) == given
-    assert [row.kind for row in store.published] == [Kind.PRESENCE]
+    assert [row.kinds for row in store.published] == [(Kind.PRESENCE,)]
 
 
 def test_lock_gives_the_presence_and_offline_to_who_has_none(store: Store) -> None:

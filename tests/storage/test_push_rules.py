@@ -14,7 +14,7 @@ def test_rules_are_replaced_and_their_owner_is_told(store: Store) -> None:
     store.write(push_rules.put, ALICE, b'{"a":1}')
     store.write(push_rules.put, ALICE, b'{"a":2}')
     assert store.topics == ["user:@alice:test"]
-    assert [row.kind for row in store.published] == [Kind.ACCOUNT_DATA]
+    assert [row.kinds for row in store.published] == [(Kind.ACCOUNT_DATA,)]
     assert store.read(push_rules.of, ALICE) == b'{"a":2}'
     assert store.read(push_rules.of, BOB) is None
 

@@ -33,7 +33,7 @@ def test_a_receipt_moves_forward_and_is_replaced(store: Store) -> None:
 def test_the_room_is_told_of_public_receipts_and_only_the_user_of_private_ones(store: Store) -> None:
     move(store, receipt("$event"), at=10)
     assert store.topics == ["room:!room:test"]
-    assert [row.kind for row in store.published] == [Kind.RECEIPTS]
+    assert [row.kinds for row in store.published] == [(Kind.RECEIPTS,)]
     move(store, receipt("$event", receipt_type=READ_PRIVATE), at=10)
     assert store.topics == ["user:@alice:test"]
 

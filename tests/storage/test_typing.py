@@ -24,7 +24,7 @@ def test_who_types_is_listed_in_the_order_of_starting(store: Store) -> None:
     assert start(store, room, BOB)
     assert start(store, room, ALICE)
     assert store.topics == ["room:!room:test"]
-    assert [row.kind for row in store.published] == [Kind.TYPING]
+    assert [row.kinds for row in store.published] == [(Kind.TYPING,)]
     assert now(store, room) == {room: [BOB, ALICE]}
 
 

@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from homeserver.api.delay_query import DelayedResponse
+from homeserver.api.delay_query import DelayedResponse, StickyQuery
 from homeserver.core.identifiers import RoomID
 from homeserver.core.json import JsonObject
 from homeserver.core.requester import Requester
@@ -45,10 +45,18 @@ class DelayedEvents(msgspec.Struct, frozen=True):
     @endpoint("PUT", UNSTABLE + SCHEDULE, auth=Auth.GUEST_OK, limit=Limit.MESSAGES)
     @endpoint("PUT", "/_matrix/client/v3" + SCHEDULE, auth=Auth.GUEST_OK, limit=Limit.MESSAGES)
     async def schedule_delayed_event(
-        self, requester: Requester, room_id: RoomID, event_type: str, txn_id: str, body: ScheduleRequest
+        self,
+        requester: Requester,
+        room_id: RoomID,
+        event_type: str,
+        txn_id: str,
+        body: ScheduleRequest,
+        query: StickyQuery,
     ) -> DelayedResponse:
-        """Have an event sent later, once per transaction id."""
-        wish = Wish(room_id, event_type, body.state_key, body.content, body.delay_ms)
+        """Have an event sent later, once per transaction id. It may stick then (MSC4354)."""
+        wish = Wish(
+            room_id, event_type, body.state_key, body.content, body.delay_ms, query.sticky_duration_ms
+        )
         return DelayedResponse(await self.delayed_events.schedule(requester, wish, txn_id))
 
     @endpoint("POST", ONE + "/{action}", auth=Auth.GUEST_OK, limit=Limit.UPDATES)

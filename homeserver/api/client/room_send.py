@@ -38,9 +38,11 @@ class RoomSend(msgspec.Struct, frozen=True):
         body: JsonObject,
         query: DelayQuery,
     ) -> SendMessageResponse | DelayedResponse:
-        """Send a message event, once per transaction id; or have it sent later (MSC4140)."""
+        """Send a message event, once per transaction id; or have it sent later (MSC4140). It may stick (MSC4354)."""
         if query.is_wanted:
             key = event_type, None
             return await schedule(self.delayed_events, requester, room_id, key, body, query, txn_id)
-        event_id = await self.messages.send(requester, room_id, event_type, txn_id, body)
+        event_id = await self.messages.send(
+            requester, room_id, event_type, txn_id, body, sticky_duration_ms=query.sticky_duration_ms
+        )
         return SendMessageResponse(event_id)

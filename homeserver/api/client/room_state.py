@@ -47,12 +47,19 @@ class RoomState(msgspec.Struct, frozen=True):
         query: DelayQuery,
         state_key: str = "",
     ) -> SetRoomStateResponse | DelayedResponse:
-        """Set a state event; or have it set later (MSC4140)."""
+        """Set a state event; or have it set later (MSC4140). It may stick (MSC4354)."""
         if query.is_wanted:
             key = event_type, state_key
             return await schedule(self.delayed_events, requester, room_id, key, body, query)
         return SetRoomStateResponse(
-            await self.room_state.set(requester, room_id, event_type, state_key, body)
+            await self.room_state.set(
+                requester,
+                room_id,
+                event_type,
+                state_key,
+                body,
+                sticky_duration_ms=query.sticky_duration_ms,
+            )
         )
 
     @endpoint("GET", OF_KEY, auth=Auth.GUEST_OK)

@@ -12,6 +12,7 @@ from homeserver.core.json import encode
 from homeserver.core.requester import Requester
 from homeserver.core.sliding_sync.bounds import check_conn_id, checked
 from homeserver.core.sliding_sync.requests import (
+    DEFAULT_STICKY_EVENTS,
     DEFAULT_SUBSCRIPTIONS,
     Extensions,
     Form,
@@ -19,6 +20,7 @@ from homeserver.core.sliding_sync.requests import (
     RoomList,
     Scope,
     SlidingRequest,
+    StickyEvents,
     ToDeviceWanted,
 )
 from homeserver.core.sliding_sync.required_state import MEMBER, Element, RequiredState
@@ -83,6 +85,21 @@ class ToDeviceBody(msgspec.Struct, frozen=True):
         return ToDeviceWanted(min(self.limit, MOST_MESSAGES), after)
 
 
+class StickyEventsBody(msgspec.Struct, frozen=True):
+    """MSC4480: how many sticky events at most, and what the client has got so far."""
+
+    enabled: bool = False
+    limit: Annotated[int, msgspec.Meta(ge=1)] = DEFAULT_STICKY_EVENTS
+    since: str | None = None
+
+    def wanted(self) -> StickyEvents | None:
+        """What is wanted; `None`: nothing. Errors: InvalidParam."""
+        if not self.enabled:
+            return None
+        since = parse_stream_token(self.since) if self.since else 0
+        return StickyEvents(since, min(self.limit, DEFAULT_STICKY_EVENTS))
+
+
 class ExtensionsBody(msgspec.Struct, frozen=True):
     """What clients want beside rooms. What is not known here is ignored."""
 
@@ -94,6 +111,9 @@ class ExtensionsBody(msgspec.Struct, frozen=True):
     )
     to_device: ToDeviceBody = ToDeviceBody()
     e2ee: EnabledBody = EnabledBody()
+    sticky_events: StickyEventsBody = msgspec.field(
+        name="org.matrix.msc4354.sticky_events", default=StickyEventsBody()
+    )
 
     def extensions(self) -> Extensions:
         """As the service knows them. Errors: InvalidParam."""
@@ -105,6 +125,7 @@ class ExtensionsBody(msgspec.Struct, frozen=True):
             min(threads.limit, DEFAULT_SUBSCRIPTIONS) if threads.enabled else None,
             self.to_device.wanted(),
             self.e2ee.enabled,
+            self.sticky_events.wanted(),
         )
 
 

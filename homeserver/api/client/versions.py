@@ -13,7 +13,11 @@ VERSIONS: Final = ("r0.6.1", *(f"v1.{minor}" for minor in range(1, 20)))
 """Old ones included: there are clients that look for one they know, not for the newest."""
 
 UNSTABLE_FEATURES: Final[Mapping[str, bool]] = MappingProxyType(
-    {"org.matrix.msc3814": True, "org.matrix.simplified_msc3575": True}
+    {
+        "org.matrix.msc3814": True,
+        "org.matrix.msc4354": True,
+        "org.matrix.simplified_msc3575": True,
+    }
 )
 """What works here before it is in the specification."""
 

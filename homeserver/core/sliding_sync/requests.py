@@ -11,6 +11,9 @@ from homeserver.core.sliding_sync.room_filters import RoomFilter
 DEFAULT_SUBSCRIPTIONS = 100
 """Changes of thread subscriptions in one answer. Spec: MSC4308."""
 
+DEFAULT_STICKY_EVENTS = 100
+"""Sticky events in one answer. Spec: MSC4480."""
+
 
 class Form(Enum):
     """The form in which the client is answered."""
@@ -68,6 +71,13 @@ class ToDeviceWanted(msgspec.Struct, frozen=True):
     after: int | None
 
 
+class StickyEvents(msgspec.Struct, frozen=True):
+    """The sticky events that were shown after the position `since`: about the first `limit` of them."""
+
+    since: int
+    limit: int
+
+
 class Extensions(msgspec.Struct, frozen=True):
     """What is wanted beside the rooms; `None`: nothing. `thread_subscriptions` says how many at most."""
 
@@ -77,6 +87,7 @@ class Extensions(msgspec.Struct, frozen=True):
     thread_subscriptions: int | None = None
     to_device: ToDeviceWanted | None = None
     e2ee: bool = False
+    sticky_events: StickyEvents | None = None
 
 
 class SlidingRequest(msgspec.Struct, frozen=True):

@@ -28,6 +28,8 @@ delayed_events = Table(
     Column("event_id", Text),
     # JSON object: why it could not be sent.
     Column("error", LargeBinary),
+    # For how long it will stick, see tables.sticky_events. NULL: not at all.
+    Column("sticky_duration_ms", BigInteger),
     partial_index("ix_delayed_events_due_ts", "due_ts", where="due_ts IS NOT NULL"),
     Index("ix_delayed_events_user_id_due_ts", "user_id", "due_ts"),
     partial_index("ix_delayed_events_finalised_ts", "finalised_ts", where="finalised_ts IS NOT NULL"),

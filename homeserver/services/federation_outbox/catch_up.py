@@ -14,7 +14,7 @@ from homeserver.core.identifiers import ServerName, server_of
 from homeserver.database.transactions import ReadTransaction
 from homeserver.services.federation_outbox.edus import ReceiptEdu
 from homeserver.services.federation_outbox.transactions import MOST_PDUS, Pdu
-from homeserver.storage import outbound_edus, outbound_events, room_servers
+from homeserver.storage import outbound_edus, outbound_events, room_servers, sticky_events
 from homeserver.storage.outbound_events import Expulsion, MissedRoom
 
 MOST_IN_ALL: Final = 20_000
@@ -60,6 +60,7 @@ def read_page(
     place: Place,
     *,
     done: Mapping[int, int],
+    now_ts: int,
 ) -> Page:
     """The next page from `place` on. `done` says by room up to which position everything has been sent already."""
     if place.upto is None:
@@ -68,8 +69,16 @@ def read_page(
     rooms, nids, looked_upto = list(place.rooms), list(place.event_nids), place.looked_upto
     while rooms and len(nids) < MOST_PDUS:
         room = rooms.pop(0)
-        after = max(place.after, done.get(room.room_nid, 0), _joined_at(tx, server_name, room, place.after))
-        nids += outbound_events.newest_of(tx, room.room_nid, after=after, upto=upto, most=place.per_room)
+        joined_at = _joined_at(tx, server_name, room, place.after)
+        after = max(place.after, done.get(room.room_nid, 0), joined_at)
+        newest = outbound_events.newest_of(tx, room.room_nid, after=after, upto=upto, most=place.per_room)
+        # However much was missed; and who has come into the room since is sent what was there before.
+        sticky = sticky_events.own(
+            tx, room.room_nid, after=0 if joined_at else after, before=upto + 1, now_ts=now_ts
+        )
+        sent = set(newest)
+        nids += (nid for nid in sticky if nid not in sent)
+        nids += newest
     if not rooms and len(nids) < MOST_PDUS and looked_upto < upto:
         found, looked_upto = outbound_events.expulsions(
             tx, server_name, after=looked_upto, upto=upto, most=LOOKED_THROUGH
@@ -84,7 +93,7 @@ def read_page(
         following = msgspec.structs.replace(
             place, rooms=tuple(rooms), event_nids=rest, looked_upto=looked_upto
         )
-    return Page(upto, _pdus(tx, page, server_name), following)
+    return Page(upto, _pdus(tx, page, server_name, place.after), following)
 
 
 def _upto_expulsion(
@@ -135,11 +144,14 @@ def _joined_at(tx: ReadTransaction, server_name: ServerName, room: MissedRoom, a
     return min(new) if new and len(new) >= room.joined_members else 0
 
 
-def _pdus(tx: ReadTransaction, event_nids: list[int], server_name: ServerName) -> list[Pdu]:
-    """The events with these numbers, in this order, without those that come from the destination itself."""
+def _pdus(tx: ReadTransaction, event_nids: list[int], server_name: ServerName, after: int) -> list[Pdu]:
+    """The events with these numbers, in this order, without those that come from the destination itself.
+
+    What was sent before a position, `after`, counts as if that were there.
+    """
     found = {event.event_nid: event for event in outbound_events.of_nids(tx, event_nids)}
     return [
-        Pdu(found[nid].position, found[nid].room_nid, found[nid].event_id, found[nid].pdu)
+        Pdu(max(found[nid].position, after), found[nid].room_nid, found[nid].event_id, found[nid].pdu)
         for nid in event_nids
         if nid in found and server_of(found[nid].sender) != server_name
     ]

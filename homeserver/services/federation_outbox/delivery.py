@@ -73,7 +73,11 @@ class Delivery(msgspec.Struct, frozen=True):
                 catch_up.done.clear()
             catch_up.collected = []
         page = await self.database.read(
-            read_page, queue.server_name, catch_up.place, done=dict(catch_up.done)
+            read_page,
+            queue.server_name,
+            catch_up.place,
+            done=dict(catch_up.done),
+            now_ts=self.carrier.clock.now_ts(),
         )
         if not self._is_current(queue):
             return

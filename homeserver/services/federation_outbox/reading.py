@@ -12,7 +12,7 @@ from homeserver.services.federation_outbox.edus import PresenceEdu, ReceiptEdu, 
 from homeserver.services.federation_outbox.greetings import Greeting, greetings
 from homeserver.services.federation_outbox.sources import EduSource
 from homeserver.services.federation_outbox.transactions import Pdu
-from homeserver.storage import outbound_edus, outbound_events
+from homeserver.storage import outbound_edus, outbound_events, sticky_events
 from homeserver.storage.outbound_edus import OutboundPresence, OutboundReceipt, OutboundTyping
 from homeserver.storage.outbound_events import Newcomer, OutboundEvent
 
@@ -78,7 +78,10 @@ class StreamReader(msgspec.Struct, frozen=True):
             after,
             rows.upto,
             rows.upto == stream.position,
-            self._pdus(tx, rows, servers, joined_at, after) if rows.events else (),
+            [
+                *self._sticky(tx, joined_at, now_ts=now_ts),
+                *(self._pdus(tx, rows, servers, joined_at, after) if rows.events else ()),
+            ],
             [
                 (ReceiptEdu.of(row.position, row.room_id, row.receipt), servers.get(row.room_nid, ()))
                 for row in ours
@@ -140,6 +143,20 @@ class StreamReader(msgspec.Struct, frozen=True):
             if joined_at:
                 to = tuple(name for name in to if joined_at.get((row.room_nid, name), 0) < row.position)
             found.append((Pdu(row.position, row.room_nid, row.event_id, row.pdu), to))
+        return found
+
+    def _sticky(
+        self, tx: ReadTransaction, joined_at: Mapping[tuple[int, ServerName], int], *, now_ts: int
+    ) -> list[tuple[Pdu, Servers]]:
+        """What sticks in rooms that servers have come into, for those: as if it were sent where they came in."""
+        found: list[tuple[Pdu, Servers]] = []
+        for (room_nid, name), position in joined_at.items():
+            to = self._others([name])
+            nids = sticky_events.own(tx, room_nid, after=0, before=position, now_ts=now_ts) if to else []
+            found += (
+                (Pdu(position, row.room_nid, row.event_id, row.pdu), to)
+                for row in (outbound_events.of_nids(tx, nids) if nids else ())
+            )
         return found
 
     def _until_expelled(

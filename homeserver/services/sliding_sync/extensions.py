@@ -1,11 +1,9 @@
-"""What clients are told beside rooms: account data, receipts, typing, thread subscriptions, keys and messages.
+"""What clients are told beside rooms: account data, receipts, typing, threads, keys, messages, sticky events.
 
-Spec: MSC3959, MSC3960, MSC3961, MSC4308, MSC3884 and MSC3885, extensions of sliding sync.
+Spec: MSC3959, MSC3960, MSC3961, MSC4308, MSC3884, MSC3885 and MSC4480, extensions of sliding sync.
 """
 
 from collections.abc import Collection, Mapping
-
-import msgspec
 
 from homeserver.core.identifiers import RoomID
 from homeserver.core.json import JsonObject, encode
@@ -15,8 +13,10 @@ from homeserver.core.splice import array, keyed, object_of
 from homeserver.core.tokens import stream_token
 from homeserver.database.kinds import Kind
 from homeserver.services.device_list_changes import DeviceListChanges, read_changes
-from homeserver.services.sliding_sync.context import Context, Wanted
-from homeserver.services.sliding_sync.room_results import RoomResult
+from homeserver.services.sliding_sync.context import Context
+from homeserver.services.sliding_sync.room_list import Matched
+from homeserver.services.sliding_sync.room_results import ToldRoom
+from homeserver.services.sliding_sync.sticky_events import sticky_events
 from homeserver.services.sync.key_counts import KeySections, has_changed, read_sections
 from homeserver.services.sync.read import data_json, push_rules_event
 from homeserver.services.sync.to_device import read_messages
@@ -28,24 +28,19 @@ _ACCOUNT_DATA, _RECEIPTS, _TYPING, _THREAD_SUBSCRIPTIONS = 1, 2, 4, 8
 """In `core.sliding_sync.told.Told.extensions`."""
 
 THREAD_SUBSCRIPTIONS = "io.element.msc4308.thread_subscriptions"
+STICKY_EVENTS = "org.matrix.msc4354.sticky_events"
 """Not accepted yet, and so called that in both forms."""
 
 
 TO_DEVICE = "to_device"
 E2EE = "e2ee"
 
-
-class Told(msgspec.Struct, frozen=True):
-    """A room of the request, and what this answer tells of it."""
-
-    wanted: Wanted
-    result: RoomResult
+Groups = Mapping[int | None, Collection[ToldRoom]]
 
 
-Groups = Mapping[int | None, Collection[Told]]
-
-
-def extensions(ctx: Context, told: Collection[Told], rooms: Collection[RoomOfUser]) -> dict[str, bytes]:
+def extensions(
+    ctx: Context, told: Collection[ToldRoom], matched: Matched, rooms: Collection[RoomOfUser]
+) -> dict[str, bytes]:
     """Those that are wanted, and have something to tell; `rooms` are all of the user's."""
     wanted = ctx.asking.request.extensions
     found: dict[str, bytes | None] = {}
@@ -64,10 +59,12 @@ def extensions(ctx: Context, told: Collection[Told], rooms: Collection[RoomOfUse
         found[TO_DEVICE] = _to_device(ctx, wanted.to_device)
     if wanted.e2ee:
         found[E2EE] = _e2ee(ctx, rooms)
+    if wanted.sticky_events is not None:
+        found[STICKY_EVENTS] = sticky_events(ctx, wanted.sticky_events, told, matched)
     return {name: body for name, body in found.items() if body is not None}
 
 
-def _in_scope(scope: Scope, told: Collection[Told]) -> list[Told]:
+def _in_scope(scope: Scope, told: Collection[ToldRoom]) -> list[ToldRoom]:
     return [
         each
         for each in told
@@ -77,7 +74,7 @@ def _in_scope(scope: Scope, told: Collection[Told]) -> list[Told]:
     ]
 
 
-def _joined(told: Collection[Told]) -> list[Told]:
+def _joined(told: Collection[ToldRoom]) -> list[ToldRoom]:
     return [each for each in told if each.wanted.room.membership == "join"]
 
 
@@ -87,10 +84,10 @@ def _begin(ctx: Context, extension: int) -> int | None:
     return ctx.since if ctx.told.extensions & extension else None
 
 
-def _groups(ctx: Context, extension: int, told: Collection[Told]) -> Groups:
+def _groups(ctx: Context, extension: int, told: Collection[ToldRoom]) -> Groups:
     """The rooms by the position from which the client needs what is new of them; `None`: from the beginning."""
     begin = _begin(ctx, extension)
-    groups: dict[int | None, list[Told]] = {}
+    groups: dict[int | None, list[ToldRoom]] = {}
     for each in told:
         is_new = begin is None or each.result.is_initial
         groups.setdefault(None if is_new else ctx.told_upto(each.wanted.record), []).append(each)

@@ -20,6 +20,7 @@ from homeserver.services.sliding_sync.room_list import Matched, match_rooms, roo
 from homeserver.services.sliding_sync.room_results import (
     ReadUpto,
     RoomResult,
+    ToldRoom,
     counts_result,
     inside_result,
     is_outside,
@@ -54,7 +55,7 @@ def read_sliding(tx: ReadTransaction, asking: Asking) -> Answer:
         for each in shown
         if each.result.body is not None
     }
-    beside = extensions.extensions(ctx, shown, rooms.all)
+    beside = extensions.extensions(ctx, shown, matched, rooms.all)
     return Answer(
         ctx.upto,
         counts(matched.counts),
@@ -105,7 +106,7 @@ def _wanted(ctx: Context, matched: Matched, direct: Collection[str]) -> list[Wan
     ]
 
 
-def _results(ctx: Context, wanted: list[Wanted]) -> list[extensions.Told]:
+def _results(ctx: Context, wanted: list[Wanted]) -> list[ToldRoom]:
     read = _read_on(ctx, wanted)
     news = {each.room.room_nid for each in wanted if may_have_news(ctx, each)}
     look_ahead(ctx, [each for each in wanted if each.room.room_nid in news])
@@ -113,7 +114,7 @@ def _results(ctx: Context, wanted: list[Wanted]) -> list[extensions.Told]:
     if not ctx.is_stable and news | read:
         read_upto = receipts.own(ctx.tx, ctx.asking.user_id, news | read)
     return [
-        extensions.Told(
+        ToldRoom(
             each,
             _result(
                 ctx, each, read_upto, is_new=each.room.room_nid in news, is_read=each.room.room_nid in read

@@ -26,10 +26,14 @@ class UserRooms(msgspec.Struct, frozen=True):
 
 
 class Matched(msgspec.Struct, frozen=True):
-    """How many rooms pass the filter of each list, and the rooms that are wanted, with the reasons."""
+    """How many rooms pass the filter of each list, and the rooms that are wanted, with the reasons.
+
+    `passing` are, list by list, those that pass its filter, in its windows or not.
+    """
 
     counts: dict[str, int]
     rooms: list[tuple[RoomOfUser, Match]]
+    passing: list[list[RoomOfUser]]
 
 
 def rooms_of_user(
@@ -74,11 +78,13 @@ def match_rooms(request: SlidingRequest, rooms: UserRooms, facts: RoomFactFinder
     """Find the rooms in the windows of the lists, and those that are subscribed to."""
     counts: dict[str, int] = {}
     matches: dict[RoomID, Match] = {}
+    passing_of_lists: list[list[RoomOfUser]] = []
     for wanted in request.lists:
         passing = rooms.listed
         if not wanted.filter.is_open:
             passing = [room for room in passing if wanted.filter.admits(facts.of(room, wanted.filter.spaces))]
         counts[wanted.name] = len(passing)
+        passing_of_lists.append(passing)
         for room in window(passing, wanted.ranges):
             match = matches.setdefault(room.room_id, Match())
             match.configs.append(wanted.config)
@@ -88,4 +94,5 @@ def match_rooms(request: SlidingRequest, rooms: UserRooms, facts: RoomFactFinder
             match = matches.setdefault(subscription.room_id, Match())
             match.configs.append(subscription.config)
             match.is_subscribed = True
-    return Matched(counts, [(rooms.by_id[room_id], match) for room_id, match in matches.items()])
+    found = [(rooms.by_id[room_id], match) for room_id, match in matches.items()]
+    return Matched(counts, found, passing_of_lists)

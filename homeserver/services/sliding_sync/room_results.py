@@ -33,6 +33,13 @@ class RoomResult(msgspec.Struct, frozen=True):
     is_initial: bool = False
 
 
+class ToldRoom(msgspec.Struct, frozen=True):
+    """A room of the request, and what this answer tells of it."""
+
+    wanted: Wanted
+    result: RoomResult
+
+
 class _Span(msgspec.Struct, frozen=True):
     """The part of a room's history that the client is told: from `told` (`None`: it has nothing) to `newest`.
 

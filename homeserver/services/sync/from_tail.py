@@ -9,6 +9,7 @@ from homeserver.core.filters import CompiledFilter, EventFormat
 from homeserver.core.identifiers import RoomID, UserID
 from homeserver.core.json import encode
 from homeserver.core.splice import array, keyed, object_of
+from homeserver.core.sticky_events import ttl_member
 from homeserver.core.tokens import SyncToken
 from homeserver.services.sync.follower import Follower
 from homeserver.services.sync.key_counts import KeySections
@@ -48,6 +49,8 @@ class Renderings:
 
 def render(event: TailEvent, now_ts: int, transaction_id: str | None, extra: Members = b"") -> bytes:
     """The event as seen by a joined user, with `extra` members of `unsigned`."""
+    if event.sticks_until_ts is not None and (ttl := ttl_member(event.sticks_until_ts, now_ts=now_ts)):
+        extra = b"%b,%b" % (extra, ttl) if extra else ttl
     return event.json.render(
         now_ts=now_ts,
         with_room_id=False,

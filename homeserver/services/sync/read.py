@@ -24,10 +24,19 @@ from homeserver.services.sync.rooms import RoomExtras, joined_room, left_room
 from homeserver.services.sync.stripped import stripped_room
 from homeserver.services.sync.to_device import DeviceMessages, read_messages
 from homeserver.services.unwanted_invites import unwanted
-from homeserver.storage import account_data, memberships, presence, push_rules, receipts, typing
+from homeserver.storage import (
+    account_data,
+    memberships,
+    presence,
+    push_rules,
+    receipts,
+    sticky_events,
+    typing,
+)
 from homeserver.storage.account_data import AccountData
 from homeserver.storage.memberships import RoomOfUser
 from homeserver.storage.presence import PresenceOf
+from homeserver.storage.sticky_events import StickyEvent
 
 _GLOBAL = RoomID("")
 
@@ -145,6 +154,7 @@ def _extras(context: SyncContext, joined: list[RoomOfUser]) -> dict[int, RoomExt
     receipts_of = _receipts(context, joined)
     typing_of = _typing(context, joined)
     data_of = _room_account_data(context, joined)
+    sticky_of = _sticky(context, joined)
     news = [
         room
         for room in joined
@@ -154,6 +164,7 @@ def _extras(context: SyncContext, joined: list[RoomOfUser]) -> dict[int, RoomExt
         or room.room_nid in receipts_of
         or room.room_nid in typing_of
         or room.room_id in data_of
+        or room.room_nid in sticky_of
     ]
     read_upto = (
         receipts.own(context.tx, context.request.user_id, [room.room_nid for room in news]) if news else {}
@@ -166,6 +177,7 @@ def _extras(context: SyncContext, joined: list[RoomOfUser]) -> dict[int, RoomExt
             else [],
             data_of.get(room.room_id, []),
             read_upto.get(room.room_nid, {}),
+            sticky_of.get(room.room_nid, ()),
         )
         for room in news
     }
@@ -209,6 +221,22 @@ def _typing(context: SyncContext, joined: Collection[RoomOfUser]) -> dict[int, l
         users = typing.now(context.tx, nids, now_ts=context.request.now_ts)
         for nid in nids if since else users:
             found[nid] = [encode({"type": "m.typing", "content": {"user_ids": [*users.get(nid, ())]}})]
+    return found
+
+
+def _sticky(context: SyncContext, joined: Collection[RoomOfUser]) -> dict[int, list[StickyEvent]]:
+    """The sticky events by room; all that stick of a room that is new to the client."""
+    found: dict[int, list[StickyEvent]] = {}
+    if not joined or not context.stream.changed_since(Kind.STICKY_EVENTS, 0):
+        return found
+    for since, rooms in _by_since(context, joined).items():
+        if since and not context.stream.changed_since(Kind.STICKY_EVENTS, since):
+            continue
+        nids = [room.room_nid for room in rooms]
+        for each in sticky_events.shown(
+            context.tx, nids, since=since, upto=context.upto, now_ts=context.request.now_ts
+        ):
+            found.setdefault(each.room_nid, []).append(each)
     return found
 
 

@@ -1,12 +1,13 @@
 """The sections of a sync response for rooms that the user is in, or has left."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from homeserver.core.json import JsonObject, encode
 from homeserver.core.room_versions import get_room_version
 from homeserver.core.splice import array, object_of
+from homeserver.core.sticky_events import KEY as STICKY
 from homeserver.services.aggregations import render_aggregated
 from homeserver.services.client_events import render
 from homeserver.services.history_access import BEGINNING, access_of, departure_of, reader_of
@@ -14,21 +15,25 @@ from homeserver.services.sync.context import SyncContext
 from homeserver.services.sync.heroes import heroes_of
 from homeserver.services.sync.partial_rooms import cited_members, without_filled_in
 from homeserver.services.sync.room_state import MEMBER, Roots, members_in, roots_of, state_nids
+from homeserver.services.sync.sticky_events import sticky_json
 from homeserver.services.sync.timeline import Timeline, read_timeline, related, wanted
 from homeserver.services.sync.unread import read_unread
 from homeserver.storage import events, state
 from homeserver.storage.memberships import RoomOfUser
+from homeserver.storage.sticky_events import StickyEvent
 
 
 class RoomExtras(msgspec.Struct, frozen=True):
     """What else there is to say of a room, as JSON: its new ephemeral events and account data.
 
-    `read_upto` are the positions that the user has read up to, by thread (empty: unthreaded).
+    `read_upto` are the positions that the user has read up to, by thread (empty: unthreaded). `sticky` are the sticky
+    events that are new to the client.
     """
 
     ephemeral: list[bytes]
     account_data: list[bytes]
     read_upto: Mapping[str, int]
+    sticky: Sequence[StickyEvent] = ()
 
 
 def joined_room(context: SyncContext, room: RoomOfUser, extras: RoomExtras) -> bytes | None:
@@ -50,7 +55,10 @@ def joined_room(context: SyncContext, room: RoomOfUser, extras: RoomExtras) -> b
     if whole or _members_changed(context, roots):
         summary, heroes = _summary(context, room)
     section = _state(context, room, timeline, roots, heroes)
-    is_empty = not (timeline.events or timeline.limited or section or extras.ephemeral or extras.account_data)
+    sticky = sticky_json(context.tx, context.view(room), extras.sticky, timeline, ignored=context.ignored)
+    is_empty = not (
+        timeline.events or timeline.limited or section or extras.ephemeral or extras.account_data or sticky
+    )
     if is_empty and not whole:
         return None
     if summary is not None:
@@ -60,6 +68,8 @@ def joined_room(context: SyncContext, room: RoomOfUser, extras: RoomExtras) -> b
     body["state_after" if request.use_state_after else "state"] = object_of({"events": array(section)})
     body["ephemeral"] = object_of({"events": array(extras.ephemeral)})
     body["account_data"] = object_of({"events": array(extras.account_data)})
+    if sticky:
+        body[STICKY] = object_of({"events": array(sticky)})
     body.update(_unread(context, room, extras.read_upto))
     return object_of(body)
 

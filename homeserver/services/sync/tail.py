@@ -21,10 +21,14 @@ from homeserver.database.transactions import ReadTransaction
 from homeserver.services.client_events import content_of
 from homeserver.storage import events, memberships, notifications, published, to_device, typing
 from homeserver.storage.events import StoredEvent
+from homeserver.storage.published import PublishedSticky
 
 
 class TailEvent(msgspec.Struct, frozen=True):
-    """An event as all members of its room may see it; `outcomes` are the exceptions to `notify`, by user."""
+    """An event as all members of its room may see it; `outcomes` are the exceptions to `notify`, by user.
+
+    `sticks_until_ts` is `None` for an event that is not sticky.
+    """
 
     position: int
     room_id: RoomID
@@ -38,6 +42,7 @@ class TailEvent(msgspec.Struct, frozen=True):
     json: ClientEventBytes
     prev_content: bytes | None
     replaces_state: EventID | None
+    sticks_until_ts: int | None
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -91,6 +96,7 @@ _FOLLOWED = (
     Kind.THREAD_SUBSCRIPTIONS,
     Kind.TO_DEVICE,
     Kind.DEVICE_LISTS,
+    Kind.STICKY_EVENTS,
 )
 
 
@@ -104,8 +110,12 @@ def read_tail(tx: ReadTransaction, *, after: int, now_ts: int) -> TailRows:
     ):
         return TailRows(upto, [], unsure=True, skipped=True)
     entries: list[Entry] = []
+    sticky: list[PublishedSticky] = []
+    if stream.changed_since(Kind.STICKY_EVENTS, after):
+        sticky = published.sticky_between(tx, after=after, upto=upto)
+        entries += _late_sticky(tx, sticky)
     if stream.changed_since(Kind.EVENTS, after):
-        entries += _events(tx, after, upto)
+        entries += _events(tx, after, upto, {each.position: each.expires_ts for each in sticky})
     if stream.changed_since(Kind.RECEIPTS, after):
         entries += _receipts(tx, after, upto)
     if stream.changed_since(Kind.TYPING, after):
@@ -129,7 +139,16 @@ def read_tail(tx: ReadTransaction, *, after: int, now_ts: int) -> TailRows:
     return TailRows(upto, entries, unsure, messages=messages)
 
 
-def _events(tx: ReadTransaction, after: int, upto: int) -> Iterator[Entry]:
+def _late_sticky(tx: ReadTransaction, sticky: Iterable[PublishedSticky]) -> Iterator[Entry]:
+    """What is shown as sticky long after it came is in no timeline: the database has to be asked for it."""
+    late = [each for each in sticky if not each.is_new]
+    rooms = published.rooms_of(tx, {each.room_nid for each in late}) if late else {}
+    for each in late:
+        if each.room_nid in rooms:
+            yield Entry(each.position, room_topic(rooms[each.room_nid][0]))
+
+
+def _events(tx: ReadTransaction, after: int, upto: int, sticky: Mapping[int, int]) -> Iterator[Entry]:
     new = events.published(tx, after=after, upto=upto)
     rooms = published.rooms_of(tx, {event.room_nid for event in new})
     outcomes: Mapping[int, Mapping[str, int]] = {}
@@ -149,6 +168,7 @@ def _events(tx: ReadTransaction, after: int, upto: int) -> Iterator[Entry]:
                 outcomes.get(position, {}),
                 replaced.get(event.replaces_nid or 0),
                 redacts_in_content=get_room_version(version).redacts_in_content,
+                sticks_until_ts=sticky.get(position),
             )
             yield Entry(position, room_topic(room_id), room_id, event=shown)
         else:
@@ -188,6 +208,7 @@ def _tail_event(
     replaced: StoredEvent | None,
     *,
     redacts_in_content: bool,
+    sticks_until_ts: int | None,
 ) -> TailEvent:
     return TailEvent(
         event.position or 0,
@@ -204,6 +225,7 @@ def _tail_event(
         ),
         None if replaced is None else content_of(replaced),
         None if replaced is None else replaced.event_id,
+        sticks_until_ts,
     )
 
 

@@ -43,6 +43,7 @@ async def test_features_before_their_time(server: TestServer) -> None:
         "org.matrix.msc3814",
         "org.matrix.msc4140",
         "org.matrix.msc4140.stable",
+        "org.matrix.msc4354",
         "org.matrix.simplified_msc3575",
     )
     answer = (await server.anonymous().get(VERSIONS)).ok()
