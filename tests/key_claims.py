@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from tests.api.server import Client
 from tests.key_holders import CLAIM, SIGNED, UPLOAD, device_of
 
-CLAIMS = int(os.environ.get("HOMESERVER_TEST_CLAIMS", "1500"))
+CLAIMS = int(os.environ.get("HOMESERVER_TEST_CLAIMS", "500"))
 """Ten thousand are for a thorough test by hand."""
 
 DEVICES = 10

@@ -17,6 +17,7 @@ from aiohttp import ClientError
 
 from tests.api.server import Databases
 from tests.clients.nio_harness import Device, all_step, close, encrypted_room
+from tests.durability.conftest import POSTGRES
 from tests.federation.certificates import Authority
 from tests.federation.harness import free_port
 from tests.links import Link
@@ -50,9 +51,9 @@ class Place:
 
 @pytest.fixture
 async def places(
-    database_url: str, databases: Databases, tmp_path: Path, specification: Specification | None
+    databases: Databases, tmp_path: Path, specification: Specification | None
 ) -> AsyncIterator[list[Place]]:
-    """Two servers that know each other by their links alone."""
+    """Two servers that know each other by their links alone; where there is PostgreSQL, one of them is on it."""
     authority = Authority.make(tmp_path)
     made = []
     try:
@@ -63,11 +64,8 @@ async def places(
             link = Link("127.0.0.1", port)
             link.mend()
             certificate, private_key = authority.certify(folder)
-            url = database_url
-            if number:
-                url = (
-                    databases.sqlite(folder) if database_url.startswith("sqlite") else databases.postgresql()
-                )
+            on_postgresql = number == 1 and POSTGRES in os.environ
+            url = databases.postgresql() if on_postgresql else databases.sqlite(folder)
             config = write_config(
                 folder,
                 url,

@@ -15,7 +15,7 @@ PEOPLE = 8
 KILLS = 2
 """Per round."""
 
-ROUNDS = int(os.environ.get("HOMESERVER_TEST_ROUNDS", "2"))
+ROUNDS = int(os.environ.get("HOMESERVER_TEST_ROUNDS", "1"))
 """Twenty are for a thorough test by hand."""
 
 
