@@ -3,7 +3,6 @@
 What they do and assert stands in tests/clients/js_sdk/scenarios, one file a scenario.
 """
 
-import socket
 from functools import partial
 from pathlib import Path
 from subprocess import PIPE, STDOUT, run
@@ -14,6 +13,7 @@ from twisted.internet.threads import deferToThread
 
 from homeserver.config.sections import Listener
 from tests.api.server import TestServer, running_server
+from tests.federation.harness import free_port
 from tests.openapi import Specification
 
 HERE: Final = Path(__file__).with_name("js_sdk")
@@ -45,9 +45,7 @@ async def test_js_sdk(server: TestServer, scenario: str) -> None:
 async def test_oauth(database_url: str, tmp_path: Path, specification: Specification | None) -> None:
     """The one that logs in by OAuth 2.0."""
     the_node()
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     options: dict[str, Any] = {"listeners": (Listener(port=port),), "public_base_url": url}
     async with running_server(database_url, tmp_path, specification, **options):

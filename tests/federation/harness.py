@@ -5,9 +5,11 @@ authority of the tests. Links between them can be cut and mended, and servers st
 """
 
 import hashlib
+import itertools
+import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -153,11 +155,21 @@ def signing_key(name: str, *, seed: str | None = None) -> SigningKey:
 
 
 def free_port() -> int:
-    """A port on which nothing listens: a server's name holds its port, so that must be known before it starts."""
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        port: int = bound.getsockname()[1]
-    return port
+    """A port on which nothing listens: a server's name holds its port, so that must be known before it starts.
+
+    Not one of those that connections of this machine begin at, and in another part of the others for each process of
+    the tests: nobody takes it in between.
+    """
+    for port in itertools.islice(_PORTS, 2_000):
+        with socket.socket() as bound, suppress(OSError):
+            bound.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("all ports are taken")
+
+
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_FIRST_PORT = 11_000 + 2_000 * (_WORKER % 10)
+_PORTS = itertools.cycle(range(_FIRST_PORT, _FIRST_PORT + 2_000))
 
 
 async def until(condition: Callable[[], Awaitable[Any]], *, what: str, patience_s: float = PATIENCE_S) -> Any:
