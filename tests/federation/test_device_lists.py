@@ -8,12 +8,10 @@ import pytest
 from homeserver.core.identifiers import DeviceID, ServerName, UserID
 from homeserver.core.json import canonical, decode_object
 from homeserver.storage import device_changes, remote_device_lists
+from tests.api.client.test_device_management import proof
 from tests.api.server import Client, path_of
 from tests.federation.clocks import MovableClock
 from tests.federation.devices import (
-    Identity,
-    device_keys,
-    give_keys,
     keeps,
     kept,
     kept_master,
@@ -21,10 +19,10 @@ from tests.federation.devices import (
     query,
     row,
     told,
-    upload_identity,
 )
 from tests.federation.harness import FederatedServer, Servers, cut, mend, until
 from tests.federation.meetings import join_via, sees
+from tests.key_holders import DEVICE_SIGNING, Identity, device_of, upload
 
 
 @attrs.frozen
@@ -53,7 +51,7 @@ async def meeting(servers: Servers) -> Meeting:
     clock = MovableClock()
     here, there = await servers.start(clock=clock), await servers.start(clock=clock)
     alice, bob = await here.user("alice"), await there.user("bob")
-    await give_keys(here, alice.user_id, alice.device_id)
+    await upload(alice)
     room_id = await alice.create_room(preset="public_chat")
     await join_via(bob, room_id, here)
     await sees(alice, room_id, bob.user_id, "join")
@@ -63,7 +61,7 @@ async def meeting(servers: Servers) -> Meeting:
 async def log_in(meeting: Meeting) -> Client:
     """Another device of Alice's, with keys."""
     device = await meeting.here.running.device(meeting.alice)
-    await give_keys(meeting.here, device.user_id, device.device_id)
+    await upload(device)
     return device
 
 
@@ -73,7 +71,7 @@ async def test_a_list_is_asked_for_once_and_then_followed(meeting: Meeting) -> N
     assert await kept(meeting.there, alice.user_id) is None
     found = await query(meeting.there, alice.user_id)
     keys = found.users[UserID(alice.user_id)].devices[DeviceID(alice.device_id)].keys
-    assert keys == canonical(device_keys(alice.user_id, alice.device_id))
+    assert keys == canonical(device_of(alice).keys())
     assert await kept(meeting.there, alice.user_id) == {alice.device_id}
     before = await told(meeting.there, alice.user_id)
     phone = await log_in(meeting)
@@ -97,19 +95,18 @@ async def test_a_logout_is_seen(meeting: Meeting) -> None:
 async def test_new_cross_signing_keys_are_seen(meeting: Meeting) -> None:
     """`m.signing_key_update`; the user-signing key is never told."""
     user_id = UserID(meeting.alice.user_id)
-    database = meeting.here.running.server.database
     await queried(meeting.there, user_id)
     for name in ("first", "second"):
         identity = Identity(user_id, name)
-        await database.write(upload_identity, user_id, identity)
+        (await meeting.alice.post(DEVICE_SIGNING, {**identity.upload(), "auth": proof()})).ok()
 
         async def is_known(identity: Identity = identity) -> bool:
-            return await kept_master(meeting.there, user_id) == canonical(identity.master)
+            return await kept_master(meeting.there, user_id) == canonical(identity.key("master"))
 
         await until(is_known, what=f"the {name} master key")
     found = (await query(meeting.there, user_id)).users[user_id]
     assert {*found.user_keys} == {"master", "self_signing"}
-    assert decode_object(found.user_keys["self_signing"]) == identity.self_signing
+    assert decode_object(found.user_keys["self_signing"]) == identity.key("self_signing")
 
 
 async def test_many_changes_while_the_link_is_down_end_in_the_right_list(meeting: Meeting) -> None:
@@ -204,7 +201,7 @@ async def test_who_comes_into_a_room_is_introduced(meeting: Meeting) -> None:
     """Server-server API, "Device Management": "when that user joins a room which contains servers which are not
     already receiving updates for that user's device list"."""
     carol = await meeting.here.user("carol")
-    await give_keys(meeting.here, carol.user_id, carol.device_id)
+    await upload(carol)
     carols = UserID(carol.user_id)
 
     async def is_introduced() -> Any:
@@ -219,7 +216,7 @@ async def test_who_comes_into_a_room_is_introduced(meeting: Meeting) -> None:
 
 async def test_who_is_in_no_shared_room_is_asked_about_and_not_followed(meeting: Meeting) -> None:
     carol = await meeting.here.user("carol")
-    await give_keys(meeting.here, carol.user_id, carol.device_id)
+    await upload(carol)
     assert await queried(meeting.there, carol.user_id) == {carol.device_id}
     assert await kept(meeting.there, carol.user_id) is None
     assert await row(meeting.there, carol.user_id) is None
@@ -230,7 +227,7 @@ async def test_who_is_in_no_shared_room_is_asked_about_and_not_followed(meeting:
 async def test_lists_of_many_users_are_fetched_in_the_background(meeting: Meeting) -> None:
     users = [await meeting.here.user(f"user{number}") for number in range(8)]
     for user in users:
-        await give_keys(meeting.here, user.user_id, user.device_id)
+        await upload(user)
         await user.join(meeting.room_id)
         await sees(meeting.bob, meeting.room_id, user.user_id, "join")
     remote_keys = meeting.there.running.server.services.following.remote_keys
