@@ -110,12 +110,17 @@ class Browsers(msgspec.Struct, frozen=True):
 
 def see_other(location: str) -> Response:
     """Send the browser elsewhere, to look at that."""
+    return redirect(location, status=303)
+
+
+def redirect(location: str, *, status: int) -> Response:
+    """Send the browser elsewhere."""
     headers = (
         (b"Location", location.encode()),
         (b"Cache-Control", b"no-store"),
         (b"Referrer-Policy", b"no-referrer"),
     )
-    return Response(303, headers)
+    return Response(status, headers)
 
 
 def requester_of(user: BrowserUser) -> Requester:

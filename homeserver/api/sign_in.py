@@ -5,7 +5,7 @@ from typing import Final
 import msgspec
 
 from homeserver.api.browsers import Browsers, Visitor
-from homeserver.api.oauth_paths import AUTHORIZE, LOG_IN, PAGES
+from homeserver.api.oauth_paths import LOG_IN, PAGES, PAGES_FOR_NEW_USERS
 from homeserver.api.pages import Pages
 from homeserver.core.oauth_requests import CREATE
 from homeserver.http.response import Response
@@ -31,7 +31,7 @@ class SignIn(msgspec.Struct, frozen=True):
         status: int = 200,
     ) -> Response:
         """The page; `then` and `query` say where its visitor wants to go, `name` is what was typed before."""
-        has_sign_up = self.can_register and PAGES[then] == AUTHORIZE
+        has_sign_up = self.can_register and then in PAGES_FOR_NEW_USERS
         response = self.pages.show(
             "sign_in.html",
             status=status,
@@ -39,7 +39,7 @@ class SignIn(msgspec.Struct, frozen=True):
             name=name,
             action=self.browsers.to(LOG_IN.replace("{then}", then), query),
             form_token=visitor.form_token,
-            sign_up=self.browsers.to(AUTHORIZE, with_prompt(query, CREATE)) if has_sign_up else None,
+            sign_up=self.browsers.to(PAGES[then], with_prompt(query, CREATE)) if has_sign_up else None,
         )
         return self.browsers.shown_to(visitor, response)
 

@@ -1,4 +1,7 @@
-"""The page on which people make an account, in front of the one on which they let an app in."""
+"""The pages on which people make an account, in front of the one on which they let an app in.
+
+`then` stands for the latter, and is one of `PAGES_FOR_NEW_USERS`.
+"""
 
 from collections.abc import Mapping
 from typing import Final
@@ -7,7 +10,7 @@ import attrs
 import msgspec
 
 from homeserver.api.browsers import Browsers, Visitor
-from homeserver.api.oauth_paths import AUTHORIZE, SIGN_UP, SIGN_UP_EMAIL
+from homeserver.api.oauth_paths import PAGES, SIGN_UP, SIGN_UP_EMAIL
 from homeserver.api.pages import Pages
 from homeserver.api.sign_in import with_prompt
 from homeserver.api.stage_forms import policies_in
@@ -42,10 +45,17 @@ class SignUp(msgspec.Struct, frozen=True):
     is_open: bool
 
     def page(
-        self, visitor: Visitor, query: str, *, name: str = "", error: str | None = None, status: int = 200
+        self,
+        visitor: Visitor,
+        then: str,
+        query: str,
+        *,
+        name: str = "",
+        error: str | None = None,
+        status: int = 200,
     ) -> Response:
         """The page that asks for a name and a password."""
-        log_in = self.browsers.to(AUTHORIZE, with_prompt(query, None))
+        log_in = self.browsers.to(PAGES[then], with_prompt(query, None))
         if not self.is_open:
             return self.pages.show("closed.html", status=403, log_in=log_in)
         response = self.pages.show(
@@ -53,14 +63,21 @@ class SignUp(msgspec.Struct, frozen=True):
             status=status,
             error=error,
             name=name,
-            action=self.browsers.to(SIGN_UP, query),
+            action=self._to(SIGN_UP, then, query),
             form_token=visitor.form_token,
             log_in=log_in,
         )
         return self.browsers.shown_to(visitor, response)
 
     def step(
-        self, visitor: Visitor, query: str, step: Step, *, error: str | None = None, status: int = 200
+        self,
+        visitor: Visitor,
+        then: str,
+        query: str,
+        step: Step,
+        *,
+        error: str | None = None,
+        status: int = 200,
     ) -> Response:
         """The page of a stage that must be gone through, too."""
         asks_for_address = step.stage == EMAIL_IDENTITY and "sid" not in step.sent
@@ -69,8 +86,8 @@ class SignUp(msgspec.Struct, frozen=True):
             status=status,
             error=error,
             title=TITLES[step.stage],
-            action=self.browsers.to(SIGN_UP_EMAIL if asks_for_address else SIGN_UP, query),
-            skip_action=self.browsers.to(SIGN_UP, query) if step.may_skip else None,
+            action=self._to(SIGN_UP_EMAIL if asks_for_address else SIGN_UP, then, query),
+            skip_action=self._to(SIGN_UP, then, query) if step.may_skip else None,
             form_token=visitor.form_token,
             session=step.session,
             stage=step.stage,
@@ -78,3 +95,6 @@ class SignUp(msgspec.Struct, frozen=True):
             policies=policies_in(step.params),
             **step.sent,
         )
+
+    def _to(self, path: str, then: str, query: str) -> str:
+        return self.browsers.to(path.replace("{then}", then), query)

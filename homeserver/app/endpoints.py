@@ -71,6 +71,7 @@ from homeserver.api.client.rtc_transports import RtcTransports
 from homeserver.api.client.search import Search
 from homeserver.api.client.sliding_sync import SlidingSync
 from homeserver.api.client.space_hierarchy import SpaceHierarchy as ClientSpaceHierarchy
+from homeserver.api.client.sso_login_redirect import SsoLoginRedirect
 from homeserver.api.client.support import Support
 from homeserver.api.client.sync import Sync
 from homeserver.api.client.sync_streams import FEATURE as STREAMING_SYNC
@@ -159,6 +160,7 @@ def _client(config: Config, services: Services) -> list[object]:
             services.contact.named,
             config.server_name,
             config.public_base_url,
+            has_pages=services.oauth is not None,
         ),
         Inviting(services.memberships, services.third_party_invitations),
         Joining(services.memberships, services.handshakes.third_party_invites),
@@ -275,6 +277,7 @@ def _oauth(config: Config, services: Services, oauth: OAuth) -> list[object]:
         ),
         OauthServerMetadata(base_url, can_register),
         OauthTokens(oauth.clients, oauth.grants, oauth.devices, base_url),
+        SsoLoginRedirect(services.logins, browsers, pages, sign_in, sign_up),
     ]
 
 

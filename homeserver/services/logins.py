@@ -46,18 +46,22 @@ class Logins(msgspec.Struct, frozen=True):
             raise Forbidden("The login token is not valid")
         return session
 
-    async def make_token(self, user_id: UserID) -> tuple[str, int]:
-        """A token for another client of the user to log in with, and how many milliseconds it is good."""
+    async def make_token(self, user_id: UserID, *, lifetime_ms: int | None = None) -> tuple[str, int]:
+        """A token for another client of the user to log in with, and how many milliseconds it is good.
+
+        It is good for `lifetime_ms`, without that for as long as the specification recommends for `/login/get_token`.
+        """
         token = new_token()
         now_ts = self.clock.now_ts()
+        lifetime_ms = self.token_lifetime_ms if lifetime_ms is None else lifetime_ms
         await self.database.write(
             login_tokens.add,
             hash_of(token),
             user_id=user_id,
-            expires_ts=now_ts + self.token_lifetime_ms,
+            expires_ts=now_ts + lifetime_ms,
             now_ts=now_ts,
         )
-        return token, self.token_lifetime_ms
+        return token, lifetime_ms
 
 
 def open_by_password(

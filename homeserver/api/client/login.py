@@ -14,6 +14,7 @@ from homeserver.services.sessions import Session, Sessions
 
 PASSWORD = "m.login.password"  # noqa: S105 - the name of a kind of login
 TOKEN = "m.login.token"  # noqa: S105 - as above
+SSO = "m.login.sso"
 
 BODY_LIMIT = 65_536
 
@@ -23,6 +24,7 @@ class LoginFlow(msgspec.Struct, omit_defaults=True):
 
     type: str
     get_login_token: bool | None = None
+    oauth_aware_preferred: bool | None = None
 
 
 class LoginFlowsResponse(msgspec.Struct):
@@ -59,18 +61,28 @@ class LoginResponse(msgspec.Struct, omit_defaults=True):
 
 
 class Login(msgspec.Struct, frozen=True):
-    """Logging in. `public_base_url` is where clients had better go, None if they are right."""
+    """Logging in. `public_base_url` is where clients had better go, None if they are right.
+
+    `has_pages`: people can log in to the server itself, in a browser.
+    """
 
     logins: Logins
     sessions: Sessions
     named: NamedUsers
     server_name: ServerName
     public_base_url: str | None
+    has_pages: bool
 
     @endpoint("GET", "/_matrix/client/v3/login", auth=Auth.NONE)
     async def get_login_flows(self) -> LoginFlowsResponse:
-        """The kinds of login there are."""
-        return LoginFlowsResponse([LoginFlow(PASSWORD), LoginFlow(TOKEN, get_login_token=True)])
+        """The kinds of login there are.
+
+        Spec: "OAuth 2.0 aware clients": they are to prefer the pages, which are those of the OAuth 2.0 API.
+        """
+        flows = [LoginFlow(PASSWORD), LoginFlow(TOKEN, get_login_token=True)]
+        if self.has_pages:
+            flows.append(LoginFlow(SSO, oauth_aware_preferred=True))
+        return LoginFlowsResponse(flows)
 
     @endpoint("POST", "/_matrix/client/v3/login", auth=Auth.NONE, limit=Limit.LOGIN, body_limit=BODY_LIMIT)
     async def login(self, request: Request, body: LoginBody) -> LoginResponse:

@@ -70,7 +70,7 @@ class OauthAuthorization(msgspec.Struct, frozen=True):
             return self._refusal(bad)
         visitor = await self.browsers.visitor(request)
         if CREATE in asked.request.prompt:
-            return self.sign_up.page(visitor, request.query)
+            return self.sign_up.page(visitor, "authorize", request.query)
         if visitor.user is None or LOG_IN_AGAIN & asked.request.prompt:
             return self.sign_in.page(visitor, "authorize", request.query)
         redirect_uri = asked.request.redirect_uri

@@ -166,7 +166,7 @@ class Browser:
                 self.set_cookies.append(received["set-cookie"])
                 name, _, value = received["set-cookie"].partition(";")[0].partition("=")
                 self.cookies[name] = value
-            if response.code != 303:
+            if response.code not in (302, 303):
                 if received.get("content-type", "").startswith("text/html"):
                     check_page(received)
                 return Page(response.code, text, None, received)

@@ -101,7 +101,7 @@ async def test_closed(database_url: str, tmp_path: Path, specification: Specific
         page = await browser.open(page.links[0])
         assert not page.links
         form = page.form
-        form.action = form.action.replace("/login/authorize", "/signup")
+        form.action = form.action.replace("/login/authorize", "/signup/authorize")
         refused = await browser.submit(form, **NAME)
         assert refused.status == 403
         answer = await oauth.nobody.get(path_of("profile", "@new:test.example"))

@@ -31,6 +31,10 @@ OWN_TOKENS: Final = {"exchange_open_id_token"}
 """What takes tokens that are no access tokens."""
 
 PAGES: Final = {
+    "redirect_to_sso",
+    "redirect_to_id_p",
+    "sso_login",
+    "sso_login_submit",
     "uia_fallback",
     "uia_fallback_submit",
     "request_email",
