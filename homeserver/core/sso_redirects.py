@@ -71,7 +71,8 @@ class SsoRedirect(msgspec.Struct, frozen=True):
             return cls(uri, _site(web["host"]), _source(web["scheme"], web["host"], web["port"]))
         named = _SCHEME.fullmatch(uri)
         scheme = "" if named is None else named["scheme"].lower()
-        if not scheme or scheme in _NO_APPS:
+        # Brackets are for addresses of IPv6; elsewhere parsers differ in what they make of them.
+        if not scheme or scheme in _NO_APPS or {"[", "]"} & {*uri}:
             raise InvalidParam(
                 "Your app has not said properly where it is reached: no app is at `redirectUrl`"
             )

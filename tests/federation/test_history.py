@@ -13,6 +13,7 @@ from homeserver.services.backfill import LIMIT
 from tests.api.server import Client, room_path
 from tests.federation.conftest import Two
 from tests.federation.harness import FederatedServer, Servers, cut, mend
+from tests.federation.meetings import sees
 from tests.federation.peer import Heard, Peer, Reply, federation
 from tests.federation.peer_rooms import PeerRoom
 
@@ -363,6 +364,8 @@ async def test_who_comes_back_has_the_order_of_before(two: Two) -> None:
     await join_by(bob, room_id, two.one.server_name)
     assert said(await whole_history(bob, room_id)) == ["before"]
     await bob.leave(room_id)
+    # As long as Alice's server does not know that, it sends the message, and sees it beside the leave.
+    await sees(alice, room_id, bob.user_id, "leave")
     await alice.send(room_id, "between")
     await join_by(bob, room_id, two.one.server_name)
     await bob.send(room_id, "after")

@@ -82,6 +82,8 @@ def test_there_is_one_token(query: str) -> None:
         "view-source:https://a.example/",
         "intent://scan/#Intent;end",
         "1app:/x",
+        "app://[",
+        "app://[]",
         "https://a.example/" + "x" * MAX_URI,
     ],
 )
