@@ -115,6 +115,7 @@ class Server:
             self.services.contact.mailer.start()
         self.database.start()
         await self.bus.start()
+        await self.services.appservice_users.make_senders()
         await self.services.follower.start()
         await self.services.outbox.start()
         await self.services.receiving.partial_joins.start()

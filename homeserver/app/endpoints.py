@@ -158,6 +158,7 @@ def _client(config: Config, services: Services) -> list[object]:
             services.logins,
             services.sessions,
             services.contact.named,
+            services.appservice_users,
             config.server_name,
             config.public_base_url,
             has_pages=services.oauth is not None,
@@ -190,7 +191,13 @@ def _client(config: Config, services: Services) -> list[object]:
         Logout(services.sessions),
         PasswordManagement(services.accounts, services.uia, services.contact.validations),
         Refresh(services.sessions),
-        Registration(services.registrations, services.contact.validations, config.server_name),
+        Registration(
+            services.registrations,
+            services.contact.validations,
+            services.appservice_users,
+            services.sessions,
+            config.server_name,
+        ),
         RegistrationTokens(services.registrations),
         Whoami(),
         Capabilities(

@@ -9,6 +9,7 @@ import msgspec
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from homeserver.app.appservices import make_appservices
 from homeserver.app.contact import Contact, make_contact
 from homeserver.app.encryption import Encryption, make_encryption
 from homeserver.app.following import DEVICE_SOURCES, Following, make_following
@@ -32,6 +33,7 @@ from homeserver.runtime.worker_pool import WorkerPool
 from homeserver.services.account_data import AccountData
 from homeserver.services.accounts import Accounts
 from homeserver.services.aliases import Aliases
+from homeserver.services.appservice_users import AppserviceUsers
 from homeserver.services.attempts import Attempts
 from homeserver.services.authentication import Authentication
 from homeserver.services.backfill import Backfill
@@ -136,6 +138,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     account_data: AccountData
     accounts: Accounts
     aliases: Aliases
+    appservice_users: AppserviceUsers
     authentication: Authentication
     contact: Contact
     dehydrated_devices: DehydratedDevices
@@ -259,7 +262,8 @@ def make_services(
     following = make_following(database, clock, reactor, trust.client, config.server_name)
     trust.authentication.heard_of.extend((outbox.heard_of, following.lists.heard_of))
     notices = _notices_sender(config)
-    names = UserNames(config.server_name, lambda user_id: notices is not None and user_id == notices.user_id)
+    appservices = make_appservices(config)
+    names = UserNames(config.server_name, appservices, None if notices is None else notices.user_id)
     passwords = Passwords(database, names, workers, attempts, hasher)
     sessions = Sessions(database, clock)
     contact = make_contact(config, database, clock, reactor, attempts, trust)
@@ -292,7 +296,7 @@ def make_services(
         database, clock, reactor, signer, trust, policy_servers, federation_edus, inbox_metrics
     )
     handshakes = make_handshakes(database, clock, signer, workers, trust.client, receiving, reactor)
-    aliases = Aliases(database, clock, signer, handshakes.remote_aliases)
+    aliases = Aliases(database, clock, signer, handshakes.remote_aliases, appservices)
     guest_access = GuestAccess(database, clock, signer)
     member_profiles = MemberProfiles(database, clock, signer)
     memberships = Memberships(database, clock, signer, aliases, handshakes.remote_memberships)
@@ -324,7 +328,8 @@ def make_services(
         account_data=AccountData(database),
         accounts=accounts,
         aliases=aliases,
-        authentication=Authentication(database, clock),
+        appservice_users=AppserviceUsers(database, clock, names, appservices),
+        authentication=Authentication(database, clock, appservices),
         contact=contact,
         dehydrated_devices=DehydratedDevices(database, clock),
         delayed_events=DelayedEvents(
@@ -380,10 +385,16 @@ def make_services(
         relations=Relations(database, clock),
         reports=Reports(database, clock),
         room_creation=RoomCreation(
-            database, clock, signer, config.default_room_version, memberships, encrypted_presets(config)
+            database,
+            clock,
+            signer,
+            config.default_room_version,
+            memberships,
+            encrypted_presets(config),
+            appservices,
         ),
         room_events=RoomEvents(database, clock, backfill),
-        room_members=RoomMembers(database, clock, receiving.awaited_members),
+        room_members=RoomMembers(database, clock, receiving.awaited_members, appservices),
         room_purge=RoomPurge(database, clock),
         room_snapshots=RoomSnapshots(database, clock, receiving.awaited_members),
         room_state=RoomState(database, clock, signer, guest_access, memberships, receiving.awaited_members),

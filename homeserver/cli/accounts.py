@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from homeserver.app.appservices import make_appservices
 from homeserver.cli.preparation import bring_up_to_date
 from homeserver.config import load
 from homeserver.database.database import Database
@@ -53,7 +54,8 @@ def with_accounts(config_path: Path, act: Callable[[Accounts], Coroutine[Deferre
     config = load(config_path)
     location = Location.parse(config.database)
     bring_up_to_date(location, config_path)
-    loop, clock, names = MainThread(), SystemClock(), UserNames(config.server_name)
+    loop, clock = MainThread(), SystemClock()
+    names = UserNames(config.server_name, make_appservices(config))
     database = Database(location, loop, on_commit=_tell_nobody, readers=1)
     pool = WorkerPool(loop, threads=1)
     passwords = Passwords(database, names, pool, InMemoryAttempts(clock))

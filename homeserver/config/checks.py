@@ -5,6 +5,7 @@ import socket
 import ssl
 from pathlib import Path
 
+from homeserver.config.appservices import load_registrations
 from homeserver.config.errors import ConfigError
 from homeserver.config.sections import Config, Listener, Tls
 
@@ -21,8 +22,7 @@ def check_files(config: Config) -> None:
         _check_authorities("federation.trusted_ca_file", config.federation.trusted_ca_file)
     if config.email is not None and config.email.trusted_ca_file is not None:
         _check_authorities("email.trusted_ca_file", config.email.trusted_ca_file)
-    for index, path in enumerate(config.appservices):
-        _check_readable(f"appservices[{index}]", path)
+    load_registrations(config)
     _check_folder("data_dir", config.data_dir)
 
 

@@ -72,13 +72,14 @@ def read(path: Path, key: str) -> dict[str, object]:
     return {key: _without_absent(item) for key, item in document.items() if item is not None}
 
 
-def convert(document: dict[str, object], into: type[T], folder: Path) -> T:
+def convert(document: dict[str, object], into: type[T], folder: Path, *, knows_all_keys: bool = True) -> T:
     """`document` as a Struct; relative paths are taken from `folder`.
 
-    Errors: ConfigError, for an unknown or missing key, or a value of the wrong kind.
+    Errors: ConfigError, for a missing key, a value of the wrong kind, or an unknown key unless others are to be
+    expected (`knows_all_keys` is False).
     """
     structure = inspect.type_info(into)
-    _check_keys(document, structure, "", structure)
+    _check_keys(document, structure, "", structure if knows_all_keys else None)
 
     def path_of(wanted: type, value: object) -> object:
         if wanted is not Path or not isinstance(value, str) or not value:
@@ -119,8 +120,8 @@ def _without_absent(value: Any) -> Any:
     return value
 
 
-def _check_keys(value: object, wanted: inspect.Type, path: str, whole: inspect.Type) -> None:
-    """Refuse keys that are not known, with the one that was probably meant; name those that are missing."""
+def _check_keys(value: object, wanted: inspect.Type, path: str, whole: inspect.Type | None) -> None:
+    """Name keys that are missing; unless `whole` is None, refuse unknown ones with what was probably meant of it."""
     wanted = _present(wanted)
     if isinstance(wanted, inspect.VarTupleType | inspect.ListType) and isinstance(value, list):
         for index, item in enumerate(value):
@@ -131,6 +132,8 @@ def _check_keys(value: object, wanted: inspect.Type, path: str, whole: inspect.T
     for key, item in value.items():
         place = _join(path, str(key))
         if key not in fields:
+            if whole is None:
+                continue
             # Its value is not shown: it may be a secret under a misspelt name.
             raise ConfigError(place, None, _suggestion(str(key), path, fields, whole))
         _check_keys(item, fields[key].type, place, whole)

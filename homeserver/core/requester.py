@@ -13,6 +13,7 @@ class Requester:
     registration of the application service that makes the request, None for everybody else. `token_hash`
     identifies the access token without being one. Suspended users may do less. Spec: client-server API,
     "Account suspension". `is_oauth`: the token comes from the OAuth 2.0 API.
+    `is_rate_limited` is False for who may ask as often as it likes.
     """
 
     user_id: UserID
@@ -23,3 +24,4 @@ class Requester:
     token_hash: bytes = attrs.field(repr=False)
     is_suspended: bool = False
     is_oauth: bool = False
+    is_rate_limited: bool = True

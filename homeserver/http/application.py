@@ -46,6 +46,10 @@ class Authenticator(Protocol):
         """
         ...
 
+    def is_unlimited(self, access_token: str) -> bool:
+        """Whether who has that token may ask as often as it likes, in whatever name."""
+        ...
+
 
 class ServerAuthenticator(Protocol):
     """Knows the signatures of other servers."""
@@ -132,9 +136,15 @@ class Application:
             origin = await self.server_authenticator.authenticate_server(request)
         elif spec.auth is not Auth.NONE:
             requester = await self._requester(request, spec.auth)
-        if spec.limit is not None:
+        if spec.limit is not None and not self._is_unlimited(request, requester, origin):
             await self.rate_limiter.check(spec.limit, requester or origin or request.client_ip)
         return await endpoint.function(**endpoint.arguments.load(request, values, requester, origin))
+
+    def _is_unlimited(self, request: Request, requester: Requester | None, origin: ServerName | None) -> bool:
+        if requester is not None:
+            return not requester.is_rate_limited
+        token = None if origin is not None else access_token(request)
+        return token is not None and self.authenticator.is_unlimited(token)
 
     async def _requester(self, request: Request, auth: Auth) -> Requester | None:
         token = access_token(request)

@@ -1,7 +1,7 @@
 """Refusing who asks too often."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Protocol
 
 import attrs
@@ -27,21 +27,15 @@ class RateLimiter(Protocol):
         ...
 
 
-def nobody_is_exempt(requester: Requester) -> bool:  # noqa: ARG001 - the signature of such a rule
-    """Rate limits hold for all."""
-    return False
-
-
 @attrs.frozen(eq=False)
 class InMemoryRateLimiter:
     """Counts in this process, for at most `max_cells` callers; the longest inactive are forgotten first.
 
-    A limit that `rates` lacks is none. `is_exempt` tells which users may ask as often as they like.
+    A limit that `rates` lacks is none.
     """
 
     rates: Mapping[Limit, RateLimit]
     clock: Clock
-    is_exempt: Callable[[Requester], bool] = nobody_is_exempt
     max_cells: int = MAX_CELLS
     _cells: "OrderedDict[tuple[Limit, str], int]" = attrs.field(factory=OrderedDict, init=False)
 
@@ -50,12 +44,7 @@ class InMemoryRateLimiter:
         rate = self.rates.get(limit)
         if rate is None:
             return
-        if isinstance(caller, str):
-            key = (limit, rate_limited_address(caller))
-        elif self.is_exempt(caller):
-            return
-        else:
-            key = (limit, caller.user_id)
+        key = (limit, rate_limited_address(caller) if isinstance(caller, str) else caller.user_id)
         now_ms = self.clock.monotonic_ms()
         cell, wait_ms = rate.take(self._cells.get(key), now_ms)
         self._cells[key] = cell

@@ -1,6 +1,6 @@
 """Rate limits of a server that is several processes."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import msgspec
 
@@ -9,7 +9,7 @@ from homeserver.core.rate_limit import RateLimit
 from homeserver.core.requester import Requester
 from homeserver.http.addresses import rate_limited_address
 from homeserver.http.endpoints import Limit
-from homeserver.http.rate_limits import RateLimiter, nobody_is_exempt
+from homeserver.http.rate_limits import RateLimiter
 from homeserver.runtime.cells import Cells, CellsUnavailable
 
 
@@ -19,19 +19,13 @@ class SharedRateLimiter(msgspec.Struct, frozen=True, eq=False):
     rates: Mapping[Limit, RateLimit]
     cells: Cells
     alone: RateLimiter
-    is_exempt: Callable[[Requester], bool] = nobody_is_exempt
 
     async def check(self, limit: Limit, caller: Requester | str) -> None:
         """As `RateLimiter.check`."""
         rate = self.rates.get(limit)
         if rate is None:
             return
-        if isinstance(caller, str):
-            name = rate_limited_address(caller)
-        elif self.is_exempt(caller):
-            return
-        else:
-            name = caller.user_id
+        name = rate_limited_address(caller) if isinstance(caller, str) else caller.user_id
         try:
             wait_ms = await self.cells.take(f"{limit.value}:{name}", rate)
         except CellsUnavailable:

@@ -5,6 +5,7 @@ from typing import Final, Protocol
 
 import msgspec
 
+from homeserver.core.appservices import Appservices
 from homeserver.core.errors import Forbidden, InvalidParam, NotFound, Unknown
 from homeserver.core.event import StateKey
 from homeserver.core.identifiers import RoomAlias, RoomID, ServerName, parse_room_alias, server_of
@@ -49,6 +50,7 @@ class Aliases(msgspec.Struct, frozen=True):
     clock: Clock
     signer: Signer
     elsewhere: AliasesElsewhere
+    appservices: Appservices = Appservices()
 
     async def resolve(self, alias: RoomAlias) -> ResolvedAlias:
         """Find the room of an alias. Errors: NotFound; Unknown (502) if another server cannot be asked."""
@@ -60,17 +62,20 @@ class Aliases(msgspec.Struct, frozen=True):
         """Give a room another name.
 
         Errors: InvalidParam for an alias of another server, or one that nobody could type; Forbidden for who
-        is not joined to the room; NotFound; Unknown (409) if the alias is taken.
+        is not joined to the room; NotFound; Unknown (409) if the alias is taken; Exclusive.
         """
         check_new_alias(alias, self.signer.server_name)
+        self.appservices.check_alias(alias, requester.appservice_id)
         await self.database.write(create_alias, requester, alias, room_id, now_ts=self.clock.now_ts())
 
     async def delete(self, requester: Requester, alias: RoomAlias) -> None:
         """Remove an alias, also from the canonical aliases of its room if the requester has the power to.
 
         Errors: NotFound; Forbidden unless the requester made it, has the power to choose the room's canonical
-        alias, or is an administrator of this server.
+        alias, or is an administrator of this server or an application service in whose namespaces the alias is;
+        Exclusive.
         """
+        self.appservices.check_alias(alias, requester.appservice_id)
         await self.database.write(delete_alias, self.signer, requester, alias, now_ts=self.clock.now_ts())
 
     async def of_room(self, requester: Requester, room_id: RoomID) -> list[RoomAlias]:
@@ -134,7 +139,9 @@ def delete_alias(
         raise NotFound(f"Room alias {alias} not found")
     appender = Appender.lock(tx, found.room_id, signer, now_ts=now_ts)
     has_power = may_choose_canonical_alias(appender, requester)
-    if not (has_power or found.creator == requester.user_id or requester.is_admin):
+    # Of an application service it has been checked that the alias is in its namespaces.
+    is_privileged = requester.is_admin or requester.appservice_id is not None
+    if not (has_power or is_privileged or found.creator == requester.user_id):
         raise Forbidden("You have neither made this alias nor the power to choose the room's canonical alias")
     aliases.remove(tx, alias)
     if has_power:

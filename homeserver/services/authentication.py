@@ -1,5 +1,6 @@
 """From an access token to who makes the request."""
 
+from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
 import attrs
@@ -7,7 +8,9 @@ import structlog
 from twisted.internet.defer import CancelledError
 from twisted.python.failure import Failure
 
+from homeserver.core.appservices import Appservice, Appservices
 from homeserver.core.errors import UnknownToken, UserLocked
+from homeserver.core.identifiers import DeviceID, UserID
 from homeserver.core.requester import Requester
 from homeserver.database.database import Database
 from homeserver.database.errors import StorageUnavailable
@@ -15,9 +18,9 @@ from homeserver.database.transactions import WriteTransaction
 from homeserver.runtime.caches import Cache
 from homeserver.runtime.clock import Clock
 from homeserver.services.credentials import hash_of
+from homeserver.services.masquerading import asserted, requester_of
 from homeserver.services.sessions import settle_refresh
 from homeserver.storage import access_tokens, devices
-from homeserver.storage.access_tokens import Bearer
 
 SEEN_EVERY_MS: Final = 60_000
 MAX_USER_AGENT: Final = 256
@@ -32,6 +35,10 @@ _log = structlog.get_logger(__name__)
 
 class TokenRequest(Protocol):
     """What is asked of a request beside its token. `path` is as sent."""
+
+    def parameters(self) -> Mapping[str, Sequence[str]]:
+        """The query's, decoded. Errors: InvalidParam."""
+        ...
 
     @property
     def path(self) -> str:
@@ -55,14 +62,19 @@ class Authentication:
 
     database: Database
     clock: Clock
+    appservices: Appservices
     _seen_ms: Cache[tuple[str, str], int] = attrs.field(factory=lambda: Cache(50_000), init=False)
 
     async def authenticate(self, access_token: str, request: TokenRequest) -> Requester:
-        """Who the token belongs to.
+        """Who the token belongs to, or whom the application service acts as that it belongs to.
 
-        Errors: UnknownToken, with `soft_logout` if it has expired; UserLocked, except to log out.
+        Errors: UnknownToken, with `soft_logout` if it has expired; UserLocked, except to log out; as
+        `masquerading.asserted` and `requester_of`.
         """
         token_hash = hash_of(access_token)
+        appservice = self.appservices.of_token(token_hash)
+        if appservice is not None:
+            return await self._masquerade(appservice, request)
         bearer = await self.database.look_up(access_tokens.bearer_of, token_hash)
         # A deactivated account has no tokens: a row of one is what a client must not find out about.
         if bearer is None or bearer.is_deactivated:
@@ -70,25 +82,36 @@ class Authentication:
         now_ts = self.clock.now_ts()
         if bearer.expires_ts is not None and bearer.expires_ts <= now_ts:
             raise UnknownToken("The access token has expired", soft_logout=True)
-        if bearer.is_locked and request.path.rstrip("/") not in OPEN_TO_LOCKED_USERS:
-            raise UserLocked
+        _check_open(request, is_locked=bearer.is_locked)
         if bearer.replaces_hash is not None:
             await self.database.write(first_use, token_hash)
-        self._seen(bearer, request, now_ts)
+        self._seen(bearer.user_id, bearer.device_id, request, now_ts)
         return Requester(
             user_id=bearer.user_id,
             device_id=bearer.device_id,
             is_guest=bearer.is_guest,
             is_admin=bearer.is_admin,
-            appservice_id=bearer.appservice_id,
+            appservice_id=None,
             token_hash=token_hash,
             is_suspended=bearer.is_suspended,
             is_oauth=bearer.oauth_client_id is not None,
         )
 
-    def _seen(self, bearer: Bearer, request: TokenRequest, now_ts: int) -> None:
+    def is_unlimited(self, access_token: str) -> bool:
+        """Whether the token is an application service's, which may ask as often as it likes."""
+        return bool(self.appservices.all) and self.appservices.of_token(hash_of(access_token)) is not None
+
+    async def _masquerade(self, appservice: Appservice, request: TokenRequest) -> Requester:
+        assertion = asserted(appservice, request.parameters())
+        requester, is_locked = await self.database.read(requester_of, assertion)
+        _check_open(request, is_locked=is_locked)
+        if requester.device_id is not None:
+            self._seen(requester.user_id, requester.device_id, request, self.clock.now_ts())
+        return requester
+
+    def _seen(self, user_id: UserID, device_id: DeviceID, request: TokenRequest, now_ts: int) -> None:
         """Note, at most once a minute and beside the request, that the device is in use."""
-        key = (bearer.user_id, bearer.device_id)
+        key = (user_id, device_id)
         now_ms = self.clock.monotonic_ms()
         last_ms = self._seen_ms.get(key)
         if last_ms is not None and now_ms - last_ms < SEEN_EVERY_MS:
@@ -97,8 +120,8 @@ class Authentication:
         agent = request.user_agent
         self.database.write_soon(
             devices.seen,
-            bearer.user_id,
-            bearer.device_id,
+            user_id,
+            device_id,
             now_ts=now_ts,
             before_ts=now_ts - SEEN_EVERY_MS,
             ip=request.client_ip,
@@ -113,6 +136,12 @@ def first_use(tx: WriteTransaction, token_hash: bytes) -> None:
         raise UnknownToken("The access token is not known", soft_logout=True)
     if bearer.replaces_hash is not None and bearer.refresh_hash is not None:
         settle_refresh(tx, bearer.user_id, bearer.device_id, bearer.replaces_hash, bearer.refresh_hash)
+
+
+def _check_open(request: TokenRequest, *, is_locked: bool) -> None:
+    """Who is locked can only log out. Errors: UserLocked."""
+    if is_locked and request.path.rstrip("/") not in OPEN_TO_LOCKED_USERS:
+        raise UserLocked
 
 
 def _not_noted(failure: Failure) -> None:

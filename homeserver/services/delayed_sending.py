@@ -85,7 +85,7 @@ def _requester(tx: WriteTransaction, user_id: UserID) -> Requester:
         None,
         is_guest=user.is_guest,
         is_admin=user.is_admin,
-        appservice_id=user.appservice_id,
+        appservice_id=None,
         token_hash=b"",
         is_suspended=user.is_suspended,
     )

@@ -38,8 +38,9 @@ _SECRETS: Final = ("auth", "password", "guest_access_token")
 
 
 class RegistrationRequest(msgspec.Struct, frozen=True):
-    """What a client asks for, as in the body of `POST /register`."""
+    """What a client asks for, as in the body of `POST /register`; application services say so by `type`."""
 
+    type: str | None = None
     auth: JsonObject | None = None
     username: str | None = None
     password: str | None = None

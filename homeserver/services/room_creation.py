@@ -8,6 +8,7 @@ import msgspec
 import structlog
 from twisted.internet.defer import Deferred, gatherResults
 
+from homeserver.core.appservices import Appservices
 from homeserver.core.errors import (
     Forbidden,
     InvalidParam,
@@ -91,18 +92,20 @@ class RoomCreation(msgspec.Struct, frozen=True):
     default_room_version: str
     memberships: Memberships
     encrypted_presets: frozenset[str]
+    appservices: Appservices = Appservices()
 
     async def create(self, requester: Requester, wanted: NewRoom) -> RoomID:
         """Create the room with all its first events, or nothing of it.
 
-        Errors: UnsupportedRoomVersion, RoomInUse, InvalidParam, BadJson, BadAlias, TooLarge; InvalidRoomState
-        if the wanted events do not make a room; Forbidden, InviteBlocked if somebody cannot
-        be invited; UserSuspended.
+        Errors: UnsupportedRoomVersion, RoomInUse, InvalidParam, BadJson, BadAlias, Exclusive, TooLarge;
+        InvalidRoomState if the wanted events do not make a room; Forbidden, InviteBlocked if somebody cannot be
+        invited; UserSuspended.
         """
         version = get_room_version(wanted.room_version or self.default_room_version)
         alias = None
         if wanted.alias_localpart is not None:
             alias = new_alias(wanted.alias_localpart, self.signer.server_name)
+            self.appservices.check_alias(alias, requester.appservice_id)
         _check_size(wanted)
         if _preset(wanted) in self.encrypted_presets and wanted.creation_content.get("type") != SPACE:
             wanted = msgspec.structs.replace(wanted, is_encrypted=True)

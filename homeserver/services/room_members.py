@@ -4,8 +4,9 @@ from typing import Final
 
 import msgspec
 
+from homeserver.core.appservices import Appservice, Appservices
 from homeserver.core.errors import Forbidden
-from homeserver.core.identifiers import RoomID, UserID
+from homeserver.core.identifiers import RoomID, UserID, server_of
 from homeserver.core.requester import Requester
 from homeserver.core.splice import array, object_of
 from homeserver.core.state_trie import EMPTY
@@ -15,7 +16,7 @@ from homeserver.runtime.clock import Clock
 from homeserver.services.awaited_members import AwaitedMembers
 from homeserver.services.client_events import View, render
 from homeserver.services.history_access import BEGINNING, NEWEST, Access, Standing, enter, readable_root, seen
-from homeserver.storage import events, memberships, partial_joins, state
+from homeserver.storage import events, memberships, partial_joins, rooms, state
 from homeserver.storage.events import StoredEvent
 
 MEMBER: Final = "m.room.member"
@@ -67,6 +68,7 @@ class RoomMembers(msgspec.Struct, frozen=True):
     database: Database
     clock: Clock
     awaited: AwaitedMembers
+    appservices: Appservices = Appservices()
 
     async def members(self, requester: Requester, request: MembersRequest) -> bytes:
         """The membership events in a JSON array; for a former member, as of the departure.
@@ -82,10 +84,14 @@ class RoomMembers(msgspec.Struct, frozen=True):
     async def joined(self, requester: Requester, room_id: RoomID) -> dict[UserID, RoomMember]:
         """Who is joined, with the profiles that they have in the room.
 
-        Errors: Forbidden if the requester is not joined; LimitExceeded, as `members`.
+        An application service may ask about the rooms of all its users. Errors: Forbidden if the requester is not
+        joined; LimitExceeded, as `members`.
         """
         await self.awaited.need(room_id)
-        return await self.database.read(read_joined, room_id, requester.user_id)
+        appservice = (
+            None if requester.appservice_id is None else self.appservices.of_id(requester.appservice_id)
+        )
+        return await self.database.read(read_joined, room_id, requester.user_id, appservice)
 
 
 def read_members(
@@ -102,8 +108,22 @@ def read_members(
     return object_of({"chunk": array(rendered)})
 
 
-def read_joined(tx: ReadTransaction, room_id: RoomID, user_id: UserID) -> dict[UserID, RoomMember]:
+def _user_inside(tx: ReadTransaction, room_id: RoomID, appservice: Appservice) -> UserID | None:
+    """A user of the application service who is joined to the room."""
+    room_nid = rooms.nid_of(tx, room_id)
+    if room_nid is None:
+        return None
+    here = server_of(appservice.sender)
+    joined = memberships.member_events(tx, room_nid, "join")
+    return next((each for each, _ in joined if server_of(each) == here and appservice.may_act_as(each)), None)
+
+
+def read_joined(
+    tx: ReadTransaction, room_id: RoomID, user_id: UserID, appservice: Appservice | None
+) -> dict[UserID, RoomMember]:
     """As `RoomMembers.joined`."""
+    if appservice is not None:
+        user_id = _user_inside(tx, room_id, appservice) or user_id
     access = enter(tx, user_id, room_id)
     if access.standing is not Standing.MEMBER:
         raise Forbidden("You are not joined to this room")

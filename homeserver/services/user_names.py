@@ -1,11 +1,11 @@
 """User IDs of this server: which new ones are possible, and which one somebody means."""
 
 import string
-from collections.abc import Callable
 from typing import Final
 
 import msgspec
 
+from homeserver.core.appservices import Appservice, Appservices
 from homeserver.core.errors import (
     Exclusive,
     InvalidParam,
@@ -27,19 +27,17 @@ from homeserver.core.threepids import MSISDN
 _TO_LOWER: Final = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
 
-def nothing_is_exclusive(user_id: UserID) -> bool:  # noqa: ARG001 - the signature of such a rule
-    """No application service reserves names."""
-    return False
-
-
 class UserNames(msgspec.Struct, frozen=True):
-    """The names of one server. `is_exclusive` tells which user IDs are reserved, as by application services."""
+    """The names of one server. `reserved` is a user ID that the server itself needs."""
 
     server_name: ServerName
-    is_exclusive: Callable[[UserID], bool] = nothing_is_exclusive
+    appservices: Appservices = Appservices()
+    reserved: UserID | None = None
 
-    def new_user_id(self, username: str) -> UserID:
-        """The user ID that a new user with that name would get; capitals become small letters.
+    def new_user_id(self, username: str, appservice: Appservice | None = None) -> UserID:
+        """The user ID that a new user with that name would get, one of `appservice` if that is given.
+
+        Capitals become small letters.
 
         Errors: InvalidUsername; Exclusive. Spec: client-server API, "POST /register"; appendices, "User
         Identifiers".
@@ -47,8 +45,9 @@ class UserNames(msgspec.Struct, frozen=True):
         localpart = username.translate(_TO_LOWER)
         check_new_localpart(localpart, server_name=self.server_name)
         user_id = UserID(f"@{localpart}:{self.server_name}")
-        if self.is_exclusive(user_id):
+        if user_id == self.reserved:
             raise Exclusive("The user ID is reserved")
+        self.appservices.check_user(user_id, appservice)
         return user_id
 
     def new_user_id_of(self, name: str) -> UserID:

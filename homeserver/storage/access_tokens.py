@@ -30,7 +30,6 @@ class Bearer(msgspec.Struct, frozen=True):
     is_deactivated: bool
     is_locked: bool
     is_suspended: bool
-    appservice_id: str | None
     oauth_client_id: str | None = None
 
 
@@ -50,7 +49,6 @@ BEARER = statement(
         users.c.is_deactivated,
         users.c.is_locked,
         users.c.is_suspended,
-        users.c.appservice_id,
         _a.oauth_client_id,
     )
     .join_from(access_tokens, users, users.c.user_id == _a.user_id)
@@ -94,7 +92,6 @@ def bearer_of(tx: ReadTransaction, token_hash: bytes) -> Bearer | None:
         is_locked,
         is_suspended,
         row[10],
-        row[11],
     )
 
 

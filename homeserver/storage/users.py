@@ -113,8 +113,12 @@ def create(
     is_admin: bool = False,
     is_guest: bool = False,
     user_type: str | None = None,
+    appservice_id: str | None = None,
 ) -> bool:
-    """Add an account with its profile; False if the user ID is taken, be it by a deactivated account."""
+    """Add an account with its profile; False if the user ID is taken, be it by a deactivated account.
+
+    `appservice_id` is the application service whose account it is, None for everybody else's.
+    """
     added = tx.execute(
         INSERT,
         user_id=user_id,
@@ -128,7 +132,7 @@ def create(
         is_suspended=0,
         is_departing=0,
         user_type=user_type,
-        appservice_id=None,
+        appservice_id=appservice_id,
     )
     if not added:
         return False

@@ -41,9 +41,15 @@ REACTOR = cast("Reactor", installed_reactor)
 
 TOKENS = {
     name: Requester(
-        UserID(f"@{name}:x"), DeviceID("D"), name == "guest", name == "admin", None, name.encode()
+        UserID(f"@{name}:x"),
+        DeviceID("D"),
+        name == "guest",
+        name == "admin",
+        None,
+        name.encode(),
+        is_rate_limited=name != "bridge",
     )
-    for name in ("alice", "guest", "admin")
+    for name in ("alice", "guest", "admin", "bridge")
 }
 
 
@@ -67,6 +73,9 @@ class KnownTokens:
         if access_token not in TOKENS:
             raise UnknownToken
         return TOKENS[access_token]
+
+    def is_unlimited(self, access_token: str) -> bool:
+        return access_token == "bridge"
 
     async def authenticate_server(self, request: Request) -> ServerName:
         return ServerName(request.headers[b"authorization"].decode())

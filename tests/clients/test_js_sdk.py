@@ -13,6 +13,7 @@ from twisted.internet.threads import deferToThread
 
 from homeserver.config.sections import Listener
 from tests.api.server import TestServer, running_server
+from tests.appservices import registration, registration_file
 from tests.federation.harness import free_port
 from tests.openapi import Specification
 
@@ -33,10 +34,13 @@ def the_node() -> str:
 OAUTH: Final = "oauth"
 """Its server must know where it is reached."""
 
+BRIDGE: Final = "bridge"
+"""Its server must know the bridge."""
+
 SCENARIOS: Final = sorted(path.stem for path in (HERE / "scenarios").glob("*.mjs"))
 
 
-@pytest.mark.parametrize("scenario", [each for each in SCENARIOS if each != OAUTH])
+@pytest.mark.parametrize("scenario", [each for each in SCENARIOS if each not in {OAUTH, BRIDGE}])
 async def test_js_sdk(server: TestServer, scenario: str) -> None:
     """A scenario of the SDK comes to its end."""
     await play(scenario, server.base_url)
@@ -50,6 +54,14 @@ async def test_oauth(database_url: str, tmp_path: Path, specification: Specifica
     options: dict[str, Any] = {"listeners": (Listener(port=port),), "public_base_url": url}
     async with running_server(database_url, tmp_path, specification, **options):
         await play(OAUTH, url)
+
+
+async def test_bridge(database_url: str, tmp_path: Path, specification: Specification | None) -> None:
+    """The one in which an application service speaks for its users."""
+    the_node()
+    files = (registration_file(tmp_path, registration()),)
+    async with running_server(database_url, tmp_path, specification, appservices=files) as server:
+        assert "undecryptable messages: 0" in await play(BRIDGE, server.base_url)
 
 
 async def play(scenario: str, *urls: str) -> str:

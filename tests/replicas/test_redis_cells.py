@@ -135,15 +135,6 @@ async def test_without_redis_each_process_counts_by_itself(
     assert (said.out + said.err).count("Redis answers again") == 1
 
 
-async def test_who_is_exempt_is_not_counted(cells: RedisCells) -> None:
-    rates = {Limit.LOGIN: SLOW}
-    limiter = SharedRateLimiter(
-        rates, cells, InMemoryRateLimiter(rates, SystemClock()), lambda who: "admin" in who.user_id
-    )
-    for _ in range(9):
-        await limiter.check(Limit.LOGIN, requester("admin"))
-
-
 async def test_two_processes_count_together(replicas_with_limits: Replicas) -> None:
     """Five messages in all, whichever process they are sent through."""
     alice = await person(replicas_with_limits, "alice")

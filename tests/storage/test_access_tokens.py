@@ -49,7 +49,6 @@ def test_a_token_says_whose_it_is(store: Store) -> None:
         is_deactivated=False,
         is_locked=False,
         is_suspended=False,
-        appservice_id=None,
     )
     assert store.read(access_tokens.bearer_of, b"u") is None
 

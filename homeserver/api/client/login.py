@@ -6,8 +6,10 @@ from homeserver.core.errors import MissingParam, Unknown
 from homeserver.core.identifiers import DeviceID, ServerName, UserID
 from homeserver.core.json import JsonObject
 from homeserver.http.addresses import rate_limited_address
+from homeserver.http.application import access_token
 from homeserver.http.endpoints import Auth, Limit, endpoint
 from homeserver.http.request import Request
+from homeserver.services.appservice_users import AppserviceUsers
 from homeserver.services.logins import Logins
 from homeserver.services.named_users import NamedUsers
 from homeserver.services.sessions import Session, Sessions
@@ -15,6 +17,7 @@ from homeserver.services.sessions import Session, Sessions
 PASSWORD = "m.login.password"  # noqa: S105 - the name of a kind of login
 TOKEN = "m.login.token"  # noqa: S105 - as above
 SSO = "m.login.sso"
+APPLICATION_SERVICE = "m.login.application_service"
 
 BODY_LIMIT = 65_536
 
@@ -69,6 +72,7 @@ class Login(msgspec.Struct, frozen=True):
     logins: Logins
     sessions: Sessions
     named: NamedUsers
+    appservice_users: AppserviceUsers
     server_name: ServerName
     public_base_url: str | None
     has_pages: bool
@@ -82,6 +86,8 @@ class Login(msgspec.Struct, frozen=True):
         flows = [LoginFlow(PASSWORD), LoginFlow(TOKEN, get_login_token=True)]
         if self.has_pages:
             flows.append(LoginFlow(SSO, oauth_aware_preferred=True))
+        if self.appservice_users.appservices.all:
+            flows.append(LoginFlow(APPLICATION_SERVICE))
         return LoginFlowsResponse(flows)
 
     @endpoint("POST", "/_matrix/client/v3/login", auth=Auth.NONE, limit=Limit.LOGIN, body_limit=BODY_LIMIT)
@@ -99,6 +105,9 @@ class Login(msgspec.Struct, frozen=True):
             session = await self.logins.by_password(name, password, draft, address=address)
         elif body.type == TOKEN:
             session = await self.logins.by_token(_required(body.token, "token"), draft)
+        elif body.type == APPLICATION_SERVICE:
+            name = await self.named.name_of(_identifier(body), body.user)
+            session = await self.appservice_users.log_in(access_token(request), name, draft)
         else:
             raise Unknown("Bad login type")
         return self._response(session)

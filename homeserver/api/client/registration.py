@@ -8,12 +8,17 @@ from homeserver.api.user_interactive import challenge_response
 from homeserver.api.validation_requests import EmailTokenBody, PhoneTokenBody, TokenResponse, no_phone_numbers
 from homeserver.core.identifiers import DeviceID, ServerName, UserID
 from homeserver.http.addresses import rate_limited_address
+from homeserver.http.application import access_token
 from homeserver.http.endpoints import Auth, Limit, endpoint
 from homeserver.http.request import Request
 from homeserver.http.response import Response
+from homeserver.services.appservice_users import AppserviceUsers
 from homeserver.services.email_validations import EmailValidations, Purpose
 from homeserver.services.registration import Registered, RegistrationRequest, Registrations
+from homeserver.services.sessions import Sessions
 from homeserver.services.uia import Challenge
+
+APPLICATION_SERVICE = "m.login.application_service"
 
 BODY_LIMIT = 65_536
 
@@ -52,6 +57,8 @@ class Registration(msgspec.Struct, frozen=True):
 
     registrations: Registrations
     validations: EmailValidations
+    appservice_users: AppserviceUsers
+    sessions: Sessions
     server_name: ServerName
 
     @endpoint(
@@ -64,11 +71,13 @@ class Registration(msgspec.Struct, frozen=True):
     async def register(
         self, request: Request, query: RegisterQuery, body: RegistrationRequest
     ) -> RegisterResponse | Response:
-        """Register a user, or a guest."""
+        """Register a user, a guest, or a user of an application service."""
         outcome: Challenge | Registered
         if query.kind == "guest":
             # Of a guest's parameters all but the device's name are to be ignored.
             outcome = await self.registrations.register_guest(body.initial_device_display_name)
+        elif body.type == APPLICATION_SERVICE:
+            outcome = await self._register_for_appservice(request, body)
         else:
             address = rate_limited_address(request.client_ip)
             outcome = await self.registrations.register(body, address=address)
@@ -97,6 +106,16 @@ class Registration(msgspec.Struct, frozen=True):
     ) -> TokenResponse:
         """Have the telephone number of a new account validated: not here."""
         raise no_phone_numbers()
+
+    async def _register_for_appservice(self, request: Request, body: RegistrationRequest) -> Registered:
+        draft = self.sessions.draft(
+            device_id=body.device_id,
+            display_name=body.initial_device_display_name,
+            wants_refresh_token=bool(body.refresh_token),
+        )
+        return await self.appservice_users.register(
+            access_token(request), body.username, None if body.inhibit_login else draft
+        )
 
     def _response(self, registered: Registered) -> RegisterResponse:
         session = registered.session

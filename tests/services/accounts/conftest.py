@@ -1,6 +1,6 @@
 """The services of accounts on a real database; passwords are hashed in real threads, but lightly."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import cast
 
 import attrs
@@ -9,6 +9,7 @@ from twisted.internet import reactor
 from twisted.internet.threads import deferToThread
 
 from homeserver.config.sections import Registration
+from homeserver.core.appservices import Appservices
 from homeserver.core.errors import UnknownToken
 from homeserver.core.identifiers import ServerName, UserID
 from homeserver.database.database import Database
@@ -35,6 +36,7 @@ from homeserver.services.uia_stages import (
 )
 from homeserver.services.user_names import UserNames
 from tests.api.server import LIGHT
+from tests.appservices import appservice
 from tests.services.conftest import Commits, MovableClock
 
 SECRET = "the shared secret"
@@ -61,6 +63,10 @@ class Asking:
     path: str = "/_matrix/client/v3/sync"
     client_ip: str = "192.0.2.1"
     user_agent: str | None = "tests"
+    query: Mapping[str, Sequence[str]] = {}
+
+    def parameters(self) -> Mapping[str, Sequence[str]]:
+        return self.query
 
 
 @attrs.frozen
@@ -130,7 +136,8 @@ def stack(database: Database, clock: MovableClock, pool: WorkerPool) -> Stack:
 
 
 def make_stack(database: Database, clock: MovableClock, pool: WorkerPool) -> Stack:
-    names = UserNames(ServerName("test"), lambda user_id: user_id.startswith("@irc_"))
+    appservices = Appservices((appservice(),))
+    names = UserNames(ServerName("test"), appservices)
     attempts = InMemoryAttempts(clock)
     passwords = Passwords(database, names, pool, attempts, LIGHT)
     stages: dict[str, Stage] = {
@@ -152,7 +159,7 @@ def make_stack(database: Database, clock: MovableClock, pool: WorkerPool) -> Sta
         departures=departures,
         accounts=Accounts(database, clock, names, passwords, departures),
         devices=Devices(database, clock),
-        authentication=Authentication(database, clock),
+        authentication=Authentication(database, clock, appservices),
     )
 
 

@@ -5,6 +5,7 @@ import attrs
 import pytest
 from twisted.internet.defer import Deferred
 
+from homeserver.core.appservices import Appservices
 from homeserver.core.errors import UnknownToken, UserLocked
 from homeserver.core.identifiers import UserID
 from homeserver.core.requester import Requester
@@ -111,7 +112,9 @@ class PatientDatabase:
 async def test_when_a_device_was_seen_is_noted_once_a_minute(stack: Stack, alice: UserID) -> None:
     session = await stack.login("alice")
     database = PatientDatabase(stack.database)
-    authentication, replica = (Authentication(cast("Database", database), stack.clock) for _ in range(2))
+    authentication, replica = (
+        Authentication(cast("Database", database), stack.clock, Appservices()) for _ in range(2)
+    )
 
     async def seen(by: Authentication, ip: str) -> tuple[int | None, str | None]:
         await by.authenticate(session.access_token, Asking(client_ip=ip))

@@ -1,5 +1,6 @@
 import pytest
 
+from homeserver.core.appservices import Appservices
 from homeserver.core.errors import (
     Exclusive,
     InvalidParam,
@@ -10,8 +11,10 @@ from homeserver.core.errors import (
 from homeserver.core.identifiers import ServerName, UserID
 from homeserver.core.json import JsonValue
 from homeserver.services.user_names import ThirdParty, UserNames, folded, named_in
+from tests.appservices import appservice
 
-NAMES = UserNames(ServerName("test:8448"), lambda user_id: user_id.startswith("@irc_"))
+IRC = appservice(sender=UserID("@bot:test:8448"))
+NAMES = UserNames(ServerName("test:8448"), Appservices((IRC,)), UserID("@notices:test:8448"))
 
 
 def test_capitals_become_small_letters() -> None:
@@ -29,8 +32,18 @@ def test_what_is_no_name_is_refused(name: str) -> None:
 
 
 def test_reserved_names_are_refused() -> None:
-    with pytest.raises(Exclusive):
-        NAMES.new_user_id("IRC_bob")
+    for name in ("IRC_bob", "bot", "notices"):
+        with pytest.raises(Exclusive):
+            NAMES.new_user_id(name)
+
+
+def test_application_services_take_names_of_their_namespaces() -> None:
+    assert NAMES.new_user_id("IRC_bob", IRC) == "@irc_bob:test:8448"
+    for name in ("bob", "notices"):
+        with pytest.raises(Exclusive):
+            NAMES.new_user_id(name, IRC)
+    with pytest.raises(InvalidUsername):
+        NAMES.new_user_id("irc_b b", IRC)
 
 
 @pytest.mark.parametrize("name", ["carol", "Carol", "@carol:test:8448"])
