@@ -5,7 +5,8 @@ from typing import Final, NewType
 
 import msgspec
 
-from homeserver.core.errors import BadJson, InvalidSignature, MatrixError
+from homeserver.core.endpoint_errors import InvalidSignature
+from homeserver.core.errors import BadJson, MatrixError
 from homeserver.core.identifiers import DeviceID, UserID
 from homeserver.core.identity_keys import (
     DeviceKeys,

@@ -28,7 +28,7 @@ class MatrixError(Exception):
         return f"{self.errcode}: {self.message}"
 
 
-class _CodedError(MatrixError):
+class CodedError(MatrixError):
     """An error whose class fixes its code; without a message it says what its code means."""
 
     ERRCODE: ClassVar[str]
@@ -41,21 +41,21 @@ class _CodedError(MatrixError):
 # Common error codes
 
 
-class BadJson(_CodedError):
+class BadJson(CodedError):
     """The JSON is well-formed, but lacks a key or has a value of the wrong shape."""
 
     ERRCODE = "M_BAD_JSON"
     MEANING = "The JSON has the wrong shape"
 
 
-class Forbidden(_CodedError):
+class Forbidden(CodedError):
     """The requester may not do this."""
 
     ERRCODE = "M_FORBIDDEN"
     MEANING = "Forbidden"
 
 
-class LimitExceeded(_CodedError):
+class LimitExceeded(CodedError):
     """Too many requests in too short a time; `retry_after_ms` says how long to wait."""
 
     ERRCODE = "M_LIMIT_EXCEEDED"
@@ -65,28 +65,28 @@ class LimitExceeded(_CodedError):
         super().__init__(message, status=status, retry_after_ms=retry_after_ms)
 
 
-class MissingToken(_CodedError):
+class MissingToken(CodedError):
     """The request has no access token."""
 
     ERRCODE = "M_MISSING_TOKEN"
     MEANING = "An access token is needed"
 
 
-class NotFound(_CodedError):
+class NotFound(CodedError):
     """There is nothing under that name."""
 
     ERRCODE = "M_NOT_FOUND"
     MEANING = "Not found"
 
 
-class NotJson(_CodedError):
+class NotJson(CodedError):
     """The body is not JSON at all."""
 
     ERRCODE = "M_NOT_JSON"
     MEANING = "The body is not JSON"
 
 
-class ResourceLimitExceeded(_CodedError):
+class ResourceLimitExceeded(CodedError):
     """The server is at a limit of its own; `admin_contact` is a URI that leads to its operator."""
 
     ERRCODE = "M_RESOURCE_LIMIT_EXCEEDED"
@@ -96,21 +96,21 @@ class ResourceLimitExceeded(_CodedError):
         super().__init__(message, status=status, admin_contact=admin_contact)
 
 
-class Unknown(_CodedError):
+class Unknown(CodedError):
     """Something else went wrong."""
 
     ERRCODE = "M_UNKNOWN"
     MEANING = "Unknown error"
 
 
-class UnknownDevice(_CodedError):
+class UnknownDevice(CodedError):
     """The device that an application service names does not belong to the user it acts for."""
 
     ERRCODE = "M_UNKNOWN_DEVICE"
     MEANING = "The user has no such device"
 
 
-class UnknownToken(_CodedError):
+class UnknownToken(CodedError):
     """The token is not known; with `soft_logout` the client may keep its keys and log in again."""
 
     ERRCODE = "M_UNKNOWN_TOKEN"
@@ -122,14 +122,14 @@ class UnknownToken(_CodedError):
         super().__init__(message, status=status, soft_logout=soft_logout)
 
 
-class Unrecognized(_CodedError):
+class Unrecognized(CodedError):
     """No such endpoint, or no such method on it."""
 
     ERRCODE = "M_UNRECOGNIZED"
     MEANING = "Unrecognized request"
 
 
-class UserLimitExceeded(_CodedError):
+class UserLimitExceeded(CodedError):
     """The account is at a limit: `info_uri` tells which, `can_upgrade` whether it can be raised."""
 
     ERRCODE = "M_USER_LIMIT_EXCEEDED"
@@ -146,7 +146,7 @@ class UserLimitExceeded(_CodedError):
         super().__init__(message, status=status, info_uri=info_uri, can_upgrade=can_upgrade)
 
 
-class UserLocked(_CodedError):
+class UserLocked(CodedError):
     """The account is locked: `soft_logout` is part of the answer, so that clients keep their keys."""
 
     ERRCODE = "M_USER_LOCKED"
@@ -156,7 +156,7 @@ class UserLocked(_CodedError):
         super().__init__(message, status=status, soft_logout=True)
 
 
-class UserSuspended(_CodedError):
+class UserSuspended(CodedError):
     """The account is suspended and may do only a few things."""
 
     ERRCODE = "M_USER_SUSPENDED"
@@ -166,49 +166,49 @@ class UserSuspended(_CodedError):
 # Other error codes
 
 
-class BadState(_CodedError):
+class BadState(CodedError):
     """The change of state makes no sense, such as unbanning who is not banned."""
 
     ERRCODE = "M_BAD_STATE"
     MEANING = "The state does not allow that change"
 
 
-class CannotLeaveServerNoticeRoom(_CodedError):
+class CannotLeaveServerNoticeRoom(CodedError):
     """The server notices room cannot be refused."""
 
     ERRCODE = "M_CANNOT_LEAVE_SERVER_NOTICE_ROOM"
     MEANING = "The server notices room cannot be left"
 
 
-class CaptchaInvalid(_CodedError):
+class CaptchaInvalid(CodedError):
     """The captcha was not solved."""
 
     ERRCODE = "M_CAPTCHA_INVALID"
     MEANING = "The captcha was not solved"
 
 
-class CaptchaNeeded(_CodedError):
+class CaptchaNeeded(CodedError):
     """A captcha must be solved first."""
 
     ERRCODE = "M_CAPTCHA_NEEDED"
     MEANING = "A captcha must be solved"
 
 
-class Exclusive(_CodedError):
+class Exclusive(CodedError):
     """The name is reserved by an application service, or lies outside those reserved by the one that asks."""
 
     ERRCODE = "M_EXCLUSIVE"
     MEANING = "Reserved by an application service"
 
 
-class GuestAccessForbidden(_CodedError):
+class GuestAccessForbidden(CodedError):
     """Guests may not do this, or not in this room."""
 
     ERRCODE = "M_GUEST_ACCESS_FORBIDDEN"
     MEANING = "Not open to guests"
 
 
-class IncompatibleRoomVersion(_CodedError):
+class IncompatibleRoomVersion(CodedError):
     """The room is of a version that one of the two sides does not know: `room_version`."""
 
     ERRCODE = "M_INCOMPATIBLE_ROOM_VERSION"
@@ -218,263 +218,113 @@ class IncompatibleRoomVersion(_CodedError):
         super().__init__(message, status=status, room_version=room_version)
 
 
-class InvalidParam(_CodedError):
+class InvalidParam(CodedError):
     """A parameter has a wrong value."""
 
     ERRCODE = "M_INVALID_PARAM"
     MEANING = "A parameter has a wrong value"
 
 
-class InvalidRoomState(_CodedError):
+class InvalidRoomState(CodedError):
     """The initial state given to createRoom is not valid."""
 
     ERRCODE = "M_INVALID_ROOM_STATE"
     MEANING = "The initial state is not valid"
 
 
-class InvalidUsername(_CodedError):
+class InvalidUsername(CodedError):
     """No new user can have that name."""
 
     ERRCODE = "M_INVALID_USERNAME"
     MEANING = "Not a possible user name"
 
 
-class MissingParam(_CodedError):
+class MissingParam(CodedError):
     """A required parameter is missing."""
 
     ERRCODE = "M_MISSING_PARAM"
     MEANING = "A parameter is missing"
 
 
-class RoomInUse(_CodedError):
+class RoomInUse(CodedError):
     """The alias given to createRoom is taken."""
 
     ERRCODE = "M_ROOM_IN_USE"
     MEANING = "The alias is taken"
 
 
-class ServerNotTrusted(_CodedError):
+class ServerNotTrusted(CodedError):
     """The request names a third-party server that this server does not trust."""
 
     ERRCODE = "M_SERVER_NOT_TRUSTED"
     MEANING = "That server is not trusted"
 
 
-class ThreepidAuthFailed(_CodedError):
+class ThreepidAuthFailed(CodedError):
     """The third-party identifier could not be authenticated."""
 
     ERRCODE = "M_THREEPID_AUTH_FAILED"
     MEANING = "The third-party identifier could not be verified"
 
 
-class ThreepidDenied(_CodedError):
+class ThreepidDenied(CodedError):
     """The server does not permit this third-party identifier."""
 
     ERRCODE = "M_THREEPID_DENIED"
     MEANING = "The third-party identifier is not permitted"
 
 
-class ThreepidInUse(_CodedError):
+class ThreepidInUse(CodedError):
     """The third-party identifier belongs to somebody already."""
 
     ERRCODE = "M_THREEPID_IN_USE"
     MEANING = "The third-party identifier is in use"
 
 
-class ThreepidMediumNotSupported(_CodedError):
+class ThreepidMediumNotSupported(CodedError):
     """Third-party identifiers of that medium cannot be added."""
 
     ERRCODE = "M_THREEPID_MEDIUM_NOT_SUPPORTED"
     MEANING = "Third-party identifiers of that kind are not supported"
 
 
-class ThreepidNotFound(_CodedError):
+class ThreepidNotFound(CodedError):
     """No such third-party identifier."""
 
     ERRCODE = "M_THREEPID_NOT_FOUND"
     MEANING = "The third-party identifier is not known"
 
 
-class TooLarge(_CodedError):
+class TooLarge(CodedError):
     """The request, or what it would make, is too large."""
 
     ERRCODE = "M_TOO_LARGE"
     MEANING = "Too large"
 
 
-class Unauthorized(_CodedError):
+class Unauthorized(CodedError):
     """The request was not correctly authorised, as by a failed login."""
 
     ERRCODE = "M_UNAUTHORIZED"
     MEANING = "Unauthorized"
 
 
-class UnsupportedRoomVersion(_CodedError):
+class UnsupportedRoomVersion(CodedError):
     """A room cannot be created in that version."""
 
     ERRCODE = "M_UNSUPPORTED_ROOM_VERSION"
     MEANING = "The room version is not supported"
 
 
-class UserDeactivated(_CodedError):
+class UserDeactivated(CodedError):
     """The account has been deactivated."""
 
     ERRCODE = "M_USER_DEACTIVATED"
     MEANING = "The account has been deactivated"
 
 
-class UserInUse(_CodedError):
+class UserInUse(CodedError):
     """The user ID is taken."""
 
     ERRCODE = "M_USER_IN_USE"
     MEANING = "The user ID is taken"
-
-
-# Codes that single endpoints define
-
-
-class AppserviceLoginUnsupported(_CodedError):
-    """An application service cannot log in this way: the server uses the OAuth 2.0 API."""
-
-    ERRCODE = "M_APPSERVICE_LOGIN_UNSUPPORTED"
-    MEANING = "Application services cannot log in"
-
-
-class BadAlias(_CodedError):
-    """An alias of `m.room.canonical_alias` does not lead to the room, or is malformed."""
-
-    ERRCODE = "M_BAD_ALIAS"
-    MEANING = "The alias does not point to the room"
-
-
-class BadStatus(_CodedError):
-    """A pinged application service answered with the HTTP status `remote_status` and the body `body`."""
-
-    ERRCODE = "M_BAD_STATUS"
-    MEANING = "The application service answered with an error"
-
-    def __init__(self, message: str | None = None, *, remote_status: int, body: str) -> None:
-        super().__init__(message)
-        self.fields = {"status": remote_status, "body": body}
-
-
-class ConflictingUnsubscription(_CodedError):
-    """The user has unsubscribed from the thread since the event that would have subscribed to it. Spec: MSC4306."""
-
-    ERRCODE = "IO.ELEMENT.MSC4306.M_CONFLICTING_UNSUBSCRIPTION"
-    MEANING = "You have unsubscribed from the thread since then"
-
-
-class CannotOverwriteMedia(_CodedError):
-    """The media ID already has content."""
-
-    ERRCODE = "M_CANNOT_OVERWRITE_MEDIA"
-    MEANING = "The media has been uploaded already"
-
-
-class ConnectionFailed(_CodedError):
-    """A pinged application service could not be reached."""
-
-    ERRCODE = "M_CONNECTION_FAILED"
-    MEANING = "The application service could not be reached"
-
-
-class ConnectionTimeout(_CodedError):
-    """A pinged application service did not answer in time."""
-
-    ERRCODE = "M_CONNECTION_TIMEOUT"
-    MEANING = "The application service did not answer in time"
-
-
-class DuplicateAnnotation(_CodedError):
-    """The user has sent that annotation of that event before."""
-
-    ERRCODE = "M_DUPLICATE_ANNOTATION"
-    MEANING = "That annotation has been sent already"
-
-
-class InvalidSignature(_CodedError):
-    """A signature does not verify."""
-
-    ERRCODE = "M_INVALID_SIGNATURE"
-    MEANING = "The signature is not valid"
-
-
-class InviteBlocked(_CodedError):
-    """The invited user does not want invitations from this sender."""
-
-    ERRCODE = "M_INVITE_BLOCKED"
-    MEANING = "The user does not accept this invitation"
-
-
-class KeyTooLarge(_CodedError):
-    """The name of a profile field is longer than allowed."""
-
-    ERRCODE = "M_KEY_TOO_LARGE"
-    MEANING = "The key is too long"
-
-
-class NotInThread(_CodedError):
-    """The event that is to have caused a subscription is not in the thread. Spec: MSC4306."""
-
-    ERRCODE = "IO.ELEMENT.MSC4306.M_NOT_IN_THREAD"
-    MEANING = "The event is not in the thread"
-
-
-class NotYetUploaded(_CodedError):
-    """The media ID has been reserved, but nothing has been uploaded yet."""
-
-    ERRCODE = "M_NOT_YET_UPLOADED"
-    MEANING = "The media has not been uploaded yet"
-
-
-class ProfileTooLarge(_CodedError):
-    """The profile as a whole would grow beyond its limit."""
-
-    ERRCODE = "M_PROFILE_TOO_LARGE"
-    MEANING = "The profile is too large"
-
-
-class UnableToAuthoriseJoin(_CodedError):
-    """A restricted join can be authorised neither by this server's knowledge nor by its users."""
-
-    ERRCODE = "M_UNABLE_TO_AUTHORISE_JOIN"
-    MEANING = "This server cannot tell whether the user may join"
-
-
-class UnableToGrantJoin(_CodedError):
-    """A restricted join is fine, but no user of this server has the power to grant it."""
-
-    ERRCODE = "M_UNABLE_TO_GRANT_JOIN"
-    MEANING = "This server has nobody who could grant the join"
-
-
-class UnknownPos(_CodedError):
-    """The `pos` of a sliding sync was never given to this device, or is too old: the client begins anew."""
-
-    ERRCODE = "M_UNKNOWN_POS"
-    MEANING = "This position is not known (any more)"
-
-
-class UrlNotSet(_CodedError):
-    """The application service to be pinged has no URL."""
-
-    ERRCODE = "M_URL_NOT_SET"
-    MEANING = "The application service has no URL"
-
-
-class WeakPassword(_CodedError):
-    """The password does not meet the server's policy."""
-
-    ERRCODE = "M_WEAK_PASSWORD"
-    MEANING = "The password is too weak"
-
-
-class WrongRoomKeysVersion(_CodedError):
-    """Keys were sent to a key backup that is not the current one; `current_version` is."""
-
-    ERRCODE = "M_WRONG_ROOM_KEYS_VERSION"
-    MEANING = "Not the current version of the key backup"
-
-    def __init__(self, message: str | None = None, *, current_version: str) -> None:
-        super().__init__(message, current_version=current_version)

@@ -8,7 +8,8 @@ from typing import Final, Literal
 
 import attrs
 
-from homeserver.core.errors import BadJson, InvalidSignature
+from homeserver.core.endpoint_errors import InvalidSignature
+from homeserver.core.errors import BadJson
 from homeserver.core.hashes import decode_base64
 from homeserver.core.identifiers import DeviceID, UserID
 from homeserver.core.json import JsonObject, JsonValue, canonical_without_floats, check_canonical

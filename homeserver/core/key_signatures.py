@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from homeserver.core.errors import InvalidSignature
+from homeserver.core.endpoint_errors import InvalidSignature
 from homeserver.core.hashes import decode_base64
 from homeserver.core.identifiers import DeviceID, UserID
 from homeserver.core.json import JsonObject, canonical_without_floats, decode_object

@@ -4,7 +4,8 @@ from typing import Final, Self
 
 import msgspec
 
-from homeserver.core.errors import BadJson, InvalidParam, InvalidSignature
+from homeserver.core.endpoint_errors import InvalidSignature
+from homeserver.core.errors import BadJson, InvalidParam
 from homeserver.core.event import StateKey
 from homeserver.core.hashes import decode_base64
 from homeserver.core.identifiers import ServerName, parse_server_name

@@ -6,7 +6,8 @@ from typing import Final, Self
 
 import msgspec
 
-from homeserver.core.errors import BadJson, InvalidParam, KeyTooLarge, ProfileTooLarge
+from homeserver.core.endpoint_errors import KeyTooLarge, ProfileTooLarge
+from homeserver.core.errors import BadJson, InvalidParam
 from homeserver.core.json import JsonObject, JsonValue
 
 DISPLAY_NAME: Final = "displayname"

@@ -10,7 +10,8 @@ from typing import Final
 import attrs
 import msgspec
 
-from homeserver.core.errors import BadJson, InvalidParam, InvalidSignature
+from homeserver.core.endpoint_errors import InvalidSignature
+from homeserver.core.errors import BadJson, InvalidParam
 from homeserver.core.hashes import decode_base64, encode_base64
 from homeserver.core.identifiers import ServerName, parse_server_name
 from homeserver.core.json import MAX_SAFE_INTEGER, JsonObject, JsonValue

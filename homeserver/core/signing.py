@@ -10,7 +10,8 @@ import attrs
 import nacl.signing
 from nacl.exceptions import BadSignatureError
 
-from homeserver.core.errors import BadJson, InvalidSignature
+from homeserver.core.endpoint_errors import InvalidSignature
+from homeserver.core.errors import BadJson
 from homeserver.core.hashes import content_hash, decode_base64, encode_base64
 from homeserver.core.identifiers import ServerName, UserID, server_of
 from homeserver.core.json import JsonObject, JsonValue, canonical

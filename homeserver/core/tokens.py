@@ -14,7 +14,8 @@ from typing import NewType, Self
 
 import msgspec
 
-from homeserver.core.errors import InvalidParam, UnknownPos
+from homeserver.core.endpoint_errors import UnknownPos
+from homeserver.core.errors import InvalidParam
 
 StreamToken = NewType("StreamToken", str)
 

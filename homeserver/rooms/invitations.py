@@ -2,7 +2,8 @@
 
 from typing import Final
 
-from homeserver.core.errors import Forbidden, InviteBlocked
+from homeserver.core.endpoint_errors import InviteBlocked
+from homeserver.core.errors import Forbidden
 from homeserver.core.identifiers import UserID
 from homeserver.core.json import decode_object
 from homeserver.database.transactions import ReadTransaction

@@ -15,7 +15,8 @@ from nacl.exceptions import BadSignatureError
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
-from homeserver.core.errors import BadJson, InvalidSignature, MatrixError
+from homeserver.core.endpoint_errors import InvalidSignature
+from homeserver.core.errors import BadJson, MatrixError
 from homeserver.core.event import Event
 from homeserver.core.event_format import check_event_format
 from homeserver.core.hashes import decode_base64, event_id_from_hash, has_content_hash

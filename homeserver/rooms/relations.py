@@ -5,7 +5,8 @@ Parents may come after their children: from other servers, and with history that
 
 from collections.abc import Collection, Mapping
 
-from homeserver.core.errors import DuplicateAnnotation, Unknown
+from homeserver.core.endpoint_errors import DuplicateAnnotation
+from homeserver.core.errors import Unknown
 from homeserver.core.event import Event
 from homeserver.core.identifiers import EventID
 from homeserver.core.json import decode_object

@@ -6,7 +6,8 @@ Spec: client-server API, "Restricted rooms"; server-server API, "Restricted room
 from collections.abc import Iterator
 
 from homeserver.core.auth_events import JOIN_RULES, member_of
-from homeserver.core.errors import Forbidden, UnableToAuthoriseJoin, UnableToGrantJoin
+from homeserver.core.endpoint_errors import UnableToAuthoriseJoin, UnableToGrantJoin
+from homeserver.core.errors import Forbidden
 from homeserver.core.identifiers import ServerName, UserID, server_of
 from homeserver.core.json import JsonObject
 from homeserver.database.transactions import ReadTransaction

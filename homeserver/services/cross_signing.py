@@ -5,14 +5,8 @@ from typing import Final
 
 import msgspec
 
-from homeserver.core.errors import (
-    Forbidden,
-    InvalidSignature,
-    MatrixError,
-    MissingParam,
-    NotFound,
-    TooLarge,
-)
+from homeserver.core.endpoint_errors import InvalidSignature
+from homeserver.core.errors import Forbidden, MatrixError, MissingParam, NotFound, TooLarge
 from homeserver.core.identifiers import DeviceID, ServerName, UserID, parse_user_id, server_of
 from homeserver.core.identity_keys import Usage, UserKey, read_user_key
 from homeserver.core.json import JsonObject

@@ -6,7 +6,8 @@ from typing import Final, Protocol
 
 import attrs
 
-from homeserver.core.errors import Forbidden, InvalidParam, InvalidSignature, LimitExceeded, Unauthorized
+from homeserver.core.endpoint_errors import InvalidSignature
+from homeserver.core.errors import Forbidden, InvalidParam, LimitExceeded, Unauthorized
 from homeserver.core.identifiers import ServerName, parse_server_name
 from homeserver.core.json import JsonObject
 from homeserver.core.server_keys import is_key_id

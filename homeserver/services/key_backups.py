@@ -5,7 +5,8 @@ from typing import Final
 
 import msgspec
 
-from homeserver.core.errors import InvalidParam, NotFound, TooLarge, WrongRoomKeysVersion
+from homeserver.core.endpoint_errors import WrongRoomKeysVersion
+from homeserver.core.errors import InvalidParam, NotFound, TooLarge
 from homeserver.core.identifiers import RoomID, UserID
 from homeserver.core.json import JsonObject, encode
 from homeserver.core.key_backups import KeyBackup, RoomKey, is_better

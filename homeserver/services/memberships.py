@@ -5,17 +5,8 @@ from typing import Protocol
 
 import msgspec
 
-from homeserver.core.errors import (
-    BadJson,
-    BadState,
-    Forbidden,
-    InvalidParam,
-    MatrixError,
-    NotFound,
-    UnableToAuthoriseJoin,
-    UnableToGrantJoin,
-    Unknown,
-)
+from homeserver.core.endpoint_errors import UnableToAuthoriseJoin, UnableToGrantJoin
+from homeserver.core.errors import BadJson, BadState, Forbidden, InvalidParam, MatrixError, NotFound, Unknown
 from homeserver.core.identifiers import (
     EventID,
     RoomID,

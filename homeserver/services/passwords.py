@@ -8,7 +8,7 @@ import attrs
 import msgspec
 from argon2.exceptions import VerifyMismatchError
 
-from homeserver.core.errors import WeakPassword
+from homeserver.core.endpoint_errors import WeakPassword
 from homeserver.core.identifiers import UserID
 from homeserver.database.database import Database
 from homeserver.database.transactions import ReadTransaction, WriteTransaction

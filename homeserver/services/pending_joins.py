@@ -1,6 +1,6 @@
 """Entering rooms by way of other servers: one user at a time, whichever process the users are at.
 
-While a room is being entered, its servers send events already, which have to wait: `federation_inbox` reads the same
+While a room is being entered, its servers send events already, which have to wait: `pdu_intake` reads the same
 rows. A process that ends loses its turn after a while.
 """
 

@@ -13,7 +13,8 @@ import structlog
 from twisted.internet.defer import Deferred, DeferredLock
 
 from homeserver.clients.errors import RemoteError
-from homeserver.core.errors import ConnectionFailed, Forbidden, LimitExceeded, MatrixError
+from homeserver.core.endpoint_errors import ConnectionFailed
+from homeserver.core.errors import Forbidden, LimitExceeded, MatrixError
 from homeserver.core.event import Event
 from homeserver.core.identifiers import RoomID, ServerName
 from homeserver.core.json import JsonObject

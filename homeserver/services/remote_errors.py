@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from homeserver.clients.errors import RemoteError
+from homeserver.core.endpoint_errors import InviteBlocked
 from homeserver.core.errors import (
     Forbidden,
     IncompatibleRoomVersion,
-    InviteBlocked,
     MatrixError,
     NotFound,
     Unknown,

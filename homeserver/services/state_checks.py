@@ -5,7 +5,8 @@ Spec: client-server API, `PUT /rooms/{roomId}/state/{eventType}/{stateKey}`, and
 
 from collections.abc import Iterator
 
-from homeserver.core.errors import BadAlias, BadJson, Forbidden, InvalidParam
+from homeserver.core.endpoint_errors import BadAlias
+from homeserver.core.errors import BadJson, Forbidden, InvalidParam
 from homeserver.core.identifiers import RoomAlias, RoomID, ServerName, parse_room_alias
 from homeserver.core.json import JsonObject, JsonValue
 from homeserver.core.server_acl import ServerAcl

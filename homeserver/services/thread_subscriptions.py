@@ -4,7 +4,8 @@ from typing import Final
 
 import msgspec
 
-from homeserver.core.errors import ConflictingUnsubscription, NotFound, NotInThread
+from homeserver.core.endpoint_errors import ConflictingUnsubscription, NotInThread
+from homeserver.core.errors import NotFound
 from homeserver.core.identifiers import EventID, RoomID, UserID
 from homeserver.core.json import JsonObject, encode
 from homeserver.core.requester import Requester

@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-from homeserver.core.errors import InvalidSignature
+from homeserver.core.endpoint_errors import InvalidSignature
 from homeserver.core.json import JsonObject
 from homeserver.core.room_versions import RoomVersion
 from homeserver.rooms.pdu_checks import CheckedPdu, CheckGroup, PduChecks, RefusedPdu

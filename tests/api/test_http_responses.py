@@ -10,15 +10,8 @@ import structlog
 from prometheus_client import CollectorRegistry
 from twisted.internet.defer import Deferred
 
-from homeserver.core.errors import (
-    BadStatus,
-    Forbidden,
-    LimitExceeded,
-    MatrixError,
-    NotFound,
-    UnknownToken,
-    UserLocked,
-)
+from homeserver.core.endpoint_errors import BadStatus
+from homeserver.core.errors import Forbidden, LimitExceeded, MatrixError, NotFound, UnknownToken, UserLocked
 from homeserver.core.identifiers import ServerName
 from homeserver.core.json import JsonObject
 from homeserver.core.rate_limit import RateLimit

@@ -8,7 +8,7 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from homeserver.core.identifiers import RoomID
-from homeserver.services.federation_inbox import MOST_EARLY
+from homeserver.services.pdu_intake import MOST_EARLY
 from homeserver.storage import incoming_pdus
 from tests.api.server import Client, path_of, room_path
 from tests.federation.harness import FederatedServer, Servers, free_port, until

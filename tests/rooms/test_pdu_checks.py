@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from homeserver.core.errors import BadJson, InvalidSignature, TooLarge
+from homeserver.core.endpoint_errors import InvalidSignature
+from homeserver.core.errors import BadJson, TooLarge
 from homeserver.core.json import JsonObject, canonical
 from homeserver.core.redaction import redact
 from homeserver.core.room_versions import ROOM_VERSIONS

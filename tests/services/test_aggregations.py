@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from homeserver.core.errors import DuplicateAnnotation
+from homeserver.core.endpoint_errors import DuplicateAnnotation
 from homeserver.core.event import Event
 from homeserver.core.identifiers import UserID
 from homeserver.core.json import decode_object

@@ -27,10 +27,11 @@ from homeserver.rooms.judge import RoomView
 from homeserver.rooms.pdu_checks import CheckedPdu, PduChecks
 from homeserver.rooms.persist import MOST_AT_ONCE
 from homeserver.services import incoming_events
-from homeserver.services.federation_inbox import MOST_PDUS, FederationInbox, Transaction, take, take_rooms
+from homeserver.services.federation_inbox import MOST_PDUS, FederationInbox, take
 from homeserver.services.inbox_measures import InboxMetrics, NoInboxMetrics
 from homeserver.services.inbox_prometheus_metrics import PrometheusInboxMetrics
 from homeserver.services.incoming_events import IncomingEvents
+from homeserver.services.pdu_intake import Transaction, take_rooms
 from homeserver.services.timely_checks import TimelyChecks
 from homeserver.storage import events, incoming_pdus
 from tests.api.server import Databases
@@ -359,7 +360,7 @@ async def test_a_room_that_cannot_be_healed_is_gone_on_with(scene: Scene) -> Non
 
 async def test_a_server_cannot_have_everything_wait(scene: Scene, monkeypatch: Any) -> None:
     """What is too much for one room is refused, and with it nothing of another room."""
-    monkeypatch.setattr("homeserver.services.federation_inbox.MOST_STAGED", 2)
+    monkeypatch.setattr("homeserver.services.pdu_intake.MOST_STAGED", 2)
     room = scene.room
     other = SignedRoom.new("10", creator=CAROL)
     other.join(ALICE)

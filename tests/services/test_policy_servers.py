@@ -7,7 +7,8 @@ import pytest
 from twisted.internet.defer import Deferred, gatherResults
 
 from homeserver.clients.errors import RemoteError
-from homeserver.core.errors import ConnectionFailed, Forbidden, LimitExceeded, MatrixError
+from homeserver.core.endpoint_errors import ConnectionFailed
+from homeserver.core.errors import Forbidden, LimitExceeded, MatrixError
 from homeserver.core.event import Event
 from homeserver.core.hashes import encode_base64
 from homeserver.core.identifiers import EventID, RoomID, ServerName, UserID

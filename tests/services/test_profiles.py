@@ -3,15 +3,14 @@ from typing import Any
 import attrs
 import pytest
 
+from homeserver.core.endpoint_errors import KeyTooLarge, ProfileTooLarge
 from homeserver.core.errors import (
     BadJson,
     Forbidden,
     GuestAccessForbidden,
     InvalidParam,
-    KeyTooLarge,
     MissingParam,
     NotFound,
-    ProfileTooLarge,
     UserSuspended,
 )
 from homeserver.core.identifiers import ServerName, UserID

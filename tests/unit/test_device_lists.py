@@ -15,7 +15,8 @@ from homeserver.core.device_lists import (
     read_update,
     read_user_keys,
 )
-from homeserver.core.errors import BadJson, InvalidSignature, MatrixError
+from homeserver.core.endpoint_errors import InvalidSignature
+from homeserver.core.errors import BadJson, MatrixError
 from homeserver.core.identifiers import DeviceID, UserID
 from homeserver.core.identity_keys import read_user_key
 from homeserver.core.json import canonical

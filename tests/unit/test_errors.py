@@ -4,9 +4,9 @@ import inspect
 
 import pytest
 
-from homeserver.core import errors
+from homeserver.core import endpoint_errors, errors
+from homeserver.core.endpoint_errors import BadStatus, WrongRoomKeysVersion
 from homeserver.core.errors import (
-    BadStatus,
     Forbidden,
     IncompatibleRoomVersion,
     LimitExceeded,
@@ -15,7 +15,6 @@ from homeserver.core.errors import (
     UnknownToken,
     UserLimitExceeded,
     UserLocked,
-    WrongRoomKeysVersion,
 )
 
 # Every code of the client-server and the server-server API, version 1.19, but M_EXAMPLE_ERROR.
@@ -79,7 +78,8 @@ CODES = [
 
 CLASSES = {
     cls.ERRCODE: cls
-    for _, cls in inspect.getmembers(errors, inspect.isclass)
+    for module in (errors, endpoint_errors)
+    for _, cls in inspect.getmembers(module, inspect.isclass)
     if issubclass(cls, MatrixError) and hasattr(cls, "ERRCODE") and cls.ERRCODE.startswith("M_")
 }
 """By their codes; those of proposals are not the specification's yet."""

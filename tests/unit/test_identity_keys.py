@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from homeserver.core.errors import BadJson, InvalidSignature, MatrixError
+from homeserver.core.endpoint_errors import InvalidSignature
+from homeserver.core.errors import BadJson, MatrixError
 from homeserver.core.hashes import decode_base64
 from homeserver.core.identifiers import DeviceID, UserID
 from homeserver.core.identity_keys import (

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from homeserver.core.errors import BadJson, InvalidParam, InvalidSignature, MatrixError
+from homeserver.core.endpoint_errors import InvalidSignature
+from homeserver.core.errors import BadJson, InvalidParam, MatrixError
 from homeserver.core.identifiers import DeviceID, UserID
 from homeserver.core.json import canonical
 from homeserver.core.key_uploads import (

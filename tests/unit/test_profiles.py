@@ -2,7 +2,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from homeserver.core.errors import ProfileTooLarge
+from homeserver.core.endpoint_errors import ProfileTooLarge
 from homeserver.core.profiles import MAX_PROFILE_BYTES, NameAndAvatar, check_size
 
 KEYS = st.text("abc.", min_size=1, max_size=200)

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from homeserver.core.errors import BadJson, InvalidSignature, MatrixError
+from homeserver.core.endpoint_errors import InvalidSignature
+from homeserver.core.errors import BadJson, MatrixError
 from homeserver.core.hashes import encode_base64
 from homeserver.core.identifiers import ServerName
 from homeserver.core.json import JsonObject, JsonValue

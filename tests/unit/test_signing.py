@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from homeserver.core.errors import BadJson, InvalidSignature
+from homeserver.core.endpoint_errors import InvalidSignature
+from homeserver.core.errors import BadJson
 from homeserver.core.hashes import decode_base64, has_content_hash
 from homeserver.core.json import JsonObject, decode_object
 from homeserver.core.redaction import redact

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from homeserver.core.errors import InvalidParam, UnknownPos
+from homeserver.core.endpoint_errors import UnknownPos
+from homeserver.core.errors import InvalidParam
 from homeserver.core.tokens import SlidingToken, parse_stream_token, stream_token
 
 INT64 = st.integers(min_value=-(2**63), max_value=2**63 - 1)

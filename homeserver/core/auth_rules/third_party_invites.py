@@ -7,7 +7,8 @@ API, "Third-party invites".
 from typing import Final
 
 from homeserver.core.auth_rules.not_allowed import NotAllowed
-from homeserver.core.errors import BadJson, InvalidSignature
+from homeserver.core.endpoint_errors import InvalidSignature
+from homeserver.core.errors import BadJson
 from homeserver.core.event import Event, StateMap
 from homeserver.core.hashes import decode_base64
 from homeserver.core.json import JsonObject, JsonValue

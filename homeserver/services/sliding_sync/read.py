@@ -5,7 +5,7 @@ Of rooms outside the windows nothing is read but their rows in the user's list.
 
 from collections.abc import Collection
 
-from homeserver.core.errors import UnknownPos
+from homeserver.core.endpoint_errors import UnknownPos
 from homeserver.core.sliding_sync.told import UP_TO_DATE, RoomRecord, Telling, Told
 from homeserver.core.sliding_sync.windows import Configs, counts
 from homeserver.core.splice import object_of

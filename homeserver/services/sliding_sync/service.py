@@ -9,7 +9,7 @@ import attrs
 import msgspec
 from twisted.internet.defer import Deferred
 
-from homeserver.core.errors import UnknownPos
+from homeserver.core.endpoint_errors import UnknownPos
 from homeserver.core.requester import Requester
 from homeserver.core.sliding_sync.requests import SlidingRequest
 from homeserver.core.splice import keyed, object_of

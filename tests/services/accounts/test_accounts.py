@@ -1,14 +1,7 @@
 import pytest
 
-from homeserver.core.errors import (
-    Exclusive,
-    Forbidden,
-    InvalidUsername,
-    NotFound,
-    UnknownToken,
-    UserInUse,
-    WeakPassword,
-)
+from homeserver.core.endpoint_errors import WeakPassword
+from homeserver.core.errors import Exclusive, Forbidden, InvalidUsername, NotFound, UnknownToken, UserInUse
 from homeserver.core.identifiers import UserID
 from homeserver.services.accounts import DEPARTURES_AT_ONCE, Accounts
 from homeserver.storage import profiles

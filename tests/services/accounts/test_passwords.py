@@ -6,7 +6,8 @@ import pytest
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, DeferredList
 
-from homeserver.core.errors import LimitExceeded, WeakPassword
+from homeserver.core.endpoint_errors import WeakPassword
+from homeserver.core.errors import LimitExceeded
 from homeserver.core.identifiers import UserID
 from homeserver.runtime.worker_pool import Loop, WorkerPool
 from homeserver.services.attempts import Guessing

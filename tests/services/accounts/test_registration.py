@@ -1,14 +1,8 @@
 import pytest
 from twisted.internet.defer import Deferred, DeferredList
 
-from homeserver.core.errors import (
-    Exclusive,
-    Forbidden,
-    InvalidUsername,
-    MissingParam,
-    UserInUse,
-    WeakPassword,
-)
+from homeserver.core.endpoint_errors import WeakPassword
+from homeserver.core.errors import Exclusive, Forbidden, InvalidUsername, MissingParam, UserInUse
 from homeserver.core.json import JsonObject
 from homeserver.services.registration import Registered, RegistrationRequest, Registrations
 from homeserver.services.uia import Challenge
