@@ -116,7 +116,7 @@ class Server:
         self.database.start()
         await self.bus.start()
         await self.services.appservice_users.make_senders()
-        await self.services.follower.start()
+        await self.services.syncing.follower.start()
         await self.services.outbox.start()
         await self.services.receiving.partial_joins.start()
         self._loops.start()
@@ -128,10 +128,10 @@ class Server:
         """Stop accepting, let running requests finish and waiting ones return, then close everything."""
         for port in self._ports:
             await maybeDeferred(port.stopListening)
-        self.services.waiters.close()
+        self.services.syncing.waiters.close()
         for _, server in self._servers:
             await server.connections.shut_down(CLOSING_MS)
-        self.services.follower.stop()
+        self.services.syncing.follower.stop()
         await self._patiently(
             self._loops.stop(),
             self.services.delayed_events.finish(),
@@ -190,8 +190,8 @@ def build(
         measuring.inbox,
     )
     measuring.follow(services.outbox)
-    bus.subscribe(lambda _, topics: services.follower.hint(topics))
-    bus.subscribe(lambda _, topics: services.streams.hint(topics))
+    bus.subscribe(lambda _, topics: services.syncing.follower.hint(topics))
+    bus.subscribe(lambda _, topics: services.syncing.streams.hint(topics))
     bus.subscribe(lambda _, topics: services.outbox.hint(topics))
     database.clear = services.clear
     return Server(

@@ -65,7 +65,7 @@ def loops(services: Services, upkeep: Upkeep) -> list[Loop]:
         Loop("room-purge", 60.0, services.room_purge.work),
         Loop("search-index", 1.0, services.search_index.work),
         Loop("user-directory", 1.0, services.user_directory_index.work),
-        Loop("sliding-sync", 600.0, services.sliding_sync.expire),
+        Loop("sliding-sync", 600.0, services.syncing.sliding_sync.expire),
         Loop("to-device-prune", 6 * 3600.0, services.device_messaging.inboxes.prune),
         Loop("transactions", 600.0, upkeep.prune_transactions),
     ]

@@ -14,8 +14,10 @@ from homeserver.app.contact import Contact, make_contact
 from homeserver.app.encryption import Encryption, make_encryption
 from homeserver.app.following import DEVICE_SOURCES, Following, make_following
 from homeserver.app.handshakes import Handshakes, make_handshakes
+from homeserver.app.interactive_auth import InteractiveAuth, make_interactive_auth
 from homeserver.app.oauth import OAuth, make_oauth
 from homeserver.app.receiving import Receiving, make_receiving
+from homeserver.app.syncing import Syncing, make_syncing
 from homeserver.app.to_device import DeviceMessaging, make_device_messaging
 from homeserver.app.trust import Trust, make_trust
 from homeserver.clients.history_source import FederationHistorySource
@@ -37,17 +39,10 @@ from homeserver.services.appservice_users import AppserviceUsers
 from homeserver.services.attempts import Attempts
 from homeserver.services.authentication import Authentication
 from homeserver.services.backfill import Backfill
-from homeserver.services.cross_signing_resets import (
-    ACCOUNT_PAGE,
-    RESET_ACTION,
-    CrossSigningResets,
-    OAuthStage,
-)
 from homeserver.services.dehydrated_devices import DehydratedDevices
 from homeserver.services.delayed_events import DelayedEvents, DelayLimits
 from homeserver.services.devices import Devices
 from homeserver.services.event_context import EventContexts
-from homeserver.services.event_stream import EventStream
 from homeserver.services.federation_edus.presence import IncomingPresence
 from homeserver.services.federation_edus.receipts import IncomingReceipts
 from homeserver.services.federation_edus.service import FederationEdus
@@ -98,19 +93,8 @@ from homeserver.services.search_index import SearchIndex
 from homeserver.services.server_notices import Sender, ServerNotices
 from homeserver.services.sessions import Sessions
 from homeserver.services.shared_secret_registration import SharedSecretRegistrations
-from homeserver.services.sliding_sync.service import SlidingSync
 from homeserver.services.space_hierarchy import SpaceHierarchies
 from homeserver.services.sticky_events import StickyEvents
-from homeserver.services.sync.filters import SyncFilters
-from homeserver.services.sync.follower import Follower
-from homeserver.services.sync.from_tail import FromTail, Renderings
-from homeserver.services.sync.lazy_members import LazyMembers
-from homeserver.services.sync.listening import Listening
-from homeserver.services.sync.remembered import Remembered
-from homeserver.services.sync.service import Sync
-from homeserver.services.sync.streams import Streams
-from homeserver.services.sync.to_device import Inboxes
-from homeserver.services.sync.waiters import Waiters
 from homeserver.services.tags import Tags
 from homeserver.services.third_party_invitations import ThirdPartyInvitations
 from homeserver.services.thread_subscriptions import ThreadSubscriptions
@@ -118,15 +102,6 @@ from homeserver.services.threads import Threads
 from homeserver.services.timelines import Timelines
 from homeserver.services.turn_servers import TurnServers
 from homeserver.services.typing import Typing
-from homeserver.services.uia import OAUTH, Stage, UserInteractiveAuth
-from homeserver.services.uia_pages import UiaPages
-from homeserver.services.uia_stages import (
-    DummyStage,
-    EmailStage,
-    PasswordStage,
-    RegistrationTokenStage,
-    TermsStage,
-)
 from homeserver.services.user_directory import UserDirectory
 from homeserver.services.user_directory_index import UserDirectoryIndex
 from homeserver.services.user_names import UserNames
@@ -147,20 +122,19 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     devices: Devices
     encryption: Encryption
     event_contexts: EventContexts
-    event_stream: EventStream
     federation_edus: FederationEdus
     federation_events: FederationEvents
     federation_history: FederationHistory
     federation_queries: FederationQueries
     federation_spaces: FederationSpaces
     filters: Filters
-    follower: Follower
     following: Following
     guest_access: GuestAccess
     handshakes: Handshakes
     health: Health
     incoming_presence: IncomingPresence
     incoming_receipts: IncomingReceipts
+    interactive_auth: InteractiveAuth
     key_backups: KeyBackups
     logins: Logins
     memberships: Memberships
@@ -195,12 +169,9 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     server_notices: ServerNotices
     sessions: Sessions
     shared_secret_registrations: SharedSecretRegistrations
-    sliding_sync: SlidingSync
     space_hierarchies: SpaceHierarchies
     sticky_events: StickyEvents
-    sync: Sync
-    streams: Streams
-    sync_filters: SyncFilters
+    syncing: Syncing
     tags: Tags
     third_party_invitations: ThirdPartyInvitations
     thread_subscriptions: ThreadSubscriptions
@@ -209,11 +180,8 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     trust: Trust
     turn_servers: TurnServers
     typing: Typing
-    uia: UserInteractiveAuth
-    uia_pages: UiaPages
     user_directory: UserDirectory
     user_directory_index: UserDirectoryIndex
-    waiters: Waiters
 
     def clear(self, obstacle: Obstacle, again: Rerun) -> Deferred[Any]:
         """Do what a transaction demands, and run it again; see `Database.clear`."""
@@ -230,7 +198,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
 
     def lost_touch(self) -> None:
         """Hints of the bus may have been lost."""
-        self.follower.lost_touch()
+        self.syncing.follower.lost_touch()
         self.outbox.lost_touch()
 
 
@@ -267,18 +235,7 @@ def make_services(
     passwords = Passwords(database, names, workers, attempts, hasher)
     sessions = Sessions(database, clock)
     contact = make_contact(config, database, clock, reactor, attempts, trust)
-    stages: dict[str, Stage] = {
-        "m.login.dummy": DummyStage(),
-        "m.login.password": PasswordStage(passwords, names, contact.named),
-        "m.login.registration_token": RegistrationTokenStage(database, clock),
-        "m.login.terms": TermsStage(config.registration.policies),
-    }
-    if contact.validations.is_possible:
-        stages["m.login.email.identity"] = EmailStage(contact.validations, contact.named)
-    resets = CrossSigningResets(database, clock)
-    if config.public_base_url is not None:
-        stages[OAUTH] = OAuthStage(resets, f"{config.public_base_url}{ACCOUNT_PAGE}?action={RESET_ACTION}")
-    uia = UserInteractiveAuth(database, clock, stages)
+    interactive_auth = make_interactive_auth(config, database, clock, names, passwords, contact)
     incoming_presence = IncomingPresence(database, clock, config.presence.enabled)
     incoming_receipts = IncomingReceipts(database, clock)
     policy_servers = PolicyServers(database, trust.client, clock)
@@ -302,14 +259,6 @@ def make_services(
     memberships = Memberships(database, clock, signer, aliases, handshakes.remote_memberships)
     presence = Presence(database, clock, config.presence.enabled)
     remote_spaces = RemoteSpaces(trust.client, clock)
-    waiters = Waiters()
-    remembered = Remembered()
-    follower = Follower(database, clock, reactor, waiters, remembered)
-    listening = Listening(database, clock, reactor, waiters, follower, remembered)
-    inboxes = Inboxes(database, follower)
-    sync = Sync(
-        database, clock, listening, FromTail(follower, remembered, Renderings()), LazyMembers(), inboxes
-    )
     backfill = Backfill(
         database,
         clock,
@@ -339,20 +288,19 @@ def make_services(
         devices=devices,
         encryption=make_encryption(database, config.server_name, following.remote_keys),
         event_contexts=EventContexts(database, clock, backfill),
-        event_stream=EventStream(database, clock, reactor, waiters, backfill),
         federation_edus=federation_edus,
         federation_events=FederationEvents(database, clock, config.server_name),
         federation_history=FederationHistory(database, clock, config.server_name),
         federation_queries=FederationQueries(database, config.server_name),
         federation_spaces=FederationSpaces(database),
         filters=Filters(database),
-        follower=follower,
         following=following,
         guest_access=guest_access,
         handshakes=handshakes,
         health=Health(database),
         incoming_presence=incoming_presence,
         incoming_receipts=incoming_receipts,
+        interactive_auth=interactive_auth,
         key_backups=KeyBackups(database, clock),
         logins=Logins(database, clock, passwords),
         member_profiles=member_profiles,
@@ -363,7 +311,16 @@ def make_services(
         mutual_rooms=MutualRooms(database),
         openid_tokens=OpenIdTokens(database, clock),
         oauth=make_oauth(
-            config, database, clock, sessions, passwords, contact, accounts, profiles, devices, resets
+            config,
+            database,
+            clock,
+            sessions,
+            passwords,
+            contact,
+            accounts,
+            profiles,
+            devices,
+            interactive_auth.resets,
         ),
         outbox=outbox,
         policy_servers=policy_servers,
@@ -380,7 +337,7 @@ def make_services(
             names,
             passwords,
             sessions,
-            uia,
+            interactive_auth.uia,
         ),
         relations=Relations(database, clock),
         reports=Reports(database, clock),
@@ -408,11 +365,8 @@ def make_services(
             database, clock, config.registration.shared_secret, names, passwords, sessions
         ),
         space_hierarchies=SpaceHierarchies(database, clock, config.server_name, remote_spaces),
-        streams=Streams(sync, presence, reactor),
-        sliding_sync=SlidingSync(database, clock, listening, LazyMembers(), inboxes),
         sticky_events=StickyEvents(database, clock),
-        sync=sync,
-        sync_filters=SyncFilters(database),
+        syncing=make_syncing(database, clock, reactor, presence, backfill),
         tags=Tags(database),
         third_party_invitations=ThirdPartyInvitations(
             database, clock, signer, contact.identity_servers, memberships
@@ -423,11 +377,8 @@ def make_services(
         trust=trust,
         turn_servers=TurnServers(clock, config.turn),
         typing=Typing(database, clock, presence),
-        uia=uia,
-        uia_pages=UiaPages(database, clock, stages),
         user_directory=UserDirectory(database, config.user_directory.search_all_users),
         user_directory_index=UserDirectoryIndex(database, clock, config.server_name),
-        waiters=waiters,
     )
 
 

@@ -449,7 +449,7 @@ async def test_a_ban_after_leaving_shows_nothing_of_the_time_between(alice: Clie
 async def test_a_client_that_goes_away_is_waited_for_no_longer(server: TestServer, alice: Client) -> None:
     await alice.create_room()
     since = (await alice.sync())["next_batch"]
-    waiters = server.server.services.waiters
+    waiters = server.server.services.syncing.waiters
     waiting = Deferred.fromCoroutine(alice.sync(since, timeout=60_000))
     while len(waiters) == 0:
         await asyncio_turn()

@@ -129,11 +129,11 @@ async def test_a_connection_survives_a_restart_and_ends_when_it_is_not_used(
         for _ in range(3):
             clock.ahead_ms += service.EXPIRY_MS - 60_000
             await client.ask(lists=one_list(last=1))
-            await server.server.services.sliding_sync.expire()
+            await server.server.services.syncing.sliding_sync.expire()
         await alice.send(other, "hello")
         assert set((await client.ask(lists=one_list(last=1)))["rooms"]) == {other}
         clock.ahead_ms += service.EXPIRY_MS + 60_000
-        await server.server.services.sliding_sync.expire()
+        await server.server.services.syncing.sliding_sync.expire()
         (await alice.post(STABLE, {"pos": client.pos})).error(400, "M_UNKNOWN_POS")
 
 
@@ -183,7 +183,7 @@ async def test_a_server_that_stops_does_not_leave_clients_waiting(
         client = Sliding(alice)
         await client.ask(lists=one_list())
         waiting = Deferred.fromCoroutine(client.ask(lists=one_list(), timeout=60_000))
-        while not len(server.server.services.waiters):
+        while not len(server.server.services.syncing.waiters):
             await alice.get(path_of("account", "whoami"))
-        server.server.services.waiters.close()
+        server.server.services.syncing.waiters.close()
         assert (await waiting)["rooms"] == {}
