@@ -8,12 +8,14 @@ import hashlib
 import hmac
 import re
 import secrets
+from collections.abc import Mapping
 from typing import Final, Self
 from urllib.parse import urlsplit
 
 import attrs
 import msgspec
 
+from homeserver.api.oauth_paths import LOG_OUT, PAGES
 from homeserver.api.pages import form_of
 from homeserver.core.errors import Forbidden
 from homeserver.core.identifiers import UserID
@@ -23,6 +25,9 @@ from homeserver.http.response import Response
 from homeserver.services.browser_sessions import BrowserSessions, BrowserUser
 
 FIELD: Final = "form_token"
+
+DECISION: Final = "decision"
+ALLOW: Final = "allow"
 
 _SECRET = re.compile(r"[A-Za-z0-9_-]{43}")
 _OURS: Final = frozenset({b"same-origin", b"none"})
@@ -95,6 +100,15 @@ class Browsers(msgspec.Struct, frozen=True):
         value = f"{self.cookie}={secret}; Path=/; HttpOnly; SameSite=Lax{attributes}"
         return attrs.evolve(response, headers=(*response.headers, (b"Set-Cookie", value.encode())))
 
+    def question(self, visitor: Visitor, then: str, query: str) -> dict[str, object]:
+        """What a page needs that asks whether an app is to be let in, which is the page `then` with that query."""
+        return {
+            "user_id": visitor.user_id,
+            "action": self.to(PAGES[then], query),
+            "log_out": self.to(LOG_OUT.replace("{then}", then), query),
+            "form_token": visitor.form_token,
+        }
+
     def to(self, path: str, query: str = "") -> str:
         """A page of ours, as a form or a redirection names it."""
         return f"{self.root}{path}?{query}" if query else f"{self.root}{path}"
@@ -106,6 +120,11 @@ class Browsers(msgspec.Struct, frozen=True):
                 if name == self.cookie and _SECRET.fullmatch(value):
                     return value
         return None
+
+
+def is_allowed(form: Mapping[str, str]) -> bool:
+    """Whether the app is let in, by the form of a page that has asked."""
+    return form.get(DECISION) == ALLOW
 
 
 def see_other(location: str) -> Response:

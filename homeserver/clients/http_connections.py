@@ -144,7 +144,7 @@ class _Opening(ClientFactory):
     def buildProtocol(self, addr: IAddress | None) -> Protocol:  # noqa: ARG002, N802 - Twisted's name
         return self._connection
 
-    def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:  # noqa: ARG002, N802
+    def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:  # noqa: ARG002, N802 - Twisted's
         if not self._connection.opened.called:
             self._connection.opened.errback(ExchangeError(f"cannot connect: {_reason(reason)}"))
 

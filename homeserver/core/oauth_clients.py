@@ -7,7 +7,6 @@ Spec: client-server API, "Client registration"; RFC 7591; RFC 8252, section 7.
 
 import base64
 import hashlib
-import re
 from collections.abc import Mapping
 from typing import Final, Self
 
@@ -15,6 +14,7 @@ import msgspec
 
 from homeserver.core.json import JsonObject, JsonValue, canonical
 from homeserver.core.oauth_errors import OAuthError
+from homeserver.core.redirect_uris import is_uri, scheme_of, site_of
 
 AUTHORIZATION_CODE: Final = "authorization_code"
 REFRESH_TOKEN: Final = "refresh_token"  # noqa: S105 - the name of a grant
@@ -27,19 +27,7 @@ NO_SECRET: Final = "none"  # noqa: S105 - the name of a method
 MAX_NAME: Final = 128
 """In characters."""
 
-MAX_URI: Final = 2_048
 MAX_REDIRECT_URIS: Final = 20
-
-_URI = re.compile(r"(?:[A-Za-z0-9._~:/?\[\]@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+")
-_WEB = re.compile(
-    r"https://(?P<host>(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?)"
-    r"(?::(?P<port>[0-9]{1,5}))?(?:[/?#].*)?"
-)
-_PRIVATE = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*):(?!//).*")
-_LOOPBACK = re.compile(r"http://(?P<host>localhost|127\.0\.0\.1|\[::1\])(?P<rest>(?:[/?].*)?)")
-_LOOPBACK_WITH_PORT = re.compile(
-    r"http://(?P<host>localhost|127\.0\.0\.1|\[::1\]):[0-9]{1,5}(?P<rest>(?:[/?].*)?)"
-)
 
 
 class ClientMetadata(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,42 +105,26 @@ class ClientMetadata(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def host(self) -> str:
         """Whose app it is, as far as can be told."""
-        found = _WEB.fullmatch(self.client_uri)
-        assert found is not None  # noqa: S101 - it was checked when the client registered
-        return found["host"].lower()
+        site = site_of(self.client_uri)
+        assert site is not None  # noqa: S101 - it was checked when the client registered
+        return site.host
 
     def allows(self, redirect_uri: str) -> bool:
         """Whether a code may be sent there: the URI is registered, but for the port of a loopback address."""
         if redirect_uri in self.redirect_uris:
             return True
-        if self.application_type != "native" or not _URI.fullmatch(redirect_uri):
+        site = site_of(redirect_uri)
+        if self.application_type != "native" or site is None or not is_uri(redirect_uri):
             return False
-        found = _LOOPBACK_WITH_PORT.fullmatch(redirect_uri)
-        return found is not None and f"http://{found['host']}{found['rest']}" in self.redirect_uris
-
-
-def where_it_leads(redirect_uri: str) -> str | None:
-    """The host that a redirect URI leads to; None if it leads to an app on the same device."""
-    found = _WEB.fullmatch(redirect_uri)
-    return None if found is None else found["host"].lower()
-
-
-def source_of(redirect_uri: str) -> str:
-    """A redirect URI as a source of a Content Security Policy: what forms may lead to."""
-    found = _WEB.fullmatch(redirect_uri)
-    if found is not None:
-        return f"https://{found['host']}" + ("" if found["port"] is None else f":{found['port']}")
-    local = _LOOPBACK_WITH_PORT.fullmatch(redirect_uri) or _LOOPBACK.fullmatch(redirect_uri)
-    if local is not None and not local["host"].startswith("["):  # which that grammar has no place for
-        return f"http://{local['host']}:*"
-    return redirect_uri.partition(":")[0] + ":"
+        is_local = site.scheme == "http" and site.is_loopback
+        return is_local and f"http://{site.host}{site.rest}" in self.redirect_uris
 
 
 def _check_redirect_uris(redirect_uris: tuple[str, ...], base: str, *, is_native: bool) -> None:
     if len(redirect_uris) > MAX_REDIRECT_URIS:
         raise _invalid_redirect(f"there are more than {MAX_REDIRECT_URIS} redirect URIs")
     for uri in redirect_uris:
-        if len(uri) > MAX_URI or not _URI.fullmatch(uri):  # a fragment is none of these characters
+        if not is_uri(uri):
             raise _invalid_redirect("a redirect URI is not a URI without a fragment")
         if not (_is_of(uri, base) or (is_native and _is_of_app(uri, base))):
             raise _invalid_redirect("a redirect URI does not belong to the client_uri")
@@ -160,46 +132,46 @@ def _check_redirect_uris(redirect_uris: tuple[str, ...], base: str, *, is_native
 
 def _is_of(uri: str, base: str) -> bool:
     """Whether that is a page of the client: on the host of `client_uri`, or on one below it."""
-    found = _WEB.fullmatch(uri)
-    if found is None or not _is_port(found["port"]):
-        return False
-    host = found["host"].lower()
-    # What is below a name without a dot is everybody's.
+    site = site_of(uri)
+    return site is not None and site.scheme == "https" and _is_below(site.host, base)
+
+
+def _is_below(host: str, base: str) -> bool:
+    """Whether that is `base` or a host below it. What is below a name without a dot is everybody's."""
     return host == base or ("." in base and host.endswith(f".{base}"))
 
 
 def _is_of_app(uri: str, base: str) -> bool:
     """Whether that leads to an app on the device: by a scheme that is the client's own, or by a loopback address."""
-    if _LOOPBACK.fullmatch(uri):
-        return True
-    found = _PRIVATE.fullmatch(uri)
-    if found is None or "." not in base:
+    site = site_of(uri)
+    if site is not None:
+        return site.scheme == "http" and site.is_loopback and site.port is None
+    scheme = scheme_of(uri)
+    if scheme is None or "." not in base or uri[len(scheme) + 1 :].startswith("//"):
         return False
-    scheme, own = found["scheme"].lower(), ".".join(reversed(base.split(".")))
+    own = ".".join(reversed(base.split(".")))
     return scheme == own or scheme.startswith(f"{own}.")
 
 
 def _related(document: JsonObject, name: str, base: str) -> str | None:
     """A page of the client, None if it names none."""
     uri = _text(document, name)
-    if uri is not None:
-        host = _web_host(uri, name)
-        if not (host == base or ("." in base and host.endswith(f".{base}"))):
-            raise _invalid(f"{name} does not belong to the client_uri")
+    if uri is not None and not _is_below(_web_host(uri, name), base):
+        raise _invalid(f"{name} does not belong to the client_uri")
     return uri
 
 
 def _web_host(uri: str, name: str) -> str:
     """The host of a web page, which is reached by https and needs no login."""
-    found = _WEB.fullmatch(uri)
-    is_uri = len(uri) <= MAX_URI and _URI.fullmatch(uri.replace("#", "", 1))
-    if found is None or not is_uri or not _is_port(found["port"]):
+    site = site_of(uri)
+    if (
+        site is None
+        or site.scheme != "https"
+        or site.host.startswith("[")
+        or not is_uri(uri, may_have_fragment=True)
+    ):
         raise _invalid(f"{name} must be an https URL with a host and without a user")
-    return found["host"].lower()
-
-
-def _is_port(text: str | None) -> bool:
-    return text is None or 0 < int(text) < 65_536
+    return site.host
 
 
 def _name(document: JsonObject) -> str | None:

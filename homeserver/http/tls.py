@@ -49,7 +49,7 @@ class RenewableCertificate:
 
     def serverConnectionForTLS(  # noqa: N802 - Twisted's name
         self,
-        protocol: TLSMemoryBIOProtocol,  # noqa: ARG002
+        protocol: TLSMemoryBIOProtocol,  # noqa: ARG002 - Twisted's signature
     ) -> SSL.Connection:
         """The TLS side of a new connection."""
         now_ms = self._clock.monotonic_ms()
@@ -118,7 +118,7 @@ def over_tls(certificate: IOpenSSLServerConnectionCreator) -> OverTls:
     """What puts TLS with this certificate below a server."""
 
     def wrap(server: HttpServer) -> TLSMemoryBIOFactory:
-        return _TlsFactory(certificate, False, server)  # noqa: FBT003
+        return _TlsFactory(certificate, False, server)  # noqa: FBT003 - Twisted's signature
 
     return wrap
 

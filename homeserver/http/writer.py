@@ -94,7 +94,7 @@ class _SocketWriter:
             return True
         self._rest = memoryview(data)[sent:]
         # Twisted asks a pull producer at once, and then each time that its buffer has run empty.
-        self._transport.registerProducer(self, False)  # noqa: FBT003
+        self._transport.registerProducer(self, False)  # noqa: FBT003 - Twisted's signature
         return False
 
     def is_broken(self) -> bool:
@@ -142,7 +142,7 @@ class _TlsWriter:
         self._rest = _NOTHING
         self._is_paused = False
         self._is_waiting = False
-        transport.registerProducer(self, True)  # noqa: FBT003
+        transport.registerProducer(self, True)  # noqa: FBT003 - Twisted's signature
 
     def write(self, data: bytes) -> bool:
         self._rest = memoryview(data)

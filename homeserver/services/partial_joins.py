@@ -142,6 +142,7 @@ class PartialJoins:
         except Incomplete as problem:
             await self._put_off(join, str(problem))
         except Exception as error:
+            # Whatever it is: it is logged, and tried again later.
             log.exception("the members of a room could not be fetched")
             await self._put_off(join, repr(error))
 

@@ -175,7 +175,7 @@ class Client:
         self,
         since: str | None = None,
         *,
-        timeout: int = 0,  # noqa: ASYNC109
+        timeout: int = 0,  # noqa: ASYNC109 - as above
         **query: Any,
     ) -> Any:
         """One sync; the JSON of its answer. A `filter` may be given as a dict."""

@@ -82,7 +82,7 @@ async def test_a_body_that_stalls_is_given_up(chunked: bool) -> None:
             server.pass_time(LIMITS.body_stall_ms - 1)
             client.send(b"7d0\r\n" + b"a" * 2_000 + b"\r\n" if chunked else b"a" * 2_000)
             sent += 2_000
-            await until(lambda: only(server)._parser.received_body_bytes == sent)  # noqa: B023
+            await until(lambda: only(server)._parser.received_body_bytes == sent)  # noqa: B023 - awaited at once
         server.pass_time(LIMITS.body_stall_ms - 1)
         await turns()
         assert client.received == b""
@@ -98,7 +98,7 @@ async def test_a_body_that_only_drips_is_given_up() -> None:
         await until(lambda: only(server)._parser.head)
         for count in range(1, 100):
             client.send(b"a")
-            await until(lambda: client.received or only(server)._parser.received_body_bytes == count)  # noqa: B023
+            await until(lambda: client.received or only(server)._parser.received_body_bytes == count)  # noqa: B023 - awaited at once
             if client.received:
                 break
             server.pass_time(500)
@@ -158,7 +158,7 @@ async def test_a_slow_client_that_goes_on_reading_gets_everything(path: str) -> 
             server.pass_time(LIMITS.write_stall_ms - 1)
             before = only(server).deadline_ms
             client.go_on_reading()
-            await until(lambda: only(server).deadline_ms > before)  # noqa: B023
+            await until(lambda: only(server).deadline_ms > before)  # noqa: B023 - awaited at once
             client.stop_reading()
         client.go_on_reading()
         await client.until(lambda: client.received.endswith(b"{}"))

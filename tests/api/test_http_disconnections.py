@@ -100,7 +100,7 @@ async def read_chunks(client: RawClient) -> bytes:
         await client.until(lambda: b"\r\n" in client.received)
         size_text, client.received = client.received.split(b"\r\n", 1)
         size = int(size_text, 16)
-        await client.until(lambda: len(client.received) >= size + 2)  # noqa: B023
+        await client.until(lambda: len(client.received) >= size + 2)  # noqa: B023 - awaited at once
         body += client.received[:size]
         assert client.received[size : size + 2] == b"\r\n"
         client.received = client.received[size + 2 :]

@@ -117,7 +117,7 @@ async def connect_with_tls(server: ServerUnderTest) -> RawClient:
     factory = ClientFactory()
     factory.protocol = Client
     factory.noisy = False
-    tls = TLSMemoryBIOFactory(CertificateOptions(), True, factory)  # noqa: FBT003
+    tls = TLSMemoryBIOFactory(CertificateOptions(), True, factory)  # noqa: FBT003 - Twisted's signature
     REACTOR.connectTCP("127.0.0.1", server.number, cast("Any", tls))
     client = await connected
     server.clients.append(client)

@@ -73,15 +73,15 @@ class _Conversation(Protocol):
         self._buffer = b""
         self.closed: Deferred[None] = Deferred()
 
-    def connectionMade(self) -> None:  # noqa: N802
+    def connectionMade(self) -> None:  # noqa: N802 - Twisted's name
         self._server.connections += 1
         self._server.open.append(self)
 
-    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
+    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802 - Twisted's name
         self._server.open.remove(self)
         self.closed.callback(None)
 
-    def dataReceived(self, data: bytes) -> None:  # noqa: N802
+    def dataReceived(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
         self._buffer += data
         while b"\r\n\r\n" in self._buffer:
             head, rest = self._buffer.split(b"\r\n\r\n", 1)
@@ -109,7 +109,7 @@ class _Factory(Factory):
     def __init__(self, server: "ScriptedServer") -> None:
         self._server = server
 
-    def buildProtocol(self, addr: IAddress | None) -> Protocol:  # noqa: N802
+    def buildProtocol(self, addr: IAddress | None) -> Protocol:  # noqa: N802 - Twisted's name
         return _Conversation(self._server)
 
 

@@ -48,7 +48,7 @@ class Server(DNSServerFactory):
 
     noisy = False
 
-    def gotResolverError(self, failure: Failure, protocol: Any, message: Any, address: Any) -> None:  # noqa: N802
+    def gotResolverError(self, failure: Failure, protocol: Any, message: Any, address: Any) -> None:  # noqa: N802 - Twisted's name
         code = dns.ESERVER if failure.check(DNSServerError) else dns.ENAME
         us = cast("Any", self)
         us.sendReply(protocol, us._responseFromMessage(message=message, rCode=code), address)

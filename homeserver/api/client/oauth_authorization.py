@@ -9,15 +9,16 @@ from typing import Final
 
 import msgspec
 
-from homeserver.api.browsers import Browsers, Visitor, see_other
-from homeserver.api.oauth_paths import AUTHORIZE, LINK, LOG_OUT, PAGES
+from homeserver.api.browsers import Browsers, Visitor, is_allowed, see_other
+from homeserver.api.oauth_paths import AUTHORIZE, LINK
 from homeserver.api.pages import BODY_LIMIT, Pages
 from homeserver.api.sign_in import SignIn
 from homeserver.api.sign_up import SignUp
 from homeserver.core.errors import InvalidParam, MatrixError
-from homeserver.core.oauth_clients import AUTHORIZATION_CODE, ClientMetadata, source_of, where_it_leads
+from homeserver.core.oauth_clients import AUTHORIZATION_CODE, ClientMetadata
 from homeserver.core.oauth_errors import OAuthError
 from homeserver.core.oauth_requests import CREATE, AuthorizationRequest, Callback, Parameters, one
+from homeserver.core.redirect_uris import form_source, where_it_leads
 from homeserver.http.endpoints import Auth, Limit, endpoint
 from homeserver.http.request import Request
 from homeserver.http.response import Response
@@ -25,7 +26,6 @@ from homeserver.services.oauth_clients import OAuthClient, OAuthClients
 from homeserver.services.oauth_devices import OAuthDevices
 from homeserver.services.oauth_grants import OAuthGrants
 
-ALLOW: Final = "allow"
 LOG_IN_AGAIN: Final = frozenset({"login", "select_account"})
 """Values of `prompt` that are not announced, but do no harm; `consent` is what is always done."""
 
@@ -80,7 +80,7 @@ class OauthAuthorization(msgspec.Struct, frozen=True):
             "authorize",
             request.query,
             {"redirects": True, "leads_to": where_it_leads(redirect_uri)},
-            forms_lead_to=source_of(redirect_uri),
+            forms_lead_to=form_source(redirect_uri),
         )
 
     @endpoint("POST", AUTHORIZE, auth=Auth.NONE, limit=Limit.UPDATES, body_limit=BODY_LIMIT)
@@ -92,7 +92,7 @@ class OauthAuthorization(msgspec.Struct, frozen=True):
             if visitor.user is None:
                 return self.sign_in.page(visitor, "authorize", request.query)
             form = self.browsers.form(request, visitor)
-            if form.get("decision") != ALLOW:
+            if not is_allowed(form):
                 denied = OAuthError("access_denied", "the user does not let the app in")
                 return see_other(asked.callback.with_error(denied))
             code = await self.grants.authorize(visitor.user.user_id, asked.request)
@@ -136,7 +136,7 @@ class OauthAuthorization(msgspec.Struct, frozen=True):
             if visitor.user is None:
                 return self.sign_in.page(visitor, "link", request.query)
             form = self.browsers.form(request, visitor)
-            is_denied = form.get("decision") != ALLOW
+            is_denied = not is_allowed(form)
             is_done = await self.devices.decide(
                 visitor.user.user_id, form.get("user_code", ""), is_denied=is_denied
             )
@@ -211,10 +211,7 @@ class OauthAuthorization(msgspec.Struct, frozen=True):
         """
         values = {
             "client": client,
-            "user_id": visitor.user_id,
-            "action": self.browsers.to(PAGES[then], query),
-            "log_out": self.browsers.to(LOG_OUT.replace("{then}", then), query),
-            "form_token": visitor.form_token,
+            **self.browsers.question(visitor, then, query),
             **more,
         }
         return self.pages.show_with("consent.html", values, forms_lead_to=forms_lead_to)

@@ -54,7 +54,7 @@ class Answer(msgspec.Struct, frozen=True):
     @classmethod
     def nothing(cls, upto: int, lists: Mapping[str, bytes]) -> Self:
         """Nothing is new up to there; the lists are as they were read last."""
-        return cls(upto, lists, {}, {}, None, Told(), False, {}, set())  # noqa: FBT003
+        return cls(upto, lists, {}, {}, None, Told(), False, {}, set())  # noqa: FBT003 - in the order of the fields
 
     @property
     def is_empty(self) -> bool:

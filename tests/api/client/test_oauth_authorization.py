@@ -96,7 +96,7 @@ async def test_native_apps(oauth: OAuthServer) -> None:
     )
     for uri, source in (
         ("com.example.app:/callback", "com.example.app:"),
-        ("http://127.0.0.1:43210/callback", "http://127.0.0.1:*"),
+        ("http://127.0.0.1:43210/callback", "http://127.0.0.1:43210"),
     ):
         browser, page = await consent(oauth, app, redirect_uri=uri, response_mode="query")
         assert "the app on this device" in page.text

@@ -26,7 +26,7 @@ def refusal(event: Event) -> str | None:
     try:
         check_state(event, {})
     except NotAllowed as error:
-        assert rule == error.rule  # noqa: PT017
+        assert rule == error.rule  # noqa: PT017 - there may be no error
     else:
         assert rule is None
     return rule

@@ -49,20 +49,20 @@ class Sliding:
     conn_id: str = ""
     pos: str | None = None
 
-    async def ask(self, *, timeout: int = 0, **body: Any) -> Any:  # noqa: ASYNC109
+    async def ask(self, *, timeout: int = 0, **body: Any) -> Any:  # noqa: ASYNC109 - the parameter is the protocol's
         """Ask in the accepted form, and keep the answer's token."""
         answer = await self.repeat(timeout=timeout, **body)
         self.pos = answer["pos"]
         return answer
 
-    async def repeat(self, *, timeout: int = 0, **body: Any) -> Any:  # noqa: ASYNC109
+    async def repeat(self, *, timeout: int = 0, **body: Any) -> Any:  # noqa: ASYNC109 - the parameter is the protocol's
         """As `ask`, but the token stays the same: the answer is lost."""
         sent: dict[str, Any] = {"conn_id": self.conn_id, "timeout": timeout, **body}
         if self.pos is not None:
             sent["pos"] = self.pos
         return (await self.client.post(STABLE, sent)).ok()
 
-    async def ask_old(self, *, timeout: int = 0, **body: Any) -> Any:  # noqa: ASYNC109
+    async def ask_old(self, *, timeout: int = 0, **body: Any) -> Any:  # noqa: ASYNC109 - the parameter is the protocol's
         """Ask as today's clients do."""
         query: dict[str, Any] = {"timeout": timeout}
         if self.pos is not None:

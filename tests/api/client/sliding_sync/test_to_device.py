@@ -18,12 +18,12 @@ class Inbox:
     client: Sliding
     since: str | None = None
 
-    async def ask(self, *, timeout: int = 0, **wanted: Any) -> list[Any]:  # noqa: ASYNC109
+    async def ask(self, *, timeout: int = 0, **wanted: Any) -> list[Any]:  # noqa: ASYNC109 - as the harness has it
         """What is new; the next request proves that it was received."""
         self.since, texts = await self.repeat(timeout=timeout, **wanted)
         return texts
 
-    async def repeat(self, *, timeout: int = 0, **wanted: Any) -> tuple[str, list[Any]]:  # noqa: ASYNC109
+    async def repeat(self, *, timeout: int = 0, **wanted: Any) -> tuple[str, list[Any]]:  # noqa: ASYNC109 - as the harness has it
         """As `ask`, but the answer is lost, apart from its `pos`."""
         given = {"enabled": True, **({} if self.since is None else {"since": self.since}), **wanted}
         answer = await self.client.ask(timeout=timeout, lists=one_list(), extensions={"to_device": given})
