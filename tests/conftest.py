@@ -19,6 +19,7 @@ from typing import Any, cast
 
 import hypothesis
 import pytest
+import structlog
 import uvloop
 from twisted.internet import asyncioreactor
 from twisted.internet.defer import Deferred
@@ -41,6 +42,17 @@ hypothesis.settings.register_profile(
     "ours", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("ours")
+
+# What structlog does by itself where rich is installed, as beside the tools, takes a second for a traceback.
+structlog.configure(
+    processors=[
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.dev.set_exc_info,
+        structlog.processors.TimeStamper(fmt="%Y-%m-%d %H:%M:%S", utc=True),
+        structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
 
 SPECIFICATION = pytest.StashKey[Specification]()
 

@@ -4,6 +4,7 @@ Spec: client-server API, "Tracking the device list for a user" and "Extensions t
 """
 
 from collections.abc import Collection
+from typing import Final
 
 import msgspec
 
@@ -54,6 +55,10 @@ def read_changes(
     return DeviceListChanges(frozenset((changed | met) - parted), frozenset(parted))
 
 
+UNREADABLE: Final = StateFacts(is_encrypted=True)
+"""Of a room whose state cannot be read: who is asked for the keys of too many loses nothing."""
+
+
 def _moved(
     tx: ReadTransaction, reader: UserID, rooms: Collection[RoomOfUser], since: int
 ) -> tuple[set[UserID], set[UserID]]:
@@ -62,10 +67,10 @@ def _moved(
     if not touched:
         return set(), set()
     facts = state_facts(tx, reader, touched)
-    touched = [room for room in touched if facts[room.room_nid].is_encrypted]
+    touched = [room for room in touched if facts.get(room.room_nid, UNREADABLE).is_encrypted]
     if not touched:
         return set(), set()
-    new = {room.room_nid for room in touched if _is_new(room, facts[room.room_nid], since)}
+    new = {room.room_nid for room in touched if _is_new(room, facts.get(room.room_nid, UNREADABLE), since)}
     left = {room.room_nid for room in touched if room.membership != "join"}
     stayed = {room.room_nid for room in touched} - new - left
     met = device_lists.joined(tx, new) if new else set()
@@ -79,7 +84,7 @@ def _moved(
     if parted:
         joined = [room for room in rooms if room.membership == "join"]
         facts = state_facts(tx, reader, joined)
-        encrypted = [room.room_nid for room in joined if facts[room.room_nid].is_encrypted]
+        encrypted = [room.room_nid for room in joined if facts.get(room.room_nid, UNREADABLE).is_encrypted]
         parted -= device_lists.among_joined(tx, encrypted, parted)
     return met - {reader}, parted
 

@@ -21,6 +21,7 @@ from homeserver.services.awaited_members import AwaitedMembers
 from homeserver.services.client_events import View, render, render_one
 from homeserver.services.history_access import BEGINNING, Access, enter
 from homeserver.services.ignored_users import ignored_by
+from homeserver.services.spoilt_rooms import left_out
 from homeserver.services.timelines import DEFAULT_LIMIT, EVERYTHING, MAX_LIMIT, Direction, read_up_to_gap
 from homeserver.services.unwanted_invites import unwanted
 from homeserver.storage import account_data, events, memberships, presence, push_rules, rooms, state
@@ -69,17 +70,18 @@ class RoomSnapshots(msgspec.Struct, frozen=True):
         found: list[bytes] = []
         for room_id in account.room_ids:
             # A transaction each: an account may have thousands of rooms, and others want to read, too.
-            room = await self.database.read(
-                read_room_of,
-                room_id,
-                user_id,
-                requester.device_id,
-                upto=account.upto,
-                limit=most,
-                now_ts=now_ts,
-            )
-            if room is not None:
-                found.append(room)
+            with left_out(room_id, user_id):
+                room = await self.database.read(
+                    read_room_of,
+                    room_id,
+                    user_id,
+                    requester.device_id,
+                    upto=account.upto,
+                    limit=most,
+                    now_ts=now_ts,
+                )
+                if room is not None:
+                    found.append(room)
         return object_of(
             {
                 "end": b'"s%d"' % account.upto,

@@ -8,7 +8,9 @@ from homeserver.core.event import StateKey
 from homeserver.core.identifiers import UserID
 from homeserver.core.json import JsonObject, decode
 from homeserver.core.room_versions import get_room_version
+from homeserver.database.errors import Obstacle, StorageUnavailable, TransactionEnded
 from homeserver.database.transactions import ReadTransaction
+from homeserver.services.spoilt_rooms import left_out
 from homeserver.storage import events, state, stripped_states
 from homeserver.storage.memberships import RoomOfUser
 
@@ -27,7 +29,10 @@ class StateFacts(msgspec.Struct, frozen=True):
 def state_facts(
     tx: ReadTransaction, user_id: UserID, listed: Collection[RoomOfUser]
 ) -> dict[int, StateFacts]:
-    """What the rooms' states say, by the rooms' numbers; or what came with an invitation from elsewhere."""
+    """What the rooms' states say, by the rooms' numbers; or what came with an invitation from elsewhere.
+
+    A room whose state cannot be read is missing.
+    """
     found: dict[int, StateFacts] = {}
     unknown: list[RoomOfUser] = []
     for room in listed:
@@ -38,18 +43,29 @@ def state_facts(
         else:
             unknown.append(room)
     if unknown:
-        nids = state.get_across(tx, {room.state_root for room in unknown}, (_CREATE, _ENCRYPTION))
-        types = _room_types(tx, unknown, nids)
-        encryptions = events.of_nids(
-            tx, {found[_ENCRYPTION] for found in nids.values() if _ENCRYPTION in found}
-        )
-        for room in unknown:
-            encryption = encryptions.get(nids[room.state_root].get(_ENCRYPTION, 0))
-            position = 0 if encryption is None else encryption.position or 0
-            facts = StateFacts(encryption is not None, types.get(room.room_nid), position)
-            tx.remember(tx.caches.room_facts, room.state_root, facts)
-            found[room.room_nid] = facts
+        try:
+            found |= _read(tx, unknown)
+        except (StorageUnavailable, TransactionEnded, Obstacle):
+            raise
+        except Exception:  # noqa: BLE001 - it is met again for the one room, and reported then
+            for room in unknown:
+                with left_out(room.room_id, user_id):
+                    found |= _read(tx, [room])
     return found
+
+
+def _read(tx: ReadTransaction, unknown: Collection[RoomOfUser]) -> dict[int, StateFacts]:
+    read: dict[int, StateFacts] = {}
+    nids = state.get_across(tx, {room.state_root for room in unknown}, (_CREATE, _ENCRYPTION))
+    types = _room_types(tx, unknown, nids)
+    encryptions = events.of_nids(tx, {found[_ENCRYPTION] for found in nids.values() if _ENCRYPTION in found})
+    for room in unknown:
+        encryption = encryptions.get(nids[room.state_root].get(_ENCRYPTION, 0))
+        position = 0 if encryption is None else encryption.position or 0
+        facts = StateFacts(encryption is not None, types.get(room.room_nid), position)
+        tx.remember(tx.caches.room_facts, room.state_root, facts)
+        read[room.room_nid] = facts
+    return read
 
 
 def _room_types(

@@ -144,6 +144,13 @@ class Telling:
         if self._before.rooms.get(room_nid) != record:
             self._changes[room_nid] = record
 
+    def untold(self, room_nid: int, upto: int) -> None:
+        """Nothing could be told of the room: the client has what it had, and knows of what happened up to `upto`."""
+        self._changes.pop(room_nid, None)
+        before = self._before.rooms.get(room_nid)
+        if before is not None and before.upto == UP_TO_DATE:
+            self._changes[room_nid] = RoomRecord(upto, before.config, before.limit, before.flags)
+
     def done(self) -> Told:
         """All records; the very object that there was before if nothing has changed."""
         if not self._changes and self.extensions == self._before.extensions:

@@ -5,10 +5,13 @@ Of rooms outside the windows nothing is read but their rows in the user's list.
 
 from collections.abc import Collection
 
+import structlog
+
 from homeserver.core.endpoint_errors import UnknownPos
 from homeserver.core.sliding_sync.told import UP_TO_DATE, RoomRecord, Telling, Told
 from homeserver.core.sliding_sync.windows import Configs, counts
 from homeserver.core.splice import object_of
+from homeserver.database.errors import Obstacle, StorageUnavailable, TransactionEnded
 from homeserver.database.kinds import Kind
 from homeserver.database.transactions import ReadTransaction
 from homeserver.services.ignored_users import ignored_by
@@ -27,8 +30,11 @@ from homeserver.services.sliding_sync.room_results import (
     may_have_news,
     outside_result,
 )
+from homeserver.services.spoilt_rooms import left_out
 from homeserver.storage import receipts, sliding_sync
 from homeserver.storage.sliding_sync import Connection, Step
+
+_log = structlog.get_logger(__name__)
 
 IDLE_MS = 3_600_000
 """How exactly it is noted when a connection was last used."""
@@ -109,19 +115,39 @@ def _wanted(ctx: Context, matched: Matched, direct: Collection[str]) -> list[Wan
 def _results(ctx: Context, wanted: list[Wanted]) -> list[ToldRoom]:
     read = _read_on(ctx, wanted)
     news = {each.room.room_nid for each in wanted if may_have_news(ctx, each)}
-    look_ahead(ctx, [each for each in wanted if each.room.room_nid in news])
+    _look_ahead(ctx, [each for each in wanted if each.room.room_nid in news])
     read_upto: ReadUpto = {}
     if not ctx.is_stable and news | read:
         read_upto = receipts.own(ctx.tx, ctx.asking.user_id, news | read)
-    return [
-        ToldRoom(
-            each,
-            _result(
-                ctx, each, read_upto, is_new=each.room.room_nid in news, is_read=each.room.room_nid in read
-            ),
-        )
-        for each in wanted
-    ]
+    shown: list[ToldRoom] = []
+    for each in wanted:
+        nid = each.room.room_nid
+        result = None
+        with left_out(each.room.room_id, ctx.asking.user_id):
+            result = _result(ctx, each, read_upto, is_new=nid in news, is_read=nid in read)
+        if result is None:
+            _leave_out(ctx, each)
+            result = RoomResult(None)
+        shown.append(ToldRoom(each, result))
+    return shown
+
+
+def _look_ahead(ctx: Context, wanted: list[Wanted]) -> None:
+    """As `look_ahead`. If one of the rooms is spoilt, each is read by itself, and the spoilt one is reported then."""
+    try:
+        look_ahead(ctx, wanted)
+    except (StorageUnavailable, TransactionEnded, Obstacle):
+        raise
+    except Exception as error:  # noqa: BLE001 - as above
+        _log.warning("rooms could not be read together", user=ctx.asking.user_id, reason=repr(error))
+
+
+def _leave_out(ctx: Context, wanted: Wanted) -> None:
+    """The client is told nothing of the room this time; of what it misses, as soon as the room can be read."""
+    room = wanted.room
+    ctx.telling.untold(room.room_nid, ctx.since or 0)
+    ctx.new_members.pop(room.room_id, None)
+    ctx.flushed.discard(room.room_id)
 
 
 def _result(ctx: Context, wanted: Wanted, read_upto: ReadUpto, *, is_new: bool, is_read: bool) -> RoomResult:

@@ -12,11 +12,11 @@ from homeserver.core.push_rules import UNMODIFIED, Customisation, Ruleset
 from homeserver.core.receipts import receipt_events
 from homeserver.core.splice import array, keyed, object_of
 from homeserver.core.tokens import SyncToken
-from homeserver.database.errors import Obstacle, StorageUnavailable, TransactionEnded
 from homeserver.database.kinds import Kind
 from homeserver.database.transactions import ReadTransaction
 from homeserver.services.device_list_changes import read_changes
 from homeserver.services.ignored_users import ignored_by
+from homeserver.services.spoilt_rooms import left_out
 from homeserver.services.sync.context import SyncContext
 from homeserver.services.sync.key_counts import KeySections, has_changed, read_sections
 from homeserver.services.sync.request import SyncAnswer, SyncRequest
@@ -113,15 +113,10 @@ def _rooms(context: SyncContext, rooms: Collection[RoomOfUser]) -> dict[str, dic
     for room in rooms:
         if room.membership != "join" and room.room_nid in hidden:
             continue
-        try:
+        with left_out(room.room_id, context.request.user_id):
             section, found = _room(context, room, extras)
-        except (StorageUnavailable, TransactionEnded, Obstacle):
-            raise
-        except Exception:  # noqa: BLE001 - as above
-            _log.exception("a room is left out of a sync", room=room.room_id, user=context.request.user_id)
-            continue
-        if found is not None:
-            sections.setdefault(section, {})[room.room_id] = found
+            if found is not None:
+                sections.setdefault(section, {})[room.room_id] = found
     return sections
 
 
