@@ -60,11 +60,15 @@ def summarise(tx: ReadTransaction, room: Room) -> SummarisedRoom:
 
 def summarise_all(tx: ReadTransaction, found: Iterable[Room]) -> list[SummarisedRoom]:
     """As `summarise`, of several rooms with fewer questions."""
-    states = [(room, state.get_many(tx, room.state_root, (*KEYS, ENCRYPTION))) for room in found]
-    stored = events.of_nids(tx, {nid for _, nids in states for nid in nids.values()})
+    found = list(found)
+    states = state.get_across(tx, {room.state_root for room in found}, (*KEYS, ENCRYPTION))
+    stored = events.of_nids(tx, {nid for nids in states.values() for nid in nids.values()})
     return [
-        _summary_of(room, {key: decode_object(content_of(stored[nid])) for key, nid in nids.items()})
-        for room, nids in states
+        _summary_of(
+            room,
+            {key: decode_object(content_of(stored[nid])) for key, nid in states[room.state_root].items()},
+        )
+        for room in found
     ]
 
 

@@ -12,10 +12,11 @@ import msgspec
 
 from homeserver.core.identifiers import RoomID, ServerName, UserID, server_of
 from homeserver.core.json import JsonObject
-from homeserver.core.space_children import SortKey, SpaceChild
+from homeserver.core.space_children import SPACE, SortKey, SpaceChild
 from homeserver.database.transactions import ReadTransaction
 from homeserver.services.remote_spaces import Question, RemoteRoom, RemoteSpace
 from homeserver.services.room_summaries import SummarisedRoom, children_of, summarise_all
+from homeserver.services.state_facts import facts_of
 from homeserver.services.summary_access import Terms, membership_in
 from homeserver.storage import memberships, room_servers, rooms
 
@@ -111,26 +112,46 @@ class SpaceWalk:
     def _descend(self, node: _Node, children: Sequence[SpaceChild], path: Path) -> None:
         for some in _parts(children):
             new = [child for child in some if child.room_id not in self._seen]
-            nodes = self._local([child.room_id for child in new])
+            passed = self._without_more(
+                [child.room_id for child in new if self._is_passed((*path, child.sort_key))]
+            )
+            nodes = self._local([child.room_id for child in new if child.room_id not in passed])
             for child in new:
                 if self._is_full:
                     return
                 if child.room_id in self._seen:
                     continue  # It was met under one of its elder siblings.
                 self._seen.add(child.room_id)
+                if child.room_id in passed:
+                    continue
                 is_local = child.room_id in nodes
                 found = nodes[child.room_id] if is_local else self._remote_child(child, node)
                 if found is not None:
                     self._visit(found, (*path, child.sort_key))
 
+    def _is_passed(self, path: Path) -> bool:
+        """Whether a room there, with all that is under it, stands on a page before."""
+        after = self.asked.after
+        return after is not None and path < after[: len(path)]
+
+    def _without_more(self, room_ids: Sequence[RoomID]) -> set[RoomID]:
+        """Those of the rooms that are no spaces, so that nothing is found under them. Costs little."""
+        here = self._here(room_ids)
+        facts = facts_of(self.tx, here)
+        return {room.room_id for room in here if facts[room.room_nid].room_type != SPACE}
+
+    def _here(self, room_ids: Sequence[RoomID]) -> list[rooms.Room]:
+        """Those of the rooms that this server is in."""
+        if not room_ids:
+            return []
+        held = [room for room in rooms.of_ids(self.tx, room_ids).values() if room.is_held]
+        joined = room_servers.among(self.tx, [room.room_nid for room in held], self.server_name)
+        return [room for room in held if room.room_nid in joined]
+
     def _local(self, room_ids: Sequence[RoomID]) -> dict[RoomID, _Node | None]:
         """Those of the rooms that this server is in; None for what the user may not see."""
         tx, user_id = self.tx, self.asked.user_id
-        here = [
-            room
-            for room in rooms.of_ids(tx, room_ids).values()
-            if room.is_held and room_servers.joined(tx, room.room_nid, self.server_name)
-        ]
+        here = self._here(room_ids)
         mine = memberships.of_user_in(tx, user_id, [room.room_id for room in here])
         return {
             each.room.room_id: _Node(each.to_json(), each.is_space, local=each)

@@ -1,6 +1,7 @@
 """What the states of rooms say of them at a glance: of which type they are, and whether they are encrypted."""
 
 from collections.abc import Collection, Iterable, Mapping
+from typing import Protocol
 
 import msgspec
 
@@ -26,6 +27,25 @@ class StateFacts(msgspec.Struct, frozen=True):
     encrypted_at: int = 0
 
 
+class Stated(Protocol):
+    """A room with its state."""
+
+    @property
+    def room_nid(self) -> int:
+        """The room's number."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """The room's version."""
+        ...
+
+    @property
+    def state_root(self) -> int:
+        """Its current state."""
+        ...
+
+
 def state_facts(
     tx: ReadTransaction, user_id: UserID, listed: Collection[RoomOfUser]
 ) -> dict[int, StateFacts]:
@@ -34,27 +54,37 @@ def state_facts(
     A room whose state cannot be read is missing.
     """
     found: dict[int, StateFacts] = {}
-    unknown: list[RoomOfUser] = []
+    stated: list[RoomOfUser] = []
     for room in listed:
         if room.state_root == 0:
             found[room.room_nid] = _stripped_facts(stripped_states.of(tx, room.room_nid, user_id))
-        elif (known := tx.caches.room_facts.get(room.state_root)) is not None:
-            found[room.room_nid] = known
         else:
-            unknown.append(room)
-    if unknown:
-        try:
-            found |= _read(tx, unknown)
-        except (StorageUnavailable, TransactionEnded, Obstacle):
-            raise
-        except Exception:  # noqa: BLE001 - it is met again for the one room, and reported then
-            for room in unknown:
-                with left_out(room.room_id, user_id):
-                    found |= _read(tx, [room])
+            stated.append(room)
+    try:
+        found |= facts_of(tx, stated)
+    except (StorageUnavailable, TransactionEnded, Obstacle):
+        raise
+    except Exception:  # noqa: BLE001 - it is met again for the one room, and reported then
+        for room in stated:
+            with left_out(room.room_id, user_id):
+                found |= facts_of(tx, [room])
     return found
 
 
-def _read(tx: ReadTransaction, unknown: Collection[RoomOfUser]) -> dict[int, StateFacts]:
+def facts_of(tx: ReadTransaction, stated: Iterable[Stated]) -> dict[int, StateFacts]:
+    """What the states say of rooms that have one, by the rooms' numbers."""
+    found: dict[int, StateFacts] = {}
+    unknown: list[Stated] = []
+    for room in stated:
+        known = tx.caches.room_facts.get(room.state_root)
+        if known is None:
+            unknown.append(room)
+        else:
+            found[room.room_nid] = known
+    return found | _read(tx, unknown) if unknown else found
+
+
+def _read(tx: ReadTransaction, unknown: Collection[Stated]) -> dict[int, StateFacts]:
     read: dict[int, StateFacts] = {}
     nids = state.get_across(tx, {room.state_root for room in unknown}, (_CREATE, _ENCRYPTION))
     types = _room_types(tx, unknown, nids)
@@ -69,7 +99,7 @@ def _read(tx: ReadTransaction, unknown: Collection[RoomOfUser]) -> dict[int, Sta
 
 
 def _room_types(
-    tx: ReadTransaction, found: Iterable[RoomOfUser], nids: Mapping[int, Mapping[StateKey, int]]
+    tx: ReadTransaction, found: Iterable[Stated], nids: Mapping[int, Mapping[StateKey, int]]
 ) -> dict[int, str | None]:
     creates: dict[str, dict[int, int]] = {}
     for room in found:

@@ -1,6 +1,6 @@
 """Which servers are in which room: those that have joined members there."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from sqlalchemy import bindparam, delete, select
 from sqlalchemy.dialects.sqlite import insert
@@ -30,6 +30,11 @@ REMOVE_ALL = statement(delete(room_servers).where(_s.room_nid == bindparam("room
 ONE = statement(
     select(_s.joined_members).where(
         _s.room_nid == bindparam("room_nid"), _s.server_name == bindparam("server_name")
+    )
+)
+AMONG = statement(
+    select(_s.room_nid).where(
+        in_list(_s.room_nid, "room_nids"), _s.server_name == bindparam("server_name"), _s.joined_members > 0
     )
 )
 OF_ROOM = statement(
@@ -73,6 +78,11 @@ def joined(tx: ReadTransaction, room_nid: int, server_name: ServerName) -> int:
     """How many joined members the server has in the room; 0: it is not in the room."""
     members: int | None = tx.value(ONE, room_nid=room_nid, server_name=server_name)
     return members or 0
+
+
+def among(tx: ReadTransaction, room_nids: Collection[int], server_name: ServerName) -> set[int]:
+    """Those of the rooms in which the server has joined members."""
+    return {row[0] for row in tx.all(AMONG, room_nids=sorted(room_nids), server_name=server_name)}
 
 
 def is_in_some_room(tx: ReadTransaction, server_name: ServerName) -> bool:
