@@ -14,7 +14,7 @@ import msgspec
 
 from homeserver.core.json import JsonObject, JsonValue, canonical
 from homeserver.core.oauth_errors import OAuthError
-from homeserver.core.redirect_uris import is_uri, scheme_of, site_of
+from homeserver.core.redirect_uris import Site, is_uri, scheme_of, site_of
 
 AUTHORIZATION_CODE: Final = "authorization_code"
 REFRESH_TOKEN: Final = "refresh_token"  # noqa: S105 - the name of a grant
@@ -113,11 +113,10 @@ class ClientMetadata(msgspec.Struct, frozen=True, kw_only=True):
         """Whether a code may be sent there: the URI is registered, but for the port of a loopback address."""
         if redirect_uri in self.redirect_uris:
             return True
-        site = site_of(redirect_uri)
-        if self.application_type != "native" or site is None or not is_uri(redirect_uri):
+        local = _loopback_of(redirect_uri)
+        if self.application_type != "native" or local is None or not is_uri(redirect_uri):
             return False
-        is_local = site.scheme == "http" and site.is_loopback
-        return is_local and f"http://{site.host}{site.rest}" in self.redirect_uris
+        return f"http://{local.host}{local.rest}" in self.redirect_uris
 
 
 def _check_redirect_uris(redirect_uris: tuple[str, ...], base: str, *, is_native: bool) -> None:
@@ -132,8 +131,8 @@ def _check_redirect_uris(redirect_uris: tuple[str, ...], base: str, *, is_native
 
 def _is_of(uri: str, base: str) -> bool:
     """Whether that is a page of the client: on the host of `client_uri`, or on one below it."""
-    site = site_of(uri)
-    return site is not None and site.scheme == "https" and _is_below(site.host, base)
+    site = _https_site_of(uri)
+    return site is not None and _is_below(site.host, base)
 
 
 def _is_below(host: str, base: str) -> bool:
@@ -143,14 +142,29 @@ def _is_below(host: str, base: str) -> bool:
 
 def _is_of_app(uri: str, base: str) -> bool:
     """Whether that leads to an app on the device: by a scheme that is the client's own, or by a loopback address."""
-    site = site_of(uri)
-    if site is not None:
-        return site.scheme == "http" and site.is_loopback and site.port is None
+    local = _loopback_of(uri)
+    if local is not None:
+        return local.port is None
     scheme = scheme_of(uri)
     if scheme is None or "." not in base or uri[len(scheme) + 1 :].startswith("//"):
         return False
     own = ".".join(reversed(base.split(".")))
     return scheme == own or scheme.startswith(f"{own}.")
+
+
+# Redirect URIs are compared letter by letter. So the parts whose letters' case means nothing are written in one way.
+
+
+def _https_site_of(uri: str) -> Site | None:
+    """The site that is reached by https, a scheme in small letters; None if it is another URI."""
+    return site_of(uri) if uri.startswith("https://") else None
+
+
+def _loopback_of(uri: str) -> Site | None:
+    """The device itself, reached by http, all in small letters; None if it is another URI."""
+    site = site_of(uri)
+    is_local = site is not None and site.is_loopback and uri.startswith(f"http://{site.host}")
+    return site if is_local else None
 
 
 def _related(document: JsonObject, name: str, base: str) -> str | None:
@@ -163,13 +177,8 @@ def _related(document: JsonObject, name: str, base: str) -> str | None:
 
 def _web_host(uri: str, name: str) -> str:
     """The host of a web page, which is reached by https and needs no login."""
-    site = site_of(uri)
-    if (
-        site is None
-        or site.scheme != "https"
-        or site.host.startswith("[")
-        or not is_uri(uri, may_have_fragment=True)
-    ):
+    site = _https_site_of(uri)
+    if site is None or site.host.startswith("[") or not is_uri(uri, may_have_fragment=True):
         raise _invalid(f"{name} must be an https URL with a host and without a user")
     return site.host
 

@@ -40,7 +40,8 @@ _NO_APPS: Final = frozenset(
 
 def check_redirect_url(uri: str) -> None:
     """Whether a client can wait there, on a site or in an app. Errors: InvalidParam."""
-    if not is_uri(uri, may_have_fragment=True):
+    # RFC 3986 has one `#`, but browsers take more, and apps that show a room by its alias have two: `/#/room/#...`.
+    if not is_uri(uri.replace("#", "/")):
         raise InvalidParam("Your app has not said properly where it is reached: `redirectUrl` is not a URI")
     if site_of(uri) is not None:
         return

@@ -163,6 +163,16 @@ def test_redirect_uris_are_taken_literally() -> None:
         assert not metadata.allows(other)
 
 
+def test_what_is_compared_literally_is_written_in_one_way() -> None:
+    """Scheme and loopback address are in small letters."""
+    assert refusal(redirect_uris=["HTTPS://example.com/callback"]) == "invalid_redirect_uri"
+    for uri in ("HTTPS://example.com/callback", "HTTP://localhost/callback", "http://LOCALHOST/callback"):
+        assert refusal(redirect_uris=[uri], application_type="native") == "invalid_redirect_uri"
+    local = registered(redirect_uris=["http://localhost/callback"], application_type="native")
+    for uri in ("HTTP://localhost:1234/callback", "http://LOCALHOST:1234/callback"):
+        assert not local.allows(uri)
+
+
 def test_nothing_belongs_to_a_host_that_is_everybodys() -> None:
     everybodys = {"client_uri": "https://com/"}
     assert refusal(**everybodys, redirect_uris=["https://evil.com/"]) == "invalid_redirect_uri"
@@ -178,6 +188,8 @@ def test_nothing_belongs_to_a_host_that_is_everybodys() -> None:
         ({"client_uri": None}, "invalid_client_metadata"),
         ({"client_uri": "http://example.com/"}, "invalid_client_metadata"),
         ({"client_uri": "https://user@example.com/"}, "invalid_client_metadata"),
+        ({"client_uri": "HTTPS://example.com/"}, "invalid_client_metadata"),
+        ({"client_uri": "https://example.com/#a#b"}, "invalid_client_metadata"),
         ({"client_uri": "example.com"}, "invalid_client_metadata"),
         ({"client_uri": 5}, "invalid_client_metadata"),
         ({"client_uri": "https://example.com/\0"}, "invalid_client_metadata"),
