@@ -17,6 +17,7 @@ from homeserver.services.federation_inbox import FederationInbox
 from homeserver.services.inbox_measures import InboxMetrics
 from homeserver.services.incoming_events import IncomingEvents
 from homeserver.services.partial_joins import PartialJoins
+from homeserver.services.pdu_intake import PduIntake
 from homeserver.services.policy_servers import PolicyServers
 from homeserver.services.remote_handshakes import RemoteHandshakes
 from homeserver.services.remote_withdrawals import RemoteWithdrawals
@@ -53,7 +54,7 @@ def make_receiving(
     incoming = IncomingEvents(database, clock, signer, receiver, withdrawals)
     awaited = AwaitedMembers(database, clock, reactor)
     partial_joins = PartialJoins(database, clock, signer, missing, awaited, incoming.wake)
-    inbox = FederationInbox(
-        database, clock, signer.server_name, TimelyChecks(checks, reactor), edus, incoming.wake, metrics
-    )
+    own = signer.server_name
+    intake = PduIntake(database, clock, own, TimelyChecks(checks, reactor), incoming.wake)
+    inbox = FederationInbox(database, clock, own, intake, edus, incoming.wake, metrics)
     return Receiving(checks, missing, receiver, incoming, awaited, partial_joins, inbox)

@@ -1,6 +1,6 @@
-"""Transactions of other servers: what they hold is checked, stored or staged, and only then acknowledged.
+"""Transactions of other servers: what they hold is taken in, and only then acknowledged; each of them once.
 
-`pdu_intake` decides what becomes of each PDU.
+`pdu_intake` checks the PDUs, and decides what becomes of each; EDUs go to their own services.
 
 Spec: server-server API, "Transactions".
 """
@@ -11,22 +11,18 @@ from typing import Final, Protocol
 import attrs
 import structlog
 
-from homeserver.core.errors import BadJson, InvalidParam, MatrixError
-from homeserver.core.hashes import event_id_of
-from homeserver.core.identifiers import EventID, RoomID, ServerName
+from homeserver.core.errors import BadJson, InvalidParam
+from homeserver.core.identifiers import EventID, ServerName
 from homeserver.core.json import JsonObject, encode
-from homeserver.core.room_versions import DEFAULT_ROOM_VERSION, RoomVersion, get_room_version
 from homeserver.database.database import Database
 from homeserver.database.errors import StorageUnavailable
-from homeserver.database.transactions import ReadTransaction, WriteTransaction
-from homeserver.rooms.pdu_checks import CheckedPdu, RefusedPdu
+from homeserver.database.transactions import WriteTransaction
+from homeserver.rooms.pdu_checks import CheckedPdu
 from homeserver.rooms.persist import MOST_AT_ONCE
-from homeserver.runtime.caches import Cache
 from homeserver.runtime.clock import Clock
 from homeserver.services.inbox_measures import InboxMetrics
-from homeserver.services.pdu_intake import NOT_THERE, Taken, Transaction, take_rooms
-from homeserver.services.timely_checks import TimelyChecks
-from homeserver.storage import federation_transactions, incoming_pdus, pending_joins, rooms
+from homeserver.services.pdu_intake import PduIntake, Taken, Transaction, take_rooms
+from homeserver.storage import federation_transactions, incoming_pdus
 
 MOST_PDUS: Final = 50
 MOST_EDUS: Final = 100
@@ -51,11 +47,10 @@ class FederationInbox:
     database: Database
     clock: Clock
     server_name: ServerName
-    checks: TimelyChecks
+    intake: PduIntake
     edus: Edus
     wake: Callable[[], None]
     metrics: InboxMetrics
-    _versions: Cache[RoomID, RoomVersion] = attrs.field(factory=lambda: Cache(10_000), init=False)
 
     async def receive(
         self, origin: ServerName, txn_id: str, pdus: Sequence[JsonObject], edus: Sequence[JsonObject]
@@ -71,7 +66,7 @@ class FederationInbox:
         if len(txn_id) > LONGEST_TXN_ID or "\0" in txn_id:
             raise InvalidParam("the transaction ID is too long, or has a NUL")
         transaction = Transaction(origin, txn_id, self.clock.now_ts())
-        checked, results = await self._check(transaction, pdus)
+        checked, results = await self.intake.check(transaction, pdus)
         taken = await self._take(transaction, checked, results, remember=not edus)
         if taken.staged:
             self.wake()
@@ -95,53 +90,6 @@ class FederationInbox:
         self.metrics.received(
             stored=accepted - taken.staged, staged=taken.staged, refused=max(0, pdus - accepted)
         )
-
-    async def _check(
-        self, transaction: Transaction, pdus: Sequence[JsonObject]
-    ) -> tuple[list[CheckedPdu], dict[EventID, str | None]]:
-        """Check the PDUs; gives the good ones in order, and what is wrong with the others, as far as they have IDs."""
-        versions = await self._versions_of({str(pdu.get("room_id")) for pdu in pdus})
-        known: list[tuple[JsonObject, RoomVersion]] = []
-        results: dict[EventID, str | None] = {}
-        for pdu in pdus:
-            version = versions.get(str(pdu.get("room_id")))
-            if version is not None:
-                known.append((pdu, version))
-            elif (event_id := _supposed_id(pdu)) is not None:
-                results[event_id] = NOT_THERE
-
-        async def take_late(late: Sequence[CheckedPdu]) -> None:
-            taken = await self.database.write(
-                take_rooms, transaction, late, self.server_name, only_stage=True
-            )
-            if taken.staged:
-                self.wake()
-
-        found: list[CheckedPdu] = []
-        for each in await self.checks.check(known, take_late):
-            if isinstance(each, CheckedPdu):
-                found.append(each)
-            else:
-                _note_refusal(each, results)
-        return found, results
-
-    async def _versions_of(self, room_ids: set[str]) -> dict[str, RoomVersion]:
-        """The versions of those of the rooms that this server knows."""
-        found: dict[str, RoomVersion] = {}
-        unknown: list[RoomID] = []
-        for room_id in map(RoomID, room_ids):
-            version = self._versions.get(room_id)
-            if version is None:
-                unknown.append(room_id)
-            else:
-                found[room_id] = version
-        if unknown:
-            held, supposed = await self.database.read(known_versions, unknown, now_ts=self.clock.now_ts())
-            for room_id, identifier in (supposed | held).items():
-                found[room_id] = get_room_version(identifier)
-                if room_id in held:
-                    self._versions.put(room_id, found[room_id])
-        return found
 
     async def _take(
         self,
@@ -187,17 +135,6 @@ class FederationInbox:
         )
 
 
-def known_versions(
-    tx: ReadTransaction, room_ids: Sequence[RoomID], *, now_ts: int
-) -> tuple[dict[RoomID, str], dict[RoomID, str]]:
-    """The versions of rooms that this server has, or had, a part in, and those that others say of further rooms."""
-    known = {room_id: room for room_id in room_ids if (room := rooms.of(tx, room_id)) is not None}
-    held = {room_id: room.version for room_id, room in known.items() if room.is_held}
-    # What is only known from an invitation need not be true; who lets this server in is believed rather.
-    told = {room_id: room.version for room_id, room in known.items() if not room.is_held}
-    return held, {**told, **pending_joins.versions(tx, room_ids, now_ts=now_ts)}
-
-
 def take(
     tx: WriteTransaction,
     transaction: Transaction,
@@ -222,21 +159,6 @@ def take(
             tx, transaction.origin, transaction.txn_id, _response(found), now_ts=transaction.received_ts
         )
     return Taken(found, taken.staged)
-
-
-def _supposed_id(pdu: JsonObject) -> EventID | None:
-    """The ID of an event of an unknown room, as it would be in most rooms; None if it has none."""
-    try:
-        issued = pdu.get("event_id")
-        return EventID(issued) if isinstance(issued, str) else event_id_of(pdu, DEFAULT_ROOM_VERSION)
-    except MatrixError:
-        return None
-
-
-def _note_refusal(refused: RefusedPdu, results: dict[EventID, str | None]) -> None:
-    _log.info("a PDU was dropped", event_id=refused.event_id, reason=refused.error.message)
-    if refused.event_id is not None:
-        results[refused.event_id] = refused.error.message
 
 
 def _response(results: Mapping[EventID, str | None]) -> bytes:

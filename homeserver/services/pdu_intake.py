@@ -1,23 +1,33 @@
-"""Where the PDUs of other servers go: what this server can judge at once is stored, the rest is staged or refused.
+"""The PDUs of a transaction: they are checked, and what this server can judge at once is stored; the rest is staged.
 
 Servers of a room that is just being entered may send its events before its state has been stored: those wait.
 
 Spec: server-server API, "Transactions" and "PDUs".
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+import attrs
 import msgspec
+import structlog
 
+from homeserver.core.errors import MatrixError
+from homeserver.core.hashes import event_id_of
 from homeserver.core.identifiers import EventID, RoomID, ServerName
-from homeserver.database.transactions import WriteTransaction
+from homeserver.core.json import JsonObject
+from homeserver.core.room_versions import DEFAULT_ROOM_VERSION, RoomVersion, get_room_version
+from homeserver.database.database import Database
+from homeserver.database.transactions import ReadTransaction, WriteTransaction
 from homeserver.rooms.judge import Verdict
-from homeserver.rooms.pdu_checks import CheckedPdu
+from homeserver.rooms.pdu_checks import CheckedPdu, RefusedPdu
 from homeserver.rooms.persist import take_at_once
 from homeserver.rooms.room_changes import RoomChanges
+from homeserver.runtime.caches import Cache
+from homeserver.runtime.clock import Clock
 from homeserver.services import server_acls
 from homeserver.services.federation_withdrawals import Word, weigh_word, withdraw
+from homeserver.services.timely_checks import TimelyChecks
 from homeserver.storage import incoming_pdus, pending_joins, room_servers, rooms
 from homeserver.storage.incoming_pdus import IncomingPdu
 from homeserver.storage.pending_joins import PendingJoin
@@ -35,8 +45,10 @@ MOST_STAGED: Final = 5_000
 """PDUs of one room and server that may wait. More are refused, but not the rest of their transaction, which is about
 other rooms; when the room is done with these, what is missing before its next event is asked for."""
 
-NOT_THERE: Final = "This server is not in that room"
+_NOT_THERE: Final = "This server is not in that room"
 _TOO_MANY: Final = "Too many events of that room wait already"
+
+_log = structlog.get_logger(__name__)
 
 
 class Transaction(msgspec.Struct, frozen=True):
@@ -56,6 +68,82 @@ class Taken(msgspec.Struct, frozen=True):
     results: Mapping[EventID, str | None]
     staged: int = 0
     response: bytes | None = None
+
+
+@attrs.frozen(eq=False)
+class PduIntake:
+    """Checks the PDUs of transactions; `take_rooms` then takes them in.
+
+    `wake` is called when late ones have been staged.
+    """
+
+    database: Database
+    clock: Clock
+    server_name: ServerName
+    checks: TimelyChecks
+    wake: Callable[[], None]
+    _versions: Cache[RoomID, RoomVersion] = attrs.field(factory=lambda: Cache(10_000), init=False)
+
+    async def check(
+        self, transaction: Transaction, pdus: Sequence[JsonObject]
+    ) -> tuple[list[CheckedPdu], dict[EventID, str | None]]:
+        """Check the PDUs; gives the good ones in order, and what is wrong with the others, as far as they have IDs.
+
+        Those whose keys come late are staged by themselves, after the answer. Errors: StorageUnavailable.
+        """
+        versions = await self._versions_of({str(pdu.get("room_id")) for pdu in pdus})
+        known: list[tuple[JsonObject, RoomVersion]] = []
+        results: dict[EventID, str | None] = {}
+        for pdu in pdus:
+            version = versions.get(str(pdu.get("room_id")))
+            if version is not None:
+                known.append((pdu, version))
+            elif (event_id := _supposed_id(pdu)) is not None:
+                results[event_id] = _NOT_THERE
+
+        async def take_late(late: Sequence[CheckedPdu]) -> None:
+            taken = await self.database.write(
+                take_rooms, transaction, late, self.server_name, only_stage=True
+            )
+            if taken.staged:
+                self.wake()
+
+        found: list[CheckedPdu] = []
+        for each in await self.checks.check(known, take_late):
+            if isinstance(each, CheckedPdu):
+                found.append(each)
+            else:
+                _note_refusal(each, results)
+        return found, results
+
+    async def _versions_of(self, room_ids: set[str]) -> dict[str, RoomVersion]:
+        """The versions of those of the rooms that this server knows."""
+        found: dict[str, RoomVersion] = {}
+        unknown: list[RoomID] = []
+        for room_id in map(RoomID, room_ids):
+            version = self._versions.get(room_id)
+            if version is None:
+                unknown.append(room_id)
+            else:
+                found[room_id] = version
+        if unknown:
+            held, supposed = await self.database.read(known_versions, unknown, now_ts=self.clock.now_ts())
+            for room_id, identifier in (supposed | held).items():
+                found[room_id] = get_room_version(identifier)
+                if room_id in held:
+                    self._versions.put(room_id, found[room_id])
+        return found
+
+
+def known_versions(
+    tx: ReadTransaction, room_ids: Sequence[RoomID], *, now_ts: int
+) -> tuple[dict[RoomID, str], dict[RoomID, str]]:
+    """The versions of rooms that this server has, or had, a part in, and those that others say of further rooms."""
+    known = {room_id: room for room_id in room_ids if (room := rooms.of(tx, room_id)) is not None}
+    held = {room_id: room.version for room_id, room in known.items() if room.is_held}
+    # What is only known from an invitation need not be true; who lets this server in is believed rather.
+    told = {room_id: room.version for room_id, room in known.items() if not room.is_held}
+    return held, {**told, **pending_joins.versions(tx, room_ids, now_ts=now_ts)}
 
 
 def take_rooms(
@@ -140,7 +228,7 @@ class _RoomTaker(msgspec.Struct):
     ) -> dict[EventID, str | None]:
         """Take PDUs of a room that this server is not in: what may be said there, or waits for this server."""
         now_ts = self.transaction.received_ts
-        results: dict[EventID, str | None] = {pdu.event.event_id: NOT_THERE for pdu in pdus}
+        results: dict[EventID, str | None] = {pdu.event.event_id: _NOT_THERE for pdu in pdus}
         early = [
             pdu
             for pdu in pdus
@@ -192,3 +280,18 @@ class _RoomTaker(msgspec.Struct):
             )
         self.staged += len(first)
         return len(first)
+
+
+def _supposed_id(pdu: JsonObject) -> EventID | None:
+    """The ID of an event of an unknown room, as it would be in most rooms; None if it has none."""
+    try:
+        issued = pdu.get("event_id")
+        return EventID(issued) if isinstance(issued, str) else event_id_of(pdu, DEFAULT_ROOM_VERSION)
+    except MatrixError:
+        return None
+
+
+def _note_refusal(refused: RefusedPdu, results: dict[EventID, str | None]) -> None:
+    _log.info("a PDU was dropped", event_id=refused.event_id, reason=refused.error.message)
+    if refused.event_id is not None:
+        results[refused.event_id] = refused.error.message

@@ -31,7 +31,7 @@ from homeserver.services.federation_inbox import MOST_PDUS, FederationInbox, tak
 from homeserver.services.inbox_measures import InboxMetrics, NoInboxMetrics
 from homeserver.services.inbox_prometheus_metrics import PrometheusInboxMetrics
 from homeserver.services.incoming_events import IncomingEvents
-from homeserver.services.pdu_intake import Transaction, take_rooms
+from homeserver.services.pdu_intake import PduIntake, Transaction, take_rooms
 from homeserver.services.timely_checks import TimelyChecks
 from homeserver.storage import events, incoming_pdus
 from tests.api.server import Databases
@@ -75,7 +75,7 @@ class Scene:
             self.database,
             self.clock,
             US,
-            TimelyChecks(PduChecks(Keys()), reactor),
+            PduIntake(self.database, self.clock, US, TimelyChecks(PduChecks(Keys()), reactor), self.wake),
             NoEdus(),
             self.wake,
             self.metrics,
