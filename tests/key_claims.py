@@ -59,7 +59,7 @@ class Claims:
         body = {"one_time_keys": {holder.user_id: {holder.device_id: SIGNED}}}
         try:
             answer = await claimant.post(CLAIM, body)
-        except Exception:
+        except Exception:  # a server that is stopped breaks off in many ways
             if not self.is_over:
                 raise
             self.unanswered += 1

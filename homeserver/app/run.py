@@ -45,7 +45,7 @@ def run(config: Config, key: SigningKey, on_ready: Callable[[list[int]], None]) 
         server = build(config, key, reactor, SystemClock())
         try:
             await server.start()
-        except BaseException:
+        except BaseException:  # whatever it is: what has been started has to be stopped
             await server.stop()
             raise
         garbage.settle()

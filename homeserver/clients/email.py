@@ -101,7 +101,7 @@ def _connected(section: Email, own_name: str) -> smtplib.SMTP:
             connection.starttls(context=_tls(section))
         if section.username is not None and section.password is not None:
             connection.login(section.username, section.password)
-    except BaseException:
+    except BaseException:  # whatever it is: nobody else would close it
         connection.close()
         raise
     return connection

@@ -1,7 +1,7 @@
 """The errors that a client or another server is told about: one class per error code of the specification.
 
-Core and services raise them; `http` alone knows which status belongs to which code. Spec: client-server API,
-"Standard error response", and the pages of the endpoints that have codes of their own.
+`core.endpoint_errors` has those of single endpoints. Core and services raise them; `http` alone knows which status
+belongs to which code. Spec: client-server API, "Standard error response".
 """
 
 # ruff: noqa: N818  the classes are called what their codes are called

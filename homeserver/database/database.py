@@ -63,7 +63,7 @@ class Database:
         try:
             for thread in self._threads:
                 thread.open()
-        except BaseException:
+        except BaseException:  # whatever it is: what is open already would stay so
             for thread in self._threads:
                 thread.close()
             raise

@@ -29,7 +29,7 @@ def leap(connection: Connection, backend: Backend) -> None:
         connection.begin_write(durable=True)
         connection.cursor.execute(compiled.sql, compiled.parameters({}))
         connection.commit()
-    except BaseException:
+    except BaseException:  # whatever it is: nothing may stay open
         if connection.is_usable():
             connection.rollback()
         raise

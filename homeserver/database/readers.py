@@ -83,6 +83,6 @@ class ReaderThread(threading.Thread):
             job.result = job.function(tx, *job.args, **job.kwargs)
             # There is nothing to keep, but PostgreSQL's statistics take a rollback for a failure.
             connection.commit()
-        except BaseException:
+        except BaseException:  # whatever it is: no transaction may stay open
             self._link.roll_back()
             raise

@@ -187,7 +187,7 @@ class WriterThread(threading.Thread):
                 self._run_function(connection, job, batch, alone=len(jobs) == 1)
             if batch.kinds:
                 self._move_on(connection, batch)
-        except BaseException as error:
+        except BaseException as error:  # whatever it is: no transaction may stay open
             self._link.roll_back()
             if self._link.is_lost and self._driver.unavailable(error) is not None:
                 raise _LostBeforeCommit(str(error)) from error
@@ -203,7 +203,7 @@ class WriterThread(threading.Thread):
         """Commit. If the connection breaks now, nobody knows whether it was done: it is not tried again."""
         try:
             connection.commit()
-        except BaseException:
+        except BaseException:  # as above
             self._link.roll_back()
             raise
 
@@ -218,7 +218,7 @@ class WriterThread(threading.Thread):
             tx.flush(batch.position)
         except self._again:
             raise
-        except Exception as error:
+        except Exception as error:  # it is handed to the one who asked for this function; the others go on
             if alone or self._driver.unavailable(error) is not None:
                 raise
             self._take_back(connection, job, tx, error)

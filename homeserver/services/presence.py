@@ -200,7 +200,7 @@ class Presence:
             await self.database.write_soon(
                 change_device, *key, change, now_ts=now_ts, with_status=with_status, status_msg=status_msg
             )
-        except Exception:
+        except Exception:  # whatever it is: it may not count as written
             self._written.drop([key])
             raise
 

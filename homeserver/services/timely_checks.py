@@ -52,7 +52,7 @@ class TimelyChecks:
         for number, group in enumerate(groups):
             try:
                 found = await self._found_in_time(group, deadline)
-            except Exception:
+            except Exception:  # it goes to the caller, who will not look at the others any more
                 for each in groups[number + 1 :]:
                     each.outcome.addErrback(_note_failure)
                 raise

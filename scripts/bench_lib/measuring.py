@@ -92,7 +92,7 @@ class Side:
             self._populated = self._instance("populated")
             try:
                 self._population = await self.cache.provide(self._populated, self.database)
-            except Exception as error:
+            except Exception as error:  # whatever it is: what needs the data later is told why there is none
                 self._no_data = error
                 raise
 

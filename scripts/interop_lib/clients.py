@@ -109,7 +109,7 @@ class Client:
         try:
             request = encode_request(method, target, self.token, encoded)
             response: Response = await connection.exchange(request)
-        except BaseException:
+        except BaseException:  # whatever it is: nobody knows what will come of this connection
             connection.close()
             raise
         self._free.append(connection)

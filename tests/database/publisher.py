@@ -40,7 +40,7 @@ async def write(database: Database, name: str, chance: random.Random) -> None:
     do = database.write if chance.random() < 0.7 else database.write_soon
     try:
         await do(note, names, fails)
-    except Exception:
+    except Exception:  # whatever the database makes of the failure
         if not fails:
             raise
         return

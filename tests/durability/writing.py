@@ -88,7 +88,7 @@ class Writers:
     async def _answer(self, asked: Awaitable[Answer]) -> Any:
         try:
             answer = await asked
-        except Exception as error:
+        except Exception as error:  # a server that is killed breaks off in many ways
             if not self.killed:
                 raise
             raise Gone from error

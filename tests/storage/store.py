@@ -85,7 +85,7 @@ class Store:
         self.cursor.execute("BEGIN")
         try:
             yield
-        except BaseException:
+        except BaseException:  # whatever it is: no transaction may stay open
             self.cursor.execute("ROLLBACK")
             raise
         self.cursor.execute("COMMIT" if keep else "ROLLBACK")
