@@ -87,23 +87,19 @@ def inbox(store: Store, source: str = BOB, device_id: DeviceID = PHONE) -> Inbox
     return found
 
 
+m, s = to_device_messages.c, to_device_shares.c
+KEY = m.user_id, m.device_id, m.source
+REAL = statement(
+    select(*KEY, func.count(), func.cast(func.sum(m.size), m.size.type)).group_by(*KEY).order_by(*KEY)
+)
+SAID = statement(
+    select(s.user_id, s.device_id, s.source, s.messages, s.bytes).order_by(s.user_id, s.device_id, s.source)
+)
+
+
 def counts(tx: ReadTransaction) -> tuple[list[tuple[object, ...]], list[tuple[object, ...]]]:
     """What waits for whom and of whom: as it is, and as the shares say."""
-    m, s = to_device_messages.c, to_device_shares.c
-    key = m.user_id, m.device_id, m.source
-    real = tx.all(
-        statement(
-            select(*key, func.count(), func.cast(func.sum(m.size), m.size.type)).group_by(*key).order_by(*key)
-        )
-    )
-    said = tx.all(
-        statement(
-            select(s.user_id, s.device_id, s.source, s.messages, s.bytes).order_by(
-                s.user_id, s.device_id, s.source
-            )
-        )
-    )
-    return [tuple(row) for row in real], [tuple(row) for row in said]
+    return [tuple(row) for row in tx.all(REAL)], [tuple(row) for row in tx.all(SAID)]
 
 
 def test_they_wait_in_order_and_in_portions(inhabited: Store) -> None:

@@ -25,14 +25,25 @@ from tests.unit.state_resolution.reference import difference, subgraph_of
 Graph = dict[EventID, Event]
 
 
+MOST_EVENTS = 25
+
+EVENT = st.tuples(st.lists(st.integers(0, MOST_EVENTS - 1), max_size=4), st.integers(0, 4), st.integers(0, 9))
+"""Whom an event cites, by number, what its depth is, and how its ID begins."""
+
+EVENTS_OF = {
+    number: st.lists(EVENT, min_size=number, max_size=number) for number in range(1, MOST_EVENTS + 1)
+}
+"""Made once: what is made for each event anew takes longer than all that is tested."""
+
+
 @st.composite
 def graphs(draw: st.DrawFn) -> Graph:
     """Events that cite earlier ones, with depths that tell nothing."""
     events: list[Event] = []
-    for number in range(draw(st.integers(1, 25))):
-        cited = draw(st.lists(st.sampled_from(events), max_size=4, unique=True)) if events else []
-        depth = draw(st.sampled_from([0, 1, number, 1000 - number, 2**53 - 1]))
-        event_id = f"${draw(st.integers(0, 9))}-{number}"
+    for number, (picks, which, prefix) in enumerate(draw(EVENTS_OF[draw(st.integers(1, MOST_EVENTS))])):
+        cited = [events[place] for place in dict.fromkeys(pick % number for pick in picks)] if events else []
+        depth = (0, 1, number, 1000 - number, 2**53 - 1)[which]
+        event_id = f"${prefix}-{number}"
         events.append(
             make_event(
                 "12", "m.room.member", ALICE, {}, str(number), auth=cited, depth=depth, event_id=event_id
