@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 import attrs
 import structlog
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
@@ -44,7 +45,7 @@ def is_refusal(error: RemoteError) -> bool:
     return error.status is not None and 400 <= error.status < 500 and error.status not in _TROUBLE
 
 
-@attrs.frozen
+@attrs.define(eq=False)
 class Carrier:
     """Makes transactions and carries them. `holder` is a part of their identifiers: no other process ever has it."""
 
@@ -55,6 +56,8 @@ class Carrier:
     reactor: IReactorTime
     chance: Callable[[], float]
     _numbers: Iterator[int] = attrs.field(factory=itertools.count, init=False)
+    _pauses: set[Deferred[None]] = attrs.field(factory=set, init=False)
+    _is_stopping: bool = attrs.field(default=False, init=False)
 
     def make(
         self,
@@ -77,16 +80,32 @@ class Carrier:
     async def carry(self, to: ServerName, transaction: Transaction, *, is_patient: bool) -> None:
         """Have the destination take the transaction; if that fails for now, a patient one tries once more.
 
-        Errors: RemoteError.
+        Errors: RemoteError; CancelledError if the process stops before it is tried once more.
         """
         try:
             answer = await self._put(to, transaction)
         except RemoteError as error:
             if is_refusal(error) or not error.transient or not is_patient:
                 raise
-            await deferLater(self.reactor, PAUSE_S * (1 + self.chance()), _nothing)
+            await self._pause()
             answer = await self._put(to, transaction)
         _log_refused(to, answer)
+
+    def stop_pausing(self) -> None:
+        """The process stops: what waits to be tried once more is left to the next one, as if it had not been tried."""
+        self._is_stopping = True
+        for pause in list(self._pauses):
+            pause.cancel()
+
+    async def _pause(self) -> None:
+        if self._is_stopping:
+            raise CancelledError
+        pause = deferLater(self.reactor, PAUSE_S * (1 + self.chance()), _nothing)
+        self._pauses.add(pause)
+        try:
+            await pause
+        finally:
+            self._pauses.discard(pause)
 
     async def _put(self, to: ServerName, transaction: Transaction) -> JsonObject:
         path = f"/_matrix/federation/v1/send/{quote(transaction.txn_id, safe='')}"

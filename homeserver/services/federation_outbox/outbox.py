@@ -80,12 +80,12 @@ class Outbox:
         self.queues = Queues()
         self.shards = Shards(database, clock, identity.holder)
         self._troubles = Troubles(database, clock, self.queues, chance)
-        carrier = Carrier(identity.server_name, identity.holder, transmitter, clock, reactor, chance)
+        self._carrier = Carrier(identity.server_name, identity.holder, transmitter, clock, reactor, chance)
         delivery = Delivery(
             database,
             self.queues,
             self.shards,
-            carrier,
+            self._carrier,
             self._troubles,
             metrics or NoOutboxMetrics(),
             sources,
@@ -115,6 +115,7 @@ class Outbox:
         self._feed.stop()
         if not self._is_started:
             return
+        self._carrier.stop_pausing()
         await self._live.stop(STOPPING_S)
         await self._catching_up.stop(0.1)
         try:

@@ -1,12 +1,13 @@
 """Servers that do not answer: left alone for longer and longer, and brought up to date when they are back."""
 
 import pytest
+from twisted.internet.defer import Deferred
 
 from homeserver.core.identifiers import ServerName, UserID
 from homeserver.services.federation_outbox import catch_up, queues
 from homeserver.storage import destinations
 from tests.room_stories import say_many
-from tests.services.federation_outbox.scene import ALICE, OutboxScene, Received
+from tests.services.federation_outbox.scene import ALICE, OutboxScene, Received, until
 
 BOB, CAROL, DAVE = UserID("@bob:b"), UserID("@carol:c"), UserID("@dave:d")
 B = ServerName("b")
@@ -37,6 +38,28 @@ async def test_a_transaction_is_tried_once_more_as_it_is(scene: OutboxScene) -> 
     assert third.txn_id != first.txn_id
     assert scene.network.texts("b") == ["one", "two"]
     assert await scene.row("b") is None
+
+
+@pytest.mark.parametrize("fails", ["before", "after"])
+async def test_a_stop_does_not_wait_for_the_second_attempt(scene: OutboxScene, fails: str) -> None:
+    """Whether the first one has failed before it or after it: no time passes, and the next process sends it."""
+    room = await scene.room(BOB)
+    scene.network.down.add("b")
+    if fails == "after":
+        scene.network.held["b"] = []
+    await room.say("one")
+    await scene.settle()
+    assert len(scene.network.attempts) == 1
+    stopping = Deferred.fromCoroutine(scene.outbox.stop())
+    if fails == "after":
+        scene.network.let_go("b")
+    await until(lambda: stopping.called)
+    assert scene.outbox.transactions == 0
+    assert await scene.row("b") is None
+    scene.network.down.clear()
+    await scene.begin()
+    await scene.settle()
+    assert scene.network.texts("b") == ["one"]
 
 
 async def test_a_dead_server_holds_no_memory(scene: OutboxScene) -> None:
