@@ -85,9 +85,12 @@ def _summary_of(room: Room, contents: Mapping[StateKey, JsonObject]) -> Summaris
 
 def children_of(tx: ReadTransaction, space: SummarisedRoom) -> list[SpaceChild]:
     """The children that a space names, in their order; none if the room is not a space."""
-    if not space.is_space:
-        return []
-    whole = state.whole(tx, space.room.state_root)
+    return children_in(tx, space.room.state_root) if space.is_space else []
+
+
+def children_in(tx: ReadTransaction, state_root: int) -> list[SpaceChild]:
+    """The children that the state of a space names, in their order."""
+    whole = state.whole(tx, state_root)
     nids = [nid for key, nid in whole.items() if key[0] == SPACE_CHILD]
     read = (SpaceChild.of(decode_object(event.pdu)) for event in events.of_nids(tx, nids).values())
     return in_order(child for child in read if child is not None)

@@ -57,7 +57,8 @@ def state_facts(
     stated: list[RoomOfUser] = []
     for room in listed:
         if room.state_root == 0:
-            found[room.room_nid] = _stripped_facts(stripped_states.of(tx, room.room_nid, user_id))
+            with left_out(room.room_id, user_id):
+                found[room.room_nid] = _stripped_facts(stripped_states.of(tx, room.room_nid, user_id))
         else:
             stated.append(room)
     try:

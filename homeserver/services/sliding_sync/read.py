@@ -54,8 +54,9 @@ def read_sliding(tx: ReadTransaction, asking: Asking) -> Answer:
     rooms = rooms_of_user(tx, user_id, ignored=ctx.ignored, told=told.rooms.keys())
     facts = RoomFactFinder(tx, user_id, rooms.listed, [each.filter for each in asking.request.lists])
     matched = match_rooms(asking.request, rooms, facts)
-    shown = _results(ctx, _wanted(ctx, matched, facts.direct))
-    _leave_windows(ctx, {each.wanted.room.room_nid for each in shown})
+    wanted = _wanted(ctx, matched, facts.direct)
+    shown = _results(ctx, wanted)
+    _leave_windows(ctx, {each.room.room_nid for each in wanted})
     bodies = {
         each.wanted.room.room_id: object_of(each.result.body)
         for each in shown
@@ -113,6 +114,7 @@ def _wanted(ctx: Context, matched: Matched, direct: Collection[str]) -> list[Wan
 
 
 def _results(ctx: Context, wanted: list[Wanted]) -> list[ToldRoom]:
+    """What is told of each room. One that cannot be read is missing: so nothing else is told of it, either."""
     read = _read_on(ctx, wanted)
     news = {each.room.room_nid for each in wanted if may_have_news(ctx, each)}
     _look_ahead(ctx, [each for each in wanted if each.room.room_nid in news])
@@ -127,8 +129,8 @@ def _results(ctx: Context, wanted: list[Wanted]) -> list[ToldRoom]:
             result = _result(ctx, each, read_upto, is_new=nid in news, is_read=nid in read)
         if result is None:
             _leave_out(ctx, each)
-            result = RoomResult(None)
-        shown.append(ToldRoom(each, result))
+        else:
+            shown.append(ToldRoom(each, result))
     return shown
 
 

@@ -5,10 +5,12 @@ from collections.abc import Collection, Mapping
 from homeserver.core.identifiers import RoomID, UserID
 from homeserver.core.json import decode_object
 from homeserver.core.sliding_sync.room_filters import RoomFacts, RoomFilter
+from homeserver.core.space_children import SPACE
 from homeserver.database.transactions import ReadTransaction
-from homeserver.services.room_summaries import children_of, summarise_all
+from homeserver.services.room_summaries import children_in
+from homeserver.services.spoilt_rooms import left_out
 from homeserver.services.state_facts import StateFacts, state_facts
-from homeserver.storage import account_data, memberships, rooms
+from homeserver.storage import account_data
 from homeserver.storage.memberships import RoomOfUser
 
 
@@ -30,7 +32,12 @@ class RoomFactFinder:
         if any(each.asks_for_tags for each in filters):
             self._tags = _tags(tx, user_id)
         spaces = {each.spaces for each in filters if each.spaces is not None}
-        self._children = {wanted: _children(tx, user_id, wanted) for wanted in spaces}
+        self._children = {
+            wanted: _children(
+                tx, user_id, [room for room in listed if room.membership == "join" and room.room_id in wanted]
+            )
+            for wanted in spaces
+        }
 
     def of(self, room: RoomOfUser, spaces: frozenset[str] | None) -> RoomFacts:
         """The facts of a room for a filter with these spaces."""
@@ -60,20 +67,19 @@ def direct_rooms(tx: ReadTransaction, user_id: UserID) -> frozenset[str]:
 def _tags(tx: ReadTransaction, user_id: UserID) -> dict[RoomID, Collection[str]]:
     found: dict[RoomID, Collection[str]] = {}
     for room_id, content in account_data.of_all_rooms(tx, user_id, "m.tag").items():
-        tags = decode_object(content).get("tags")
-        if isinstance(tags, dict):
-            found[room_id] = tags.keys()
+        with left_out(room_id, user_id):
+            tags = decode_object(content).get("tags")
+            if isinstance(tags, dict):
+                found[room_id] = tags.keys()
     return found
 
 
-def _children(tx: ReadTransaction, user_id: UserID, spaces: Collection[str]) -> frozenset[str]:
-    """The rooms that those of the spaces name which the user is joined to."""
-    joined = [
-        room_id
-        for room_id, membership in memberships.of_user_in(tx, user_id, spaces).items()
-        if membership == "join"
-    ]
-    known = rooms.of_ids(tx, joined)
-    return frozenset(
-        child.room_id for space in summarise_all(tx, known.values()) for child in children_of(tx, space)
-    )
+def _children(tx: ReadTransaction, user_id: UserID, joined: Collection[RoomOfUser]) -> frozenset[str]:
+    """The rooms that those of the `joined` ones name which are spaces."""
+    facts = state_facts(tx, user_id, joined)
+    found: set[str] = set()
+    for room in joined:
+        if facts.get(room.room_nid, _UNKNOWN).room_type == SPACE:
+            with left_out(room.room_id, user_id):
+                found.update(child.room_id for child in children_in(tx, room.state_root))
+    return frozenset(found)

@@ -17,6 +17,7 @@ from homeserver.services.ignored_users import heard
 from homeserver.services.sliding_sync.context import Context
 from homeserver.services.sliding_sync.room_list import Matched
 from homeserver.services.sliding_sync.room_results import ToldRoom
+from homeserver.services.spoilt_rooms import left_out
 from homeserver.storage import events
 from homeserver.storage import sticky_events as storage
 from homeserver.storage.memberships import RoomOfUser
@@ -94,7 +95,10 @@ def _bodies(
     rooms: Mapping[int, RoomOfUser],
     told: Iterable[ToldRoom],
 ) -> dict[RoomID, bytes]:
-    """The events by room, without those that a timeline of this answer has, and those of ignored users."""
+    """The events by room, without those that a timeline of this answer has, and those of ignored users.
+
+    A room of which one cannot be read is left out.
+    """
     in_timelines = {event_id for each in told for event_id in each.result.event_ids}
     by_room: dict[int, list[int]] = {}
     for each in sticky:
@@ -104,7 +108,8 @@ def _bodies(
     for room_nid, nids in by_room.items():
         listed = [stored[nid] for nid in nids if nid in stored and stored[nid].event_id not in in_timelines]
         shown = [(event, None) for event in heard(listed, ctx.ignored)]
-        if shown:
-            rendered = render(ctx.tx, ctx.view(rooms[room_nid]), shown)
-            bodies[rooms[room_nid].room_id] = object_of({"events": array(rendered)})
+        room = rooms[room_nid]
+        with left_out(room.room_id, ctx.asking.user_id):
+            if shown:
+                bodies[room.room_id] = object_of({"events": array(render(ctx.tx, ctx.view(room), shown))})
     return bodies
