@@ -28,6 +28,14 @@ OUTSIDE: Final = 2
 LEFT: Final = 4
 """In `RoomRecord.flags`: the client has been told that the user is not in the room any more."""
 
+ACCOUNT_DATA: Final = 8
+"""In `RoomRecord.flags`: the client has the room's account data as far as it has the room."""
+RECEIPTS: Final = 16
+"""In `RoomRecord.flags`: likewise what receipts there are."""
+TYPING: Final = 32
+"""In `RoomRecord.flags`: likewise who types."""
+_EXTENDED: Final = ACCOUNT_DATA | RECEIPTS | TYPING
+
 MOST_CHANGES: Final = 64
 """Records that may differ from the last complete list before a new one is written; in a long list, a quarter of it."""
 
@@ -79,7 +87,8 @@ _decoder: Final = msgspec.msgpack.Decoder(_Document)
 class Told(msgspec.Struct, frozen=True, eq=False):
     """The records by the rooms' numbers; `configs` are what they refer to.
 
-    `extensions` are those that the last answer had been asked for, as bits: what the others have to tell is not known.
+    `extensions` are those that the last answer had been asked for, as bits: what the others have to tell beside rooms
+    is not known.
     """
 
     configs: tuple[Rules, ...] = ()
@@ -143,6 +152,15 @@ class Telling:
         """The client has this of the room now."""
         if self._before.rooms.get(room_nid) != record:
             self._changes[room_nid] = record
+
+    def extend(self, room_nid: int, flags: int) -> None:
+        """Of a room that has been told: the client has what those extensions say of it, and lacks what others do."""
+        record = self._changes.get(room_nid) or self._before.rooms.get(room_nid)
+        if record is None or record.flags & _EXTENDED == flags:
+            return
+        self._changes.pop(room_nid, None)
+        flags |= record.flags & ~_EXTENDED
+        self.record(room_nid, RoomRecord(record.upto, record.config, record.limit, flags))
 
     def untold(self, room_nid: int, upto: int) -> None:
         """Nothing could be told of the room: the client has what it had, and knows of what happened up to `upto`."""

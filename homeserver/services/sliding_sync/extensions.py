@@ -9,6 +9,7 @@ from homeserver.core.identifiers import RoomID
 from homeserver.core.json import JsonObject, encode
 from homeserver.core.receipts import combined_receipt_event
 from homeserver.core.sliding_sync.requests import Scope, ToDeviceWanted
+from homeserver.core.sliding_sync.told import ACCOUNT_DATA, RECEIPTS, TYPING
 from homeserver.core.splice import array, keyed, object_of
 from homeserver.core.tokens import stream_token
 from homeserver.database.kinds import Kind
@@ -24,7 +25,7 @@ from homeserver.services.thread_subscriptions import changes_json
 from homeserver.storage import account_data, push_rules, receipts, typing
 from homeserver.storage.memberships import RoomOfUser
 
-_ACCOUNT_DATA, _RECEIPTS, _TYPING, _THREAD_SUBSCRIPTIONS = 1, 2, 4, 8
+_ACCOUNT_DATA, _THREAD_SUBSCRIPTIONS = 1, 8
 """In `core.sliding_sync.told.Told.extensions`."""
 
 THREAD_SUBSCRIPTIONS = "io.element.msc4308.thread_subscriptions"
@@ -44,15 +45,18 @@ def extensions(
     """Those that are wanted, and have something to tell; `rooms` are all of the user's."""
     wanted = ctx.asking.request.extensions
     found: dict[str, bytes | None] = {}
+    flags = {each.wanted.room.room_nid: 0 for each in told}
     if wanted.account_data is not None:
-        groups = _groups(ctx, _ACCOUNT_DATA, _in_scope(wanted.account_data, told))
-        found["account_data"] = _account_data(ctx, groups)
+        covered = _in_scope(wanted.account_data, told)
+        found["account_data"] = _account_data(ctx, _groups(ctx, ACCOUNT_DATA, covered, flags))
     if wanted.receipts is not None:
-        groups = _groups(ctx, _RECEIPTS, _joined(_in_scope(wanted.receipts, told)))
-        found["receipts"] = _receipts(ctx, groups)
+        covered = _joined(_in_scope(wanted.receipts, told))
+        found["receipts"] = _receipts(ctx, _groups(ctx, RECEIPTS, covered, flags))
     if wanted.typing is not None:
-        groups = _groups(ctx, _TYPING, _joined(_in_scope(wanted.typing, told)))
-        found["typing"] = _typing(ctx, groups)
+        covered = _joined(_in_scope(wanted.typing, told))
+        found["typing"] = _typing(ctx, _groups(ctx, TYPING, covered, flags))
+    for room_nid, told_by in flags.items():
+        ctx.telling.extend(room_nid, told_by)
     if wanted.thread_subscriptions is not None:
         found[THREAD_SUBSCRIPTIONS] = _thread_subscriptions(ctx, wanted.thread_subscriptions)
     if wanted.to_device is not None:
@@ -79,18 +83,23 @@ def _joined(told: Collection[ToldRoom]) -> list[ToldRoom]:
 
 
 def _begin(ctx: Context, extension: int) -> int | None:
-    """From where the client needs what is new of an extension: all of it, if it has not asked for it before."""
+    """From where the client needs what is new beside rooms: all of it, if it did not ask for the extension before."""
     ctx.telling.extensions |= extension
     return ctx.since if ctx.told.extensions & extension else None
 
 
-def _groups(ctx: Context, extension: int, told: Collection[ToldRoom]) -> Groups:
-    """The rooms by the position from which the client needs what is new of them; `None`: from the beginning."""
-    begin = _begin(ctx, extension)
+def _groups(ctx: Context, flag: int, covered: Collection[ToldRoom], flags: dict[int, int]) -> Groups:
+    """The rooms by the position from which the client needs what is new of them; `None`: from the beginning.
+
+    That is where the client does not know the room, or has not been told of it by this extension, which `flag` stands
+    for in the room's record. The flag is added to the `flags` of the rooms.
+    """
     groups: dict[int | None, list[ToldRoom]] = {}
-    for each in told:
-        is_new = begin is None or each.result.is_initial
-        groups.setdefault(None if is_new else ctx.told_upto(each.wanted.record), []).append(each)
+    for each in covered:
+        flags[each.wanted.room.room_nid] |= flag
+        record = each.wanted.record
+        is_new = each.result.is_initial or record is None or not record.is_(flag)
+        groups.setdefault(None if is_new else ctx.told_upto(record), []).append(each)
     return groups
 
 

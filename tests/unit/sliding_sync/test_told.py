@@ -4,7 +4,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from homeserver.core.sliding_sync.required_state import RequiredState
-from homeserver.core.sliding_sync.told import DIRECT, LEFT, MOST_CHANGES, RoomRecord, Rules, Telling, Told
+from homeserver.core.sliding_sync.told import (
+    ACCOUNT_DATA,
+    DIRECT,
+    LEFT,
+    MOST_CHANGES,
+    TYPING,
+    RoomRecord,
+    Rules,
+    Telling,
+    Told,
+)
 
 RULES: list[Rules] = [
     (),
@@ -55,6 +65,21 @@ def test_nothing_changes_where_nothing_is_new() -> None:
     for stored in (Told.decode(extended.encode()), told.changed(changes), extended.compact()):
         assert (stored.extensions, meaning(stored)) == (3, meaning(told))
     assert tell(extended, []).extensions == 0
+
+
+def test_what_extensions_tell_of_rooms_is_part_of_their_records() -> None:
+    told = tell(Told(), [(1, 0, RULES[1], DIRECT | TYPING), (2, 7, RULES[2], TYPING)])
+    telling = Telling(told)
+    telling.record(1, RoomRecord(0, telling.place_of(RULES[1]), 10, DIRECT))
+    telling.extend(1, TYPING)
+    telling.extend(2, TYPING)
+    telling.extend(3, TYPING)
+    assert telling.done() is told
+    telling.extend(1, ACCOUNT_DATA)
+    telling.extend(2, 0)
+    extended = telling.done()
+    assert {nid: record.flags for nid, record in extended.rooms.items()} == {1: DIRECT | ACCOUNT_DATA, 2: 0}
+    assert (extended.rooms[2].upto, extended.configs) == (7, told.configs)
 
 
 def test_many_changes_are_written_as_a_whole() -> None:

@@ -1,9 +1,11 @@
 """MSC4186, "Connections": tokens, lost answers, restarts and how long things are remembered."""
 
+from collections.abc import Sized
 from pathlib import Path
 from typing import Any
 
 import attrs
+import pytest
 from twisted.internet.defer import Deferred
 
 from homeserver.runtime.clock import SystemClock
@@ -173,6 +175,89 @@ async def test_what_is_said_while_the_client_waits_is_told_at_once(alice: Client
     # What is wanted in another way brings nothing of what the client has.
     answer = await client.ask(lists=one_list(limit=20), timeout=20)
     assert answer["rooms"] == {}
+
+
+TOPIC = {"include": [{"type": "m.room.topic", "state_key": ""}]}
+ANYTHING = {"timeline_limit": 1, "required_state": {}}
+
+
+@attrs.frozen
+class Houses:
+    """Three rooms, the newest first; of that one, the client has been told the newest event."""
+
+    alice: Client
+    client: Sliding
+    rooms: list[str]
+    waiters: Sized
+
+    async def rooms_at_once(self, **wanted: Any) -> set[str]:
+        """The rooms that a request brings that would wait for a minute, if there was nothing to tell."""
+        answer = await self.client.ask(timeout=60_000, **wanted)
+        return set(answer["rooms"])
+
+
+@pytest.fixture(params=["read", "remembered"])
+async def houses(alice: Client, server: TestServer, request: pytest.FixtureRequest) -> Houses:
+    rooms = [await alice.create_room(topic="t") for _ in range(3)][::-1]
+    for room in rooms[::-1]:
+        await alice.send(room, "hello")
+    client = Sliding(alice)
+    await client.ask(lists=one_list(last=0, limit=1))
+    if request.param == "remembered":
+        # From here on, the same request would not be read at all.
+        assert (await client.ask(lists=one_list(last=0, limit=1), timeout=20))["rooms"] == {}
+    return Houses(alice, client, rooms, server.server.services.syncing.waiters)
+
+
+async def test_a_wider_range_is_answered_at_once(houses: Houses) -> None:
+    assert await houses.rooms_at_once(lists=one_list(last=1, limit=1)) == {houses.rooms[1]}
+
+
+async def test_another_list_is_answered_at_once(houses: Houses) -> None:
+    lists = one_list(last=0, limit=1) | {"other": one_list(first=2, last=2, limit=1)["all"]}
+    assert await houses.rooms_at_once(lists=lists) == {houses.rooms[2]}
+    # So is one that wants more of a room that another one has brought.
+    lists["third"] = one_list(last=0, limit=2)["all"]
+    assert await houses.rooms_at_once(lists=lists) == {houses.rooms[0]}
+
+
+async def test_another_filter_is_answered_at_once(houses: Houses) -> None:
+    room = houses.rooms[2]
+    path = path_of("user", houses.alice.user_id, "rooms", room, "tags", "u.x")
+    (await houses.alice.put(path, {})).ok()
+    assert await houses.rooms_at_once(lists=one_list(last=0, limit=1, tags=["u.x"])) == {room}
+
+
+async def test_a_subscription_is_answered_at_once(houses: Houses) -> None:
+    lists, (told, new, left) = one_list(last=0, limit=1), houses.rooms
+    subscriptions = {new: ANYTHING}
+    assert await houses.rooms_at_once(lists=lists, room_subscriptions=subscriptions) == {new}
+    subscriptions[told] = {"timeline_limit": 1, "required_state": TOPIC}
+    assert await houses.rooms_at_once(lists=lists, room_subscriptions=subscriptions) == {told}
+    subscriptions[told] = {"timeline_limit": 2, "required_state": TOPIC}
+    assert await houses.rooms_at_once(lists=lists, room_subscriptions=subscriptions) == {told}
+    await houses.alice.leave(left)
+    subscriptions[left] = ANYTHING
+    assert await houses.rooms_at_once(lists=lists, room_subscriptions=subscriptions) == {left}
+    # What happens in a room that is not subscribed to any more comes with the next subscription.
+    await houses.client.ask(lists=lists)
+    await houses.alice.send(new, "meanwhile")
+    await houses.alice.send(told, "on top")
+    await houses.client.ask(lists=lists)
+    answer = await houses.client.ask(lists=lists, room_subscriptions={new: ANYTHING}, timeout=60_000)
+    assert {room: bodies(section) for room, section in answer["rooms"].items()} == {new: ["meanwhile"]}
+
+
+async def test_a_change_that_brings_no_room_is_waited_with(houses: Houses) -> None:
+    """ "If no rooms have changes, the server will block waiting for a change": how long a list is, is no such thing."""
+    lists = {"less": one_list(last=0, limit=0)["all"], "more": one_list(last=0, limit=1)["all"]}
+    waiting = Deferred.fromCoroutine(houses.client.ask(lists=lists, timeout=60_000))
+    while not len(houses.waiters):
+        await houses.alice.get(path_of("account", "whoami"))
+    await houses.alice.send(houses.rooms[0], "news")
+    answer = await waiting
+    assert answer["rooms"].keys() == {houses.rooms[0]}
+    assert answer["lists"] == {"less": {"count": 3}, "more": {"count": 3}}
 
 
 async def test_a_server_that_stops_does_not_leave_clients_waiting(

@@ -159,6 +159,68 @@ async def test_an_extension_that_is_asked_for_later_tells_all(talk: Talk) -> Non
         assert await talk.ask(account_data=ON) == {}
 
 
+SCOPES: dict[str, tuple[Any, Any]] = {
+    "all": ({"lists": [], "rooms": []}, {}),
+    "a list": ({"lists": ["one"], "rooms": []}, {"lists": ["one", "all"], "rooms": []}),
+    "rooms": ({"lists": [], "rooms": ["!other:x"]}, {"lists": [], "rooms": ["*"]}),
+}
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+async def test_rooms_that_an_extension_is_asked_for_later_are_told_at_once(talk: Talk, scope: str) -> None:
+    """Whatever the client knows of them otherwise, of these it has been told nothing."""
+    path = path_of("user", talk.bob.user_id, "rooms", talk.room, "account_data", "org.example")
+    (await talk.bob.put(path, {"n": 1})).ok()
+    event_id = await talk.alice.send(talk.room, "hello")
+    (await talk.bob.post(room_path(talk.room, "receipt", "m.read", event_id))).ok()
+    typing = room_path(talk.room, "typing", talk.alice.user_id)
+    (await talk.alice.put(typing, {"typing": True, "timeout": 120_000})).ok()
+
+    async def told(scope: Any, timeout: int) -> set[str]:  # noqa: ASYNC109 - the parameter is the protocol's
+        wanted = dict.fromkeys(("account_data", "receipts", "typing"), ON | scope)
+        subscriptions = {talk.room: {"timeline_limit": 1, "required_state": {}}}
+        answer = await talk.client.ask(
+            lists=one_list(last=0), room_subscriptions=subscriptions, extensions=wanted, timeout=timeout
+        )
+        return {name for name, each in answer["extensions"].items() if talk.room in each.get("rooms", ())}
+
+    narrow, wide = SCOPES[scope]
+    everything = {"account_data", "receipts", "typing"}
+    assert await told(narrow, 0) == set()
+    assert await told(wide, 60_000) == everything
+    assert await told(wide, 20) == set()
+    # What has changed while it was not asked for is not lost, either.
+    assert await told(narrow, 20) == set()
+    (await talk.bob.put(path, {"n": 2})).ok()
+    assert await told(narrow, 20) == set()
+    assert await told(wide, 60_000) == everything
+
+
+async def test_a_subscription_brings_what_extensions_tell_of_subscriptions_only(talk: Talk) -> None:
+    path = path_of("user", talk.bob.user_id, "rooms", talk.room, "account_data", "org.example")
+    (await talk.bob.put(path, {"n": 1})).ok()
+    wanted: Any = {"account_data": {"enabled": True, "lists": []}}
+    first = await talk.client.ask(lists=one_list(last=0), extensions=wanted)
+    assert "rooms" not in first["extensions"]["account_data"]
+    subscriptions = {talk.room: {"timeline_limit": 1, "required_state": {}}}
+    answer = await talk.client.ask(
+        lists=one_list(last=0), room_subscriptions=subscriptions, extensions=wanted, timeout=60_000
+    )
+    assert answer["extensions"]["account_data"]["rooms"].keys() == {talk.room}
+
+
+async def test_of_rooms_outside_nothing_is_lost_while_an_extension_is_not_asked_for(talk: Talk) -> None:
+    path = path_of("user", talk.bob.user_id, "rooms", talk.outside, "account_data", "org.example")
+    await talk.ask(last=1, account_data=ON)
+    await talk.ask(last=1)
+    (await talk.bob.put(path, {"n": 1})).ok()
+    await talk.ask(last=1)
+    await talk.ask(last=0)
+    await talk.ask(last=0, account_data=ON)
+    data = (await talk.ask(last=1, account_data=ON))["account_data"]
+    assert data == {"rooms": {talk.outside: [{"type": "org.example", "content": {"n": 1}}]}}
+
+
 async def test_what_is_not_there_is_ignored(talk: Talk) -> None:
     answer = await talk.ask(also={"org.example": {"x": 1}})
     assert answer == {}
