@@ -5,12 +5,10 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-import attrs
-
 from homeserver.core.appservices import Appservice, Namespace
 from homeserver.core.identifiers import UserID
 from homeserver.services.credentials import hash_of
-from tests.api.server import Answer, Client, TestServer
+from tests.api.server import Client, TestServer
 
 
 def namespace(pattern: str, *, is_exclusive: bool = True) -> Namespace:
@@ -53,38 +51,9 @@ def registration_file(folder: Path, content: Mapping[str, object]) -> Path:
     return path
 
 
-@attrs.define
-class Ghost(Client):
-    """A client of an application service, which acts as a user, and on a device, by the query of each request."""
-
-    acts_as: Mapping[str, str] = {}
-
-    async def request(
-        self,
-        method: str,
-        path: str,
-        body: object = None,
-        *,
-        query: Mapping[str, object] | None = None,
-        headers: Mapping[str, str] | None = None,
-        check: bool = True,
-        token: str | None = None,
-    ) -> Answer:
-        """As `Client.request`, in the name of somebody."""
-        return await super().request(
-            method,
-            path,
-            body,
-            query={**self.acts_as, **(query or {})} or None,
-            headers=headers,
-            check=check,
-            token=token,
-        )
-
-
-def ghost(server: TestServer, id: str = "irc", **acts_as: str) -> Ghost:
+def ghost(server: TestServer, id: str = "irc", **acts_as: str) -> Client:
     """The application service, acting as its sender, or as `user_id` on `device_id`."""
-    return Ghost(
+    return Client(
         server.base_url,
         server.specification,
         server.pool,

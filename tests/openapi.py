@@ -207,4 +207,4 @@ def _retrieve(uri: str) -> Resource[Any]:
     return Resource.from_contents(_load(Path(uri.removeprefix("file://"))), default_specification=DRAFT202012)
 
 
-_REGISTRY: Registry[Any] = Registry(retrieve=_retrieve)  # type: ignore[call-arg]
+_REGISTRY: Registry[Any] = Registry(retrieve=_retrieve)  # type: ignore[call-arg]  # mypy cannot tell

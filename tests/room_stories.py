@@ -54,7 +54,7 @@ class Story:
 
     async def set_visibility(self, visibility: object) -> EventID:
         """The history visibility changes."""
-        return await self.set("m.room.history_visibility", {"history_visibility": visibility})  # type: ignore[dict-item]
+        return await self.set("m.room.history_visibility", {"history_visibility": visibility})  # type: ignore[dict-item]  # JSON
 
     async def member(self, user_id: UserID, membership: str, by: UserID | None = None) -> EventID:
         """A membership changes, by the user's own act unless said otherwise."""
@@ -65,7 +65,7 @@ class Story:
 
     async def say(self, text: str, by: UserID | None = None, **content: object) -> EventID:
         """A message."""
-        body: JsonObject = {"msgtype": "m.text", "body": text, **content}  # type: ignore[dict-item]
+        body: JsonObject = {"msgtype": "m.text", "body": text, **content}  # type: ignore[dict-item]  # JSON
         self.said[text] = await self.add(Draft(by or self.owner, "m.room.message", body))
         return self.said[text]
 

@@ -195,7 +195,6 @@ def _client(config: Config, services: Services) -> list[object]:
             services.registrations,
             services.contact.validations,
             services.appservice_users,
-            services.sessions,
             config.server_name,
         ),
         RegistrationTokens(services.registrations),

@@ -14,6 +14,7 @@ from homeserver.app.contact import Contact, make_contact
 from homeserver.app.encryption import Encryption, make_encryption
 from homeserver.app.following import DEVICE_SOURCES, Following, make_following
 from homeserver.app.handshakes import Handshakes, make_handshakes
+from homeserver.app.incoming_edus import IncomingEdus, make_incoming_edus
 from homeserver.app.interactive_auth import InteractiveAuth, make_interactive_auth
 from homeserver.app.oauth import OAuth, make_oauth
 from homeserver.app.receiving import Receiving, make_receiving
@@ -43,10 +44,6 @@ from homeserver.services.dehydrated_devices import DehydratedDevices
 from homeserver.services.delayed_events import DelayedEvents, DelayLimits
 from homeserver.services.devices import Devices
 from homeserver.services.event_context import EventContexts
-from homeserver.services.federation_edus.presence import IncomingPresence
-from homeserver.services.federation_edus.receipts import IncomingReceipts
-from homeserver.services.federation_edus.service import FederationEdus
-from homeserver.services.federation_edus.typing import IncomingTyping
 from homeserver.services.federation_events import FederationEvents
 from homeserver.services.federation_history import FederationHistory
 from homeserver.services.federation_outbox.measures import OutboxMetrics
@@ -122,7 +119,6 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     devices: Devices
     encryption: Encryption
     event_contexts: EventContexts
-    federation_edus: FederationEdus
     federation_events: FederationEvents
     federation_history: FederationHistory
     federation_queries: FederationQueries
@@ -132,8 +128,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     guest_access: GuestAccess
     handshakes: Handshakes
     health: Health
-    incoming_presence: IncomingPresence
-    incoming_receipts: IncomingReceipts
+    incoming_edus: IncomingEdus
     interactive_auth: InteractiveAuth
     key_backups: KeyBackups
     logins: Logins
@@ -236,21 +231,13 @@ def make_services(
     sessions = Sessions(database, clock)
     contact = make_contact(config, database, clock, reactor, attempts, trust)
     interactive_auth = make_interactive_auth(config, database, clock, names, passwords, contact)
-    incoming_presence = IncomingPresence(database, clock, config.presence.enabled)
-    incoming_receipts = IncomingReceipts(database, clock)
     policy_servers = PolicyServers(database, trust.client, clock)
     device_messaging = make_device_messaging(database, clock, signer.server_name, trust)
-    federation_edus = FederationEdus(
-        {
-            "m.typing": IncomingTyping(database, clock),
-            "m.receipt": incoming_receipts,
-            "m.presence": incoming_presence,
-            **following.edu_kinds,
-            "m.direct_to_device": device_messaging.incoming,
-        }
+    edus = make_incoming_edus(
+        database, clock, following, device_messaging, with_presence=config.presence.enabled
     )
     receiving = make_receiving(
-        database, clock, reactor, signer, trust, policy_servers, federation_edus, inbox_metrics
+        database, clock, reactor, signer, trust, policy_servers, edus.all, inbox_metrics
     )
     handshakes = make_handshakes(database, clock, signer, workers, trust.client, receiving, reactor)
     aliases = Aliases(database, clock, signer, handshakes.remote_aliases, appservices)
@@ -277,7 +264,7 @@ def make_services(
         account_data=AccountData(database),
         accounts=accounts,
         aliases=aliases,
-        appservice_users=AppserviceUsers(database, clock, names, appservices),
+        appservice_users=AppserviceUsers(database, clock, names, sessions, appservices),
         authentication=Authentication(database, clock, appservices),
         contact=contact,
         dehydrated_devices=DehydratedDevices(database, clock),
@@ -288,7 +275,6 @@ def make_services(
         devices=devices,
         encryption=make_encryption(database, config.server_name, following.remote_keys),
         event_contexts=EventContexts(database, clock, backfill),
-        federation_edus=federation_edus,
         federation_events=FederationEvents(database, clock, config.server_name),
         federation_history=FederationHistory(database, clock, config.server_name),
         federation_queries=FederationQueries(database, config.server_name),
@@ -298,8 +284,7 @@ def make_services(
         guest_access=guest_access,
         handshakes=handshakes,
         health=Health(database),
-        incoming_presence=incoming_presence,
-        incoming_receipts=incoming_receipts,
+        incoming_edus=edus,
         interactive_auth=interactive_auth,
         key_backups=KeyBackups(database, clock),
         logins=Logins(database, clock, passwords),

@@ -40,7 +40,7 @@ def receipt_events(receipts: Iterable[Receipt]) -> list[JsonObject]:
             data["thread_id"] = receipt.thread_id
         by_type = contents.setdefault(receipt.thread_id, {}).setdefault(receipt.event_id, {})
         by_type.setdefault(receipt.receipt_type, {})[receipt.user_id] = data
-    return [{"type": "m.receipt", "content": content} for content in contents.values()]  # type: ignore[dict-item]
+    return [{"type": "m.receipt", "content": content} for content in contents.values()]  # type: ignore[dict-item]  # dicts are invariant
 
 
 def combined_receipt_event(receipts: Iterable[Receipt]) -> JsonObject:
@@ -56,4 +56,4 @@ def combined_receipt_event(receipts: Iterable[Receipt]) -> JsonObject:
         if receipt.thread_id != UNTHREADED:
             data["thread_id"] = receipt.thread_id
         merged.setdefault(receipt.event_id, {}).setdefault(receipt.receipt_type, {})[receipt.user_id] = data
-    return {"type": "m.receipt", "content": merged}  # type: ignore[dict-item]
+    return {"type": "m.receipt", "content": merged}  # type: ignore[dict-item]  # dicts are invariant

@@ -41,7 +41,7 @@ def _dialect(backend: Backend) -> Dialect:
 @compiles(OnConflictDoUpdate, "postgresql")
 def _on_conflict_postgresql(element: OnConflictClause, compiler: SQLCompiler, **kw: Any) -> str:
     """What is written with SQLite's `insert` reads the same on PostgreSQL, which can also name a constraint."""
-    element.constraint_target = None  # type: ignore[attr-defined]
+    element.constraint_target = None  # type: ignore[attr-defined]  # SQLAlchemy has it, its types do not
     visit = getattr(compiler, f"visit_{element.__visit_name__}")
     text: str = visit(element, **kw)
     return text

@@ -70,7 +70,7 @@ class HttpProtocol(Protocol):
         transport = self.transport
         transport.setTcpNoDelay(True)  # a response in parts is not to wait for acknowledgements
         transport.setTcpKeepAlive(True)  # a client that vanished ends its long poll
-        self._peer = plain_address(str(transport.getPeer().host))  # type: ignore[no-untyped-call]
+        self._peer = plain_address(str(transport.getPeer().host))  # type: ignore[no-untyped-call]  # Twisted's
         self._writer = writer_for(transport, self._on_written, self._on_progress)
         if self._site.connections.admit(self):
             self._set_deadline(self._site.limits.head_ms)

@@ -18,7 +18,7 @@ _TLS: Final = ("twisted.protocols.tls", "twisted.internet.ssl")
 def _load_without_tls() -> ModuleType:
     hidden = [name for name in _TLS if name not in sys.modules]
     # An import of what stands there as None fails, as that of a module that is not installed.
-    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None hides a module
     try:
         return importlib.import_module("twisted.internet.asyncioreactor")
     finally:

@@ -119,7 +119,7 @@ class RedisBus:
         message = msgspec.json.encode((self._process_id, self._position, topics))
         try:
             await self._sender.publish(self._channel, message)
-        except BaseException:
+        except BaseException:  # whatever it is: what was not sent is to be sent
             # The others reread the stream every few seconds: hints may be dropped, but not unnoticed.
             self._is_lost = True
             self._wanted.set()

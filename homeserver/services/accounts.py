@@ -11,7 +11,7 @@ from homeserver.core.identifiers import DeviceID, UserID, localpart_of
 from homeserver.database.database import Database
 from homeserver.database.transactions import WriteTransaction
 from homeserver.runtime.clock import Clock
-from homeserver.services import user_directory_entries
+from homeserver.services import new_accounts, user_directory_entries
 from homeserver.services.email_validations import Purpose
 from homeserver.services.passwords import Passwords
 from homeserver.services.sessions import (
@@ -67,7 +67,7 @@ class Accounts(msgspec.Struct, frozen=True):
         user_id = self.names.new_user_id_of(name)
         password_hash = None if password is None else await self.passwords.hash(password)
         is_free = await self.database.write(
-            create,
+            new_accounts.create,
             user_id,
             password_hash=password_hash,
             display_name=localpart_of(user_id),
@@ -145,28 +145,6 @@ class Accounts(msgspec.Struct, frozen=True):
             raise
         except Exception:  # noqa: BLE001 - whatever it is, the account is closed
             _log.exception("a deactivated user could not leave all rooms", user=user_id)
-
-
-def create(
-    tx: WriteTransaction,
-    user_id: UserID,
-    *,
-    password_hash: str | None,
-    display_name: str,
-    is_admin: bool,
-    now_ts: int,
-) -> bool:
-    """Make an account; False if the user ID is taken."""
-    is_free = users.create(
-        tx,
-        user_id,
-        password_hash=password_hash,
-        display_name=display_name,
-        is_admin=is_admin,
-        now_ts=now_ts,
-    )
-    user_directory_entries.refresh(tx, [user_id])
-    return is_free
 
 
 def set_password(

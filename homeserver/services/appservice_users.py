@@ -3,6 +3,8 @@
 Spec: application service API, "Server admin style permissions".
 """
 
+from typing import Final
+
 import msgspec
 
 from homeserver.core.appservices import Appservice, Appservices
@@ -11,12 +13,14 @@ from homeserver.core.identifiers import UserID, localpart_of
 from homeserver.database.database import Database
 from homeserver.database.transactions import WriteTransaction
 from homeserver.runtime.clock import Clock
-from homeserver.services import user_directory_entries
+from homeserver.services import new_accounts
 from homeserver.services.credentials import hash_of
-from homeserver.services.registration import Registered
-from homeserver.services.sessions import Session, SessionDraft, open_session
+from homeserver.services.registration import Registered, RegistrationRequest
+from homeserver.services.sessions import Session, SessionDraft, Sessions, open_session
 from homeserver.services.user_names import UserNames
-from homeserver.storage import users
+
+APPLICATION_SERVICE: Final = "m.login.application_service"
+"""The `type` by which application services register users and log them in."""
 
 
 class AppserviceUsers(msgspec.Struct, frozen=True, eq=False):
@@ -25,6 +29,7 @@ class AppserviceUsers(msgspec.Struct, frozen=True, eq=False):
     database: Database
     clock: Clock
     names: UserNames
+    sessions: Sessions
     appservices: Appservices
 
     async def make_senders(self) -> None:
@@ -32,17 +37,16 @@ class AppserviceUsers(msgspec.Struct, frozen=True, eq=False):
         if self.appservices.all:
             await self.database.write(make_senders, self.appservices, now_ts=self.clock.now_ts())
 
-    async def register(
-        self, access_token: str | None, username: str | None, draft: SessionDraft | None
-    ) -> Registered:
-        """An account in a namespace of the application service that has this token; no session without `draft`.
+    async def register(self, access_token: str | None, request: RegistrationRequest) -> Registered:
+        """An account in a namespace of the application service that has this token.
 
-        Errors: MissingToken, UnknownToken; MissingParam, InvalidUsername, Exclusive, UserInUse.
+        Errors: MissingToken, UnknownToken; MissingParam, InvalidUsername, Exclusive, UserInUse; InvalidParam, TooLarge.
         """
         appservice = self._appservice(access_token)
-        if username is None:
+        if request.username is None:
             raise MissingParam("`username` is missing")
-        user_id = self.names.new_user_id(username, appservice)
+        user_id = self.names.new_user_id(request.username, appservice)
+        draft = request.draft(self.sessions)
         return await self.database.write(register, user_id, appservice, draft, now_ts=self.clock.now_ts())
 
     async def log_in(self, access_token: str | None, name: str, draft: SessionDraft) -> Session:
@@ -90,7 +94,7 @@ def register(
 
 def _create(tx: WriteTransaction, user_id: UserID, appservice: Appservice, *, now_ts: int) -> bool:
     """Make an account without a password; False if it is there."""
-    is_new = users.create(
+    return new_accounts.create(
         tx,
         user_id,
         password_hash=None,
@@ -98,6 +102,3 @@ def _create(tx: WriteTransaction, user_id: UserID, appservice: Appservice, *, no
         appservice_id=appservice.id,
         now_ts=now_ts,
     )
-    if is_new:
-        user_directory_entries.refresh(tx, [user_id])
-    return is_new

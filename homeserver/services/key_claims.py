@@ -45,7 +45,7 @@ class KeyClaims(msgspec.Struct, frozen=True, eq=False):
             for user_id, devices in claimed.users.items():
                 found[user_id] = {device_id: {name: key} for device_id, (name, key) in devices.items()}
         return splice.object_of(
-            {"one_time_keys": _json(found), "failures": encode(dict(failures))}  # type: ignore[arg-type]
+            {"one_time_keys": _json(found), "failures": encode(dict(failures))}  # type: ignore[arg-type]  # dicts are invariant
         )
 
     async def claim_for_server(self, wanted: Wanted) -> bytes:

@@ -13,7 +13,7 @@ from homeserver.core.json import JsonObject
 from homeserver.database.database import Database
 from homeserver.database.transactions import ReadTransaction, WriteTransaction
 from homeserver.runtime.clock import Clock
-from homeserver.services import user_directory_entries
+from homeserver.services import new_accounts, user_directory_entries
 from homeserver.services.credentials import hash_of, new_localpart
 from homeserver.services.email_validations import Purpose
 from homeserver.services.passwords import Passwords, check_acceptable
@@ -55,6 +55,15 @@ class RegistrationRequest(msgspec.Struct, frozen=True):
         """The session that the request goes on with, None if it goes on with none."""
         session = None if self.auth is None else self.auth.get("session")
         return session if isinstance(session, str) else None
+
+    def draft(self, sessions: Sessions) -> SessionDraft | None:
+        """The first session of the account, None if none is wanted. Errors: InvalidParam, TooLarge."""
+        draft = sessions.draft(
+            device_id=self.device_id,
+            display_name=self.initial_device_display_name,
+            wants_refresh_token=bool(self.refresh_token),
+        )
+        return None if self.inhibit_login else draft
 
 
 class Registered(msgspec.Struct, frozen=True):
@@ -156,11 +165,7 @@ class Registrations(msgspec.Struct, frozen=True):
         wanted = _with_remembered(request, before)
         # What could be refused is refused before the user goes through the stages: the text demands it.
         user_id = await self._user_id(wanted, before)
-        draft = self.sessions.draft(
-            device_id=wanted.device_id,
-            display_name=wanted.initial_device_display_name,
-            wants_refresh_token=bool(wanted.refresh_token),
-        )
+        draft = wanted.draft(self.sessions)
         if wanted.password is not None:
             check_acceptable(wanted.password)
         outcome = await self.uia.require(self._operation(address), request.auth)
@@ -177,7 +182,7 @@ class Registrations(msgspec.Struct, frozen=True):
                 guest_hash=_hash_of(wanted.guest_access_token),
                 token=token if isinstance(token, str) else None,
                 uia_key=_hash_of(outcome.session),
-                session=None if wanted.inhibit_login else draft,
+                session=draft,
                 validation=validation_in(outcome),
                 policies=_accepted(outcome),
             )
@@ -284,7 +289,8 @@ def _make(tx: WriteTransaction, new: _NewAccount, *, now_ts: int) -> None:
             tx, new.user_id, new.password_hash
         ):
             raise _no_such_guest()
-    elif not users.create(
+        user_directory_entries.refresh(tx, [new.user_id])
+    elif not new_accounts.create(
         tx,
         new.user_id,
         password_hash=new.password_hash,
@@ -298,7 +304,6 @@ def _make(tx: WriteTransaction, new: _NewAccount, *, now_ts: int) -> None:
         threepid, _, validated_ts = confirmed
         if not threepids.add(tx, new.user_id, threepid, validated_ts=validated_ts, now_ts=now_ts):
             raise ThreepidInUse("The e-mail address has become another account's meanwhile")
-    user_directory_entries.refresh(tx, [new.user_id])
 
 
 def guest_of(tx: ReadTransaction, token_hash: bytes) -> UserID | None:

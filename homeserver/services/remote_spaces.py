@@ -152,7 +152,7 @@ class RemoteSpaces:
             ):
                 found = known[1]
             else:
-                found = await self._asking.get(key, lambda key=key: self._ask(*key))  # type: ignore[misc]
+                found = await self._asking.get(key, lambda key=key: self._ask(*key))  # type: ignore[misc]  # mypy knows no default of a lambda
             if found is not None:
                 return found
         return None

@@ -14,13 +14,13 @@ from homeserver.core.identifiers import UserID, localpart_of
 from homeserver.database.database import Database
 from homeserver.database.transactions import WriteTransaction
 from homeserver.runtime.clock import Clock
-from homeserver.services import user_directory_entries
+from homeserver.services import new_accounts
 from homeserver.services.credentials import new_token
 from homeserver.services.passwords import Passwords, check_acceptable
 from homeserver.services.registration import Registered
 from homeserver.services.sessions import SessionDraft, Sessions, open_session
 from homeserver.services.user_names import UserNames
-from homeserver.storage import registration_nonces, users
+from homeserver.storage import registration_nonces
 
 NONCE_LIFETIME_MS: Final = 60_000
 USER_TYPES: Final = frozenset({"support", "bot"})
@@ -113,7 +113,7 @@ def register(
     now_ts: int,
 ) -> Registered:
     """Make the account, and open a session if one is wanted. Errors: UserInUse."""
-    is_free = users.create(
+    is_free = new_accounts.create(
         tx,
         user_id,
         password_hash=password_hash,
@@ -124,5 +124,4 @@ def register(
     )
     if not is_free:
         raise UserInUse
-    user_directory_entries.refresh(tx, [user_id])
     return Registered(user_id, None if draft is None else open_session(tx, user_id, draft, now_ts=now_ts))

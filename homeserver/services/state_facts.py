@@ -9,9 +9,8 @@ from homeserver.core.event import StateKey
 from homeserver.core.identifiers import UserID
 from homeserver.core.json import JsonObject, decode
 from homeserver.core.room_versions import get_room_version
-from homeserver.database.errors import Obstacle, StorageUnavailable, TransactionEnded
 from homeserver.database.transactions import ReadTransaction
-from homeserver.services.spoilt_rooms import left_out
+from homeserver.services.spoilt_rooms import left_out, read_together
 from homeserver.storage import events, state, stripped_states
 from homeserver.storage.memberships import RoomOfUser
 
@@ -61,14 +60,11 @@ def state_facts(
                 found[room.room_nid] = _stripped_facts(stripped_states.of(tx, room.room_nid, user_id))
         else:
             stated.append(room)
-    try:
-        found |= facts_of(tx, stated)
-    except (StorageUnavailable, TransactionEnded, Obstacle):
-        raise
-    except Exception:  # noqa: BLE001 - it is met again for the one room, and reported then
-        for room in stated:
-            with left_out(room.room_id, user_id):
-                found |= facts_of(tx, [room])
+    with read_together(user_id):
+        return found | facts_of(tx, stated)
+    for room in stated:
+        with left_out(room.room_id, user_id):
+            found |= facts_of(tx, [room])
     return found
 
 

@@ -64,7 +64,7 @@ def _shared(*more: object) -> "Select[tuple[int]]":
         _m.membership == "join",
         _s.room_nid == _m.room_nid,
         _s.server_name == bindparam("server_name"),
-        *more,  # type: ignore[arg-type]
+        *more,  # type: ignore[arg-type]  # further conditions
     )
 
 

@@ -210,7 +210,7 @@ async def big_join(side: Side) -> Samples:
 async def _check_members(connection: Connection, token: str, room_id: str, wanted: int) -> None:
     """Errors: RequestError unless the room has so many members."""
     target = matrix.CLIENT + path_of("rooms", room_id, "joined_members")
-    found = len((await connection.call("GET", target, token))["joined"])  # type: ignore[arg-type]
+    found = len((await connection.call("GET", target, token))["joined"])  # type: ignore[arg-type]  # what the test wants to be taken
     if found != wanted:
         raise RequestError(f"the room has {found} members of {wanted}")
 

@@ -5,6 +5,7 @@ of `bytes`, a response is found by searching for the header's end, and nothing i
 One connection carries one request at a time and is kept open.
 """
 
+import abc
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Sequence
@@ -119,7 +120,7 @@ class ResponseReader:
             at += size + 2
 
 
-class Stream(asyncio.Protocol):
+class Stream(asyncio.Protocol, abc.ABC):
     """A connection that hands each response to `on_response`."""
 
     def __init__(self) -> None:
@@ -159,11 +160,13 @@ class Stream(asyncio.Protocol):
             self._transport.abort()
             self._transport = None
 
+    @abc.abstractmethod
     def on_response(self, response: Response) -> None:
-        raise NotImplementedError
+        """A response has come."""
 
+    @abc.abstractmethod
     def on_lost(self, error: RequestError) -> None:
-        raise NotImplementedError
+        """There will be no response."""
 
 
 class _Awaiting(Stream):

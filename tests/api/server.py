@@ -99,6 +99,8 @@ class Client:
     user_id: str = ""
     device_id: str = ""
     access_token: str | None = None
+    acts_as: Mapping[str, str] = attrs.field(factory=dict)
+    """What goes into each query: whom an application service acts as."""
 
     async def request(
         self,
@@ -120,7 +122,8 @@ class Client:
         if body is not None:
             producer = Whole(json.dumps(body).encode() if not isinstance(body, bytes) else body)
             sent.setdefault("Content-Type", "application/json")
-        url = self.base_url + path + (f"?{urlencode(query, doseq=True)}" if query else "")
+        asked = {**self.acts_as, **(query or {})}
+        url = self.base_url + path + (f"?{urlencode(asked, doseq=True)}" if asked else "")
         # Not treq.request: it works longer at a URL than the server does at most requests.
         response = await Agent(reactor, pool=self.pool).request(
             method.encode(), url.encode(), Headers({key: [value] for key, value in sent.items()}), producer

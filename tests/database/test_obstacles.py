@@ -33,7 +33,7 @@ class Doors:
         assert isinstance(obstacle, Locked)
         self.cleared.append(obstacle.door)
         self.opened.add(obstacle.door)
-        return again().addErrback(lambda failure: self.clear(failure.value, again))  # type: ignore[no-any-return]
+        return again().addErrback(lambda failure: self.clear(failure.value, again))  # type: ignore[no-any-return]  # mypy cannot tell
 
 
 def _kept(tx: ReadTransaction) -> list[str]:

@@ -55,7 +55,7 @@ def sqlite_connection(
     databases: object, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[sqlite3.Connection]:
     """An empty SQLite database."""
-    url = databases.sqlite(tmp_path_factory.mktemp("statements"))  # type: ignore[attr-defined]
+    url = databases.sqlite(tmp_path_factory.mktemp("statements"))  # type: ignore[attr-defined]  # what tests alone look at
     connection = sqlite3.connect(url.removeprefix("sqlite:///"))
     yield connection
     connection.close()
@@ -64,9 +64,9 @@ def sqlite_connection(
 @pytest.fixture(scope="module")
 def postgres_connection(databases: object) -> Iterator[psycopg.Connection]:
     """An empty PostgreSQL database, which plans without knowing parameters, and takes an index wherever it can."""
-    if databases._postgres_url is None:  # type: ignore[attr-defined]
+    if databases._postgres_url is None:  # type: ignore[attr-defined]  # what tests alone look at
         pytest.skip("no PostgreSQL: HOMESERVER_TEST_POSTGRES is not set")
-    with psycopg.connect(databases.postgresql(), autocommit=True) as connection:  # type: ignore[attr-defined]
+    with psycopg.connect(databases.postgresql(), autocommit=True) as connection:  # type: ignore[attr-defined]  # what tests alone look at
         connection.execute("SET plan_cache_mode = force_generic_plan")
         connection.execute("SET enable_seqscan = off")
         yield connection

@@ -65,7 +65,7 @@ async def test_a_full_disk(process: ServerProcess) -> None:
 
 
 def bodies(answer: dict[str, object], room: str) -> list[str]:
-    timeline = answer["rooms"]["join"][room]["timeline"]["events"]  # type: ignore[index]
+    timeline = answer["rooms"]["join"][room]["timeline"]["events"]  # type: ignore[index]  # JSON
     return [event["content"]["body"] for event in timeline]
 
 

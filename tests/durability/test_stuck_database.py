@@ -12,27 +12,45 @@ import pytest
 from twisted.internet import reactor
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.interfaces import IAddress, IListeningPort, IReactorTCP, ITCPTransport
-from twisted.internet.protocol import ServerFactory
-from twisted.internet.task import deferLater
+from twisted.internet.interfaces import IListeningPort, IPushProducer, IReactorTCP, ITCPTransport
+from twisted.internet.protocol import ServerFactory, connectionDone
 from twisted.protocols.portforward import ProxyFactory, ProxyServer
+from twisted.python.failure import Failure
 
 from tests.api.server import Databases, path_of, room_path
+from tests.federation.harness import until
 from tests.openapi import Specification
 from tests.processes import ServerProcess, processes
 
 POSTGRES = "HOMESERVER_TEST_POSTGRES"
 
 
-class _Tracking(ProxyFactory):
-    open: list[ProxyServer]
-    noisy = False
+class _Side(ProxyServer):
+    """A connection of the server. What it asks is held back while nothing gets through."""
 
-    def buildProtocol(self, addr: IAddress | None) -> ProxyServer | None:  # noqa: N802 - Twisted's name
-        protocol = super().buildProtocol(addr)
-        if protocol is not None:
-            self.open.append(protocol)
-        return protocol
+    factory: "_Network"
+
+    def connectionMade(self) -> None:  # noqa: N802 - Twisted's name
+        super().connectionMade()
+        self.held: list[bytes] = []
+        self.factory.open.append(self)
+
+    def dataReceived(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
+        if self.factory.is_stuck:
+            self.held.append(data)
+        else:
+            super().dataReceived(data)  # type: ignore[no-untyped-call]  # Twisted's
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802 - Twisted's name
+        self.factory.open.remove(self)
+        super().connectionLost(reason)  # type: ignore[no-untyped-call]  # as above
+
+
+class _Network(ProxyFactory):
+    protocol = _Side
+    noisy = False
+    is_stuck = False
+    open: list[_Side]
 
 
 @attrs.define(eq=False)
@@ -41,35 +59,51 @@ class Wire:
 
     url: str
     _listening: IListeningPort
-    _open: list[ProxyServer]
+    _network: _Network
 
     @classmethod
     def to(cls, url: str) -> "Wire":
         parts = urlsplit(url)
-        factory = _Tracking(parts.hostname or "127.0.0.1", parts.port or 5432)
-        factory.open = []
+        network = _Network(parts.hostname or "127.0.0.1", parts.port or 5432)
+        network.open = []
         tcp = cast("IReactorTCP", reactor)
-        listening = tcp.listenTCP(0, cast("ServerFactory", factory), interface="127.0.0.1")
+        listening = tcp.listenTCP(0, cast("ServerFactory", network), interface="127.0.0.1")
         port = cast("IPv4Address", listening.getHost()).port
         user = f"{parts.username}:{parts.password}" if parts.password else parts.username
-        return cls(f"postgresql://{user}@127.0.0.1:{port}{parts.path}", listening, factory.open)
+        return cls(f"postgresql://{user}@127.0.0.1:{port}{parts.path}", listening, network)
 
     def stick(self) -> None:
-        for transport in self._transports():
-            transport.pauseProducing()  # type: ignore[attr-defined]
+        self._network.is_stuck = True
+        for end in self._far_ends():
+            cast("IPushProducer", end).pauseProducing()
 
     def loosen(self) -> None:
-        for transport in self._transports():
-            transport.resumeProducing()  # type: ignore[attr-defined]
+        self._network.is_stuck = False
+        for side in self._network.open:
+            held, side.held = side.held, []
+            for data in held:
+                side.dataReceived(data)
+        for end in self._far_ends():
+            cast("IPushProducer", end).resumeProducing()
+
+    async def holds(self, connections: int) -> None:
+        """Wait until so many connections have asked something that does not get through."""
+
+        async def is_so() -> bool:
+            return sum(bool(side.held) for side in self._network.open) >= connections
+
+        await until(is_so, what=f"that {connections} connections ask")
 
     async def close(self) -> None:
         await maybeDeferred(self._listening.stopListening)
-        for transport in self._transports():
-            transport.abortConnection()
+        for side in list(self._network.open):
+            for end in (side, side.peer):
+                if end is not None and end.transport is not None:
+                    cast("ITCPTransport", end.transport).abortConnection()
 
-    def _transports(self) -> list[ITCPTransport]:
-        ends = [end for each in self._open for end in (each, each.peer) if end is not None]
-        return [cast("ITCPTransport", end.transport) for end in ends if end.transport is not None]
+    def _far_ends(self) -> list[ITCPTransport]:
+        peers = [side.peer for side in self._network.open if side.peer is not None]
+        return [cast("ITCPTransport", peer.transport) for peer in peers if peer.transport is not None]
 
 
 @pytest.fixture
@@ -95,7 +129,9 @@ async def test_requests_wait_and_are_answered_when_it_is_back(process: ServerPro
     wire.stick()
     path = room_path(room, "send", "m.room.message", "the same")
     asked = [Deferred.fromCoroutine(alice.put(path, {"msgtype": "m.text", "body": "once"})) for _ in range(5)]
-    await deferLater(reactor, 1.0)
+    await wire.holds(1)
+    # The server is there; it only has no answer to these.
+    (await process.door().anonymous().get("/_matrix/client/versions")).ok()
     assert not any(each.called for each in asked)
     wire.loosen()
     answers = [(await each).ok()["event_id"] for each in asked]
@@ -109,7 +145,7 @@ async def test_the_server_can_be_stopped_nevertheless(process: ServerProcess, wi
     wire.stick()
     stuck = Deferred.fromCoroutine(alice.get(path_of("account", "whoami")))
     stuck.addErrback(lambda failure: None)
-    await deferLater(reactor, 1.5)  # some of its loops have begun to ask, too
+    await wire.holds(2)  # some of its loops have begun to ask, too
     started = time.monotonic()
     assert await process.stop() == 0
     assert time.monotonic() - started < 10

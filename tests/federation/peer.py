@@ -243,11 +243,11 @@ class _Site(Site):
     """Knows its connections, to end them with the test."""
 
     def __init__(self, root: Resource) -> None:
-        super().__init__(root)  # type: ignore[no-untyped-call]
+        super().__init__(root)  # type: ignore[no-untyped-call]  # Twisted's
         self.connections: set[Any] = set()
 
     def buildProtocol(self, addr: Any) -> Any:  # noqa: N802 - Twisted's name
-        protocol = super().buildProtocol(addr)  # type: ignore[no-untyped-call]
+        protocol = super().buildProtocol(addr)  # type: ignore[no-untyped-call]  # Twisted's
         self.connections.add(protocol)
         return protocol
 
@@ -262,7 +262,7 @@ class _Root(Resource):
     isLeaf = True  # noqa: N815 - Twisted's name
 
     def __init__(self, respond: Callable[[HttpRequest], None]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()  # type: ignore[no-untyped-call]  # Twisted's
         self._respond = respond
 
     def render(self, request: HttpRequest) -> Any:

@@ -216,7 +216,7 @@ async def test_a_request_for_another_server_is_refused(door: Door) -> None:
 
 async def test_older_servers_name_no_destination(door: Door) -> None:
     request = sign_json(signed_request("GET", PATH, THEM, None, None), THEM, KEY)
-    signature = request["signatures"][THEM][KEY.key_id]  # type: ignore[index, call-overload]
+    signature = request["signatures"][THEM][KEY.key_id]  # type: ignore[index, call-overload]  # JSON
     assert isinstance(signature, str)
     old = XMatrix(THEM, None, KEY.key_id, signature).header()
     assert (await door.ask([old])).status == 200

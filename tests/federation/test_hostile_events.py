@@ -307,7 +307,7 @@ async def test_auth_events_that_cite_each_other_are_refused(servers: Servers, pe
         scene.room.events[pdu["event_id"]] = pdu
         scene.room.before[pdu["event_id"]] = dict(scene.room.state)
     before = await scene.state()
-    await scene.deliver("after", scene.room.events[ids[0]])  # type: ignore[index]
+    await scene.deliver("after", scene.room.events[ids[0]])  # type: ignore[index]  # JSON
     assert await scene.state() == before
 
 

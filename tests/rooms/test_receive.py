@@ -78,7 +78,7 @@ async def test_a_gap_is_bridged_by_the_state_at_it(
     assert found.members == {ALICE: "join", BOB: "join", CAROL: "join"}
     assert found.befores[last.event_id] == room.before(last.prev_events)
     check_rows(room, found)
-    nid = (await database.read(rooms.of, room.room_id)).room_nid  # type: ignore[union-attr]
+    nid = (await database.read(rooms.of, room.room_id)).room_nid  # type: ignore[union-attr]  # JSON
     assert await database.read(backward_extremities.children, nid, lost.event_id) == [events.ACCEPTED]
     # What comes late takes its place, and is no extremity.
     assert (await take(receiver(database, clock, Remote(room)), room, lost)).is_accepted

@@ -73,8 +73,8 @@ class Busy:
         """The event, and a page of the timeline with it."""
         room_id, message = self.room.room_id, self.message
         shown = decode_object(self.store.read(read_event, room_id, message.event_id, ALICE, None, now_ts=0))
-        found = shown["unsigned"]["m.relations"]  # type: ignore[index, call-overload]
-        assert found.keys() == {"m.replace", "m.thread"}  # type: ignore[union-attr]
+        found = shown["unsigned"]["m.relations"]  # type: ignore[index, call-overload]  # JSON
+        assert found.keys() == {"m.replace", "m.thread"}  # type: ignore[union-attr]  # JSON
         request = PageRequest(room_id, Direction.BACKWARDS, None, None, 100, EVERYTHING)
         answer = self.store.read(read_messages, request, ALICE, None, now_ts=0)
         assert message.event_id.encode() in answer.body
@@ -89,7 +89,7 @@ class Busy:
         relation = {"rel_type": "m.annotation", "event_id": self.message.event_id, "key": "k"}
         room = rooms.of(tx, self.room.room_id)
         assert room is not None
-        draft = Draft(UserID(sender), "m.reaction", {"m.relates_to": relation})  # type: ignore[dict-item]
+        draft = Draft(UserID(sender), "m.reaction", {"m.relates_to": relation})  # type: ignore[dict-item]  # JSON
         relations.check(tx, room.room_nid, draft)
 
 

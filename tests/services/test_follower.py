@@ -115,7 +115,7 @@ async def test_hints_are_not_forgotten_when_the_database_fails(
     def fail(*args: object, **kwargs: object) -> object:
         if failing:
             raise StorageUnavailable("the disk is full")
-        return read_tail(*args, **kwargs)  # type: ignore[arg-type]
+        return read_tail(*args, **kwargs)  # type: ignore[arg-type]  # what the test wants to be taken
 
     monkeypatch.setattr(follower_module, "read_tail", fail)
     scene.follower.hint([TOPIC])

@@ -123,7 +123,7 @@ async def test_an_event_is_stored_with_the_signature(guarded: Guarded) -> None:
     (asked,) = guarded.guard.asked
     assert not policy_server.recommends(asked, version)
     assert Event.from_pdu(asked, version).event_id == event_id
-    assert asked["signatures"]["x"] == stored["signatures"]["x"]  # type: ignore[index,call-overload]
+    assert asked["signatures"]["x"] == stored["signatures"]["x"]  # type: ignore[index,call-overload]  # JSON
 
 
 async def test_nobody_is_asked_about_the_policy_itself(guarded: Guarded) -> None:
@@ -248,7 +248,7 @@ async def _first_of(deferreds: list[Deferred[Any]]) -> Any:
 async def test_several_events_of_one_write_are_all_judged(guarded: Guarded) -> None:
     await guarded.story.member(GUARD, "join")
     await guarded.story.database.write(_append_all, guarded.story.room_id, ["one", "two", "three"])
-    judged = [pdu["content"]["body"] for pdu in guarded.guard.asked]  # type: ignore[index,call-overload]
+    judged = [pdu["content"]["body"] for pdu in guarded.guard.asked]  # type: ignore[index,call-overload]  # JSON
     assert judged == ["one", "two", "three"]
 
 

@@ -123,7 +123,7 @@ async def test_unknown_types_are_refused(receipts: Receipts, room: int) -> None:
 @pytest.mark.parametrize("thread_id", ["", 5, None, ["main"], {}])
 async def test_a_thread_id_is_a_non_empty_string(receipts: Receipts, room: int, thread_id: object) -> None:
     with pytest.raises(InvalidParam):
-        await send(receipts, FIRST, READ, {"thread_id": thread_id})  # type: ignore[dict-item]
+        await send(receipts, FIRST, READ, {"thread_id": thread_id})  # type: ignore[dict-item]  # JSON
 
 
 @pytest.mark.parametrize("thread_id", ["main", ROOT])

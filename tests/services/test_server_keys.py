@@ -99,7 +99,7 @@ class Ring:
 
 @pytest.fixture
 async def ring(authority: Authority, clock: MovableClock, database_url: str) -> AsyncIterator[Ring]:
-    database = Database(Location.parse(database_url), REACTOR, on_commit=lambda _, __: None)  # type: ignore[arg-type]
+    database = Database(Location.parse(database_url), REACTOR, on_commit=lambda _, __: None)  # type: ignore[arg-type]  # what the test wants to be taken
     database.start()
     calling = caller(authority, clock=clock)
     own = OwnKeys(OWN_NAME, OWN_KEY, OLD_OWN, clock)

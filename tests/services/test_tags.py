@@ -51,7 +51,7 @@ async def test_account_data_that_are_no_tags_count_as_none(tags: Tags, database:
 @pytest.mark.parametrize("order", ["0.5", True, {}])
 async def test_an_order_is_a_number(tags: Tags, order: object) -> None:
     with pytest.raises(BadJson):
-        await tags.put(requester(ALICE), ALICE, ROOM, "u.Work", {"order": order})  # type: ignore[dict-item]
+        await tags.put(requester(ALICE), ALICE, ROOM, "u.Work", {"order": order})  # type: ignore[dict-item]  # JSON
 
 
 @pytest.mark.parametrize("order", [-0.1, 1.1, 2])

@@ -189,13 +189,13 @@ def test_unseen_devices_keep_the_newest(inhabited: Store) -> None:
     put(inhabited, *map(str, range(10)))
     put(inhabited, "x", device_id=LAPTOP)
     arguments = {"before_ts": 1, "more_than": 4, "after": ("", ""), "most": 10}
-    assert inhabited.read(to_device.unseen, **arguments) == [(ALICE, PHONE, 10)]  # type: ignore[arg-type]
-    assert inhabited.read(to_device.unseen, **arguments | {"before_ts": 0}) == []  # type: ignore[arg-type]
-    assert inhabited.read(to_device.unseen, **arguments | {"after": (ALICE, PHONE)}) == []  # type: ignore[arg-type]
+    assert inhabited.read(to_device.unseen, **arguments) == [(ALICE, PHONE, 10)]  # type: ignore[arg-type]  # what the test wants to be taken
+    assert inhabited.read(to_device.unseen, **arguments | {"before_ts": 0}) == []  # type: ignore[arg-type]  # what the test wants to be taken
+    assert inhabited.read(to_device.unseen, **arguments | {"after": (ALICE, PHONE)}) == []  # type: ignore[arg-type]  # what the test wants to be taken
     assert inhabited.write(to_device.remove_oldest, ALICE, PHONE, number=6) == 6
     assert texts(inhabited) == (["6", "7", "8", "9"], False)
     assert inhabited.write(to_device.remove_oldest, ALICE, PHONE, number=6) == 0
-    assert inhabited.read(to_device.unseen, **arguments) == []  # type: ignore[arg-type]
+    assert inhabited.read(to_device.unseen, **arguments) == []  # type: ignore[arg-type]  # what the test wants to be taken
 
 
 def test_edus_wait_for_their_servers(store: Store) -> None:

@@ -10,7 +10,7 @@ GLOBAL = RoomID("")
 
 def create(store: Store, user_id: UserID, **options: object) -> bool:
     values: dict[str, object] = {"password_hash": "hash", "display_name": user_id[1:].partition(":")[0]}
-    return store.write(users.create, user_id, now_ts=5, **{**values, **options})  # type: ignore[arg-type]
+    return store.write(users.create, user_id, now_ts=5, **{**values, **options})  # type: ignore[arg-type]  # what the test wants to be taken
 
 
 def test_an_account_is_made_once_with_its_profile(store: Store) -> None:

@@ -33,7 +33,7 @@ def pdu_of(identifier: str, **changes: object) -> JsonObject:
         pdu["event_id"] = "$0:example.org"
         pdu["auth_events"] = [["$a", {"sha256": "h"}], ["$b", {"sha256": "h"}]]
         pdu["prev_events"] = [["$c", {"sha256": "h"}]]
-    pdu.update(changes)  # type: ignore[arg-type]
+    pdu.update(changes)  # type: ignore[arg-type]  # what the test wants to be taken
     return pdu
 
 
@@ -150,5 +150,5 @@ def test_events_are_the_same_if_their_ids_are() -> None:
 def test_an_event_cannot_be_changed() -> None:
     event = Event.from_pdu(pdu_of("11"), ROOM_VERSIONS["11"])
     with pytest.raises(AttributeError):
-        event.rejected = True  # type: ignore[misc]
+        event.rejected = True  # type: ignore[misc]  # mypy cannot tell
     assert attrs.evolve(event, rejected=True).rejected

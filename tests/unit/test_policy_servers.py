@@ -89,7 +89,7 @@ def test_a_signature_is_added_to_the_others() -> None:
     added = SERVER.add(pdu, "abc")["signatures"]
     assert isinstance(added, dict)
     assert added.keys() == {"x", VIA}
-    assert added[VIA] == {**pdu["signatures"][VIA], KEY_ID: "abc"}  # type: ignore[index,call-overload,dict-item]
+    assert added[VIA] == {**pdu["signatures"][VIA], KEY_ID: "abc"}  # type: ignore[index,call-overload,dict-item]  # JSON
 
 
 @pytest.mark.parametrize(

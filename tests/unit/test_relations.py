@@ -88,7 +88,7 @@ def test_new_content(type: str, content: Any, is_state: bool, expected: bool) ->
 
 def test_relations() -> None:
     relates_to: Any = {"rel_type": "m.thread", "event_id": "$a", "m.in_reply_to": {"event_id": "$b"}}
-    assert relation_of({"m.relates_to": relates_to}) == Relation("m.thread", "$a")  # type: ignore[arg-type]
+    assert relation_of({"m.relates_to": relates_to}) == Relation("m.thread", "$a")  # type: ignore[arg-type]  # what the test wants to be taken
     for broken in ({"rel_type": "a\0"}, {"rel_type": "x" * 256}, {"event_id": "a"}, {"event_id": "$" * 256}):
         assert relation_of({"m.relates_to": relates_to | broken}) is None
 

@@ -16,5 +16,5 @@ def test_a_requester_is_immutable_and_shows_no_token() -> None:
         token_hash=b"0123456789abcdef",
     )
     with pytest.raises(AttributeError):
-        requester.is_admin = True  # type: ignore[misc]
+        requester.is_admin = True  # type: ignore[misc]  # mypy cannot tell
     assert "0123456789abcdef" not in repr(requester)

@@ -74,6 +74,6 @@ def test_versions_are_values_that_cannot_be_changed() -> None:
     assert hash(msgspec.structs.replace(version)) == hash(version)
     assert version != ROOM_VERSIONS["11"]
     with pytest.raises(AttributeError):
-        version.knocking = False  # type: ignore[misc]
+        version.knocking = False  # type: ignore[misc]  # mypy cannot tell
     with pytest.raises(TypeError):
-        ROOM_VERSIONS["13"] = version  # type: ignore[index]
+        ROOM_VERSIONS["13"] = version  # type: ignore[index]  # JSON

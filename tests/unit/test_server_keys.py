@@ -64,7 +64,7 @@ def test_a_key_must_be_its_owners() -> None:
         "ed25519:x": {"key": encode_base64(KEY.verify_key)},
     }
     del stolen["signatures"]
-    signed = sign_json({**stolen, "verify_keys": verify_keys}, "b.test", OTHER)  # type: ignore[dict-item]
+    signed = sign_json({**stolen, "verify_keys": verify_keys}, "b.test", OTHER)  # type: ignore[dict-item]  # JSON
     with pytest.raises(InvalidSignature):
         read_response(signed, ServerName("b.test"), now_ts=NOW)
 

@@ -184,7 +184,7 @@ def test_a_padded_signature_counts() -> None:
     ],
 )
 def test_malformed_signatures(signatures: object) -> None:
-    value: JsonObject = {} if signatures is None else {"signatures": signatures}  # type: ignore[dict-item]
+    value: JsonObject = {} if signatures is None else {"signatures": signatures}  # type: ignore[dict-item]  # JSON
     with pytest.raises(InvalidSignature):
         verify_json(value, SERVER, "ed25519:1", KEY.verify_key)
 
@@ -227,7 +227,7 @@ def member(**changes: object) -> JsonObject:
         "state_key": "@alice:domain",
         "type": "m.room.member",
     }
-    pdu.update(changes)  # type: ignore[arg-type]
+    pdu.update(changes)  # type: ignore[arg-type]  # what the test wants to be taken
     return pdu
 
 
@@ -258,7 +258,7 @@ def test_a_signature_outlives_redaction_but_no_change_of_what_it_keeps(identifie
         "event_id": "$2:domain",
     }.items():
         with pytest.raises(InvalidSignature):
-            verify_event({**signed, key: value}, version, SERVER, KEY.key_id, KEY.verify_key)  # type: ignore[dict-item]
+            verify_event({**signed, key: value}, version, SERVER, KEY.key_id, KEY.verify_key)  # type: ignore[dict-item]  # JSON
 
 
 def test_a_second_server_signs_without_touching_the_rest() -> None:

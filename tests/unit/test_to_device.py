@@ -25,7 +25,7 @@ def test_all_of_it_is_in_canonical_edus_of_limited_size(
     given_messages: dict[UserID, dict[str, dict[str, object]]], event_type: str
 ) -> None:
     encoded = {
-        user_id: {device_id: canonical(content) for device_id, content in each.items()}  # type: ignore[arg-type]
+        user_id: {device_id: canonical(content) for device_id, content in each.items()}  # type: ignore[arg-type]  # what the test wants to be taken
         for user_id, each in given_messages.items()
     }
     edus = direct_to_device(SENDER, event_type, ID, encoded)

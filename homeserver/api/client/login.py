@@ -9,7 +9,7 @@ from homeserver.http.addresses import rate_limited_address
 from homeserver.http.application import access_token
 from homeserver.http.endpoints import Auth, Limit, endpoint
 from homeserver.http.request import Request
-from homeserver.services.appservice_users import AppserviceUsers
+from homeserver.services.appservice_users import APPLICATION_SERVICE, AppserviceUsers
 from homeserver.services.logins import Logins
 from homeserver.services.named_users import NamedUsers
 from homeserver.services.sessions import Session, Sessions
@@ -17,7 +17,6 @@ from homeserver.services.sessions import Session, Sessions
 PASSWORD = "m.login.password"  # noqa: S105 - the name of a kind of login
 TOKEN = "m.login.token"  # noqa: S105 - as above
 SSO = "m.login.sso"
-APPLICATION_SERVICE = "m.login.application_service"
 
 BODY_LIMIT = 65_536
 

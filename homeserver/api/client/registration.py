@@ -12,13 +12,10 @@ from homeserver.http.application import access_token
 from homeserver.http.endpoints import Auth, Limit, endpoint
 from homeserver.http.request import Request
 from homeserver.http.response import Response
-from homeserver.services.appservice_users import AppserviceUsers
+from homeserver.services.appservice_users import APPLICATION_SERVICE, AppserviceUsers
 from homeserver.services.email_validations import EmailValidations, Purpose
 from homeserver.services.registration import Registered, RegistrationRequest, Registrations
-from homeserver.services.sessions import Sessions
 from homeserver.services.uia import Challenge
-
-APPLICATION_SERVICE = "m.login.application_service"
 
 BODY_LIMIT = 65_536
 
@@ -58,7 +55,6 @@ class Registration(msgspec.Struct, frozen=True):
     registrations: Registrations
     validations: EmailValidations
     appservice_users: AppserviceUsers
-    sessions: Sessions
     server_name: ServerName
 
     @endpoint(
@@ -77,7 +73,7 @@ class Registration(msgspec.Struct, frozen=True):
             # Of a guest's parameters all but the device's name are to be ignored.
             outcome = await self.registrations.register_guest(body.initial_device_display_name)
         elif body.type == APPLICATION_SERVICE:
-            outcome = await self._register_for_appservice(request, body)
+            outcome = await self.appservice_users.register(access_token(request), body)
         else:
             address = rate_limited_address(request.client_ip)
             outcome = await self.registrations.register(body, address=address)
@@ -106,16 +102,6 @@ class Registration(msgspec.Struct, frozen=True):
     ) -> TokenResponse:
         """Have the telephone number of a new account validated: not here."""
         raise no_phone_numbers()
-
-    async def _register_for_appservice(self, request: Request, body: RegistrationRequest) -> Registered:
-        draft = self.sessions.draft(
-            device_id=body.device_id,
-            display_name=body.initial_device_display_name,
-            wants_refresh_token=bool(body.refresh_token),
-        )
-        return await self.appservice_users.register(
-            access_token(request), body.username, None if body.inhibit_login else draft
-        )
 
     def _response(self, registered: Registered) -> RegisterResponse:
         session = registered.session

@@ -33,7 +33,7 @@ def typed_scalar(value: JsonValue | Missing) -> TypedScalar | None:
     """The value with its type; None for arrays, objects, floats, and what is missing."""
     kind = type(value)
     # The types are exact: canonical JSON is made of these, and a bool is no int.
-    return (kind, value) if kind in _SCALAR_TYPES else None  # type: ignore[return-value]
+    return (kind, value) if kind in _SCALAR_TYPES else None  # type: ignore[return-value]  # the types have just been looked at
 
 
 @attrs.frozen(slots=True, eq=False)

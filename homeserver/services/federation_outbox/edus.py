@@ -47,7 +47,7 @@ class ReceiptEdu(msgspec.Struct, frozen=True):
         if receipt.thread_id != UNTHREADED:
             data["thread_id"] = receipt.thread_id
         event_ids: list[EventID] = [receipt.event_id]
-        whole: JsonObject = {"data": data, "event_ids": event_ids}  # type: ignore[dict-item]
+        whole: JsonObject = {"data": data, "event_ids": event_ids}  # type: ignore[dict-item]  # lists are invariant
         return cls(position, room_id, receipt.user_id, receipt.thread_id, canonical(whole))
 
 

@@ -5,13 +5,10 @@ Of rooms outside the windows nothing is read but their rows in the user's list.
 
 from collections.abc import Collection
 
-import structlog
-
 from homeserver.core.endpoint_errors import UnknownPos
 from homeserver.core.sliding_sync.told import UP_TO_DATE, RoomRecord, Telling, Told
 from homeserver.core.sliding_sync.windows import Configs, counts
 from homeserver.core.splice import object_of
-from homeserver.database.errors import Obstacle, StorageUnavailable, TransactionEnded
 from homeserver.database.kinds import Kind
 from homeserver.database.transactions import ReadTransaction
 from homeserver.services.ignored_users import ignored_by
@@ -30,11 +27,9 @@ from homeserver.services.sliding_sync.room_results import (
     may_have_news,
     outside_result,
 )
-from homeserver.services.spoilt_rooms import left_out
+from homeserver.services.spoilt_rooms import left_out, read_together
 from homeserver.storage import receipts, sliding_sync
 from homeserver.storage.sliding_sync import Connection, Step
-
-_log = structlog.get_logger(__name__)
 
 IDLE_MS = 3_600_000
 """How exactly it is noted when a connection was last used."""
@@ -117,7 +112,8 @@ def _results(ctx: Context, wanted: list[Wanted]) -> list[ToldRoom]:
     """What is told of each room. One that cannot be read is missing: so nothing else is told of it, either."""
     read = _read_on(ctx, wanted)
     news = {each.room.room_nid for each in wanted if may_have_news(ctx, each)}
-    _look_ahead(ctx, [each for each in wanted if each.room.room_nid in news])
+    with read_together(ctx.asking.user_id):
+        look_ahead(ctx, [each for each in wanted if each.room.room_nid in news])
     read_upto: ReadUpto = {}
     if not ctx.is_stable and news | read:
         read_upto = receipts.own(ctx.tx, ctx.asking.user_id, news | read)
@@ -132,16 +128,6 @@ def _results(ctx: Context, wanted: list[Wanted]) -> list[ToldRoom]:
         else:
             shown.append(ToldRoom(each, result))
     return shown
-
-
-def _look_ahead(ctx: Context, wanted: list[Wanted]) -> None:
-    """As `look_ahead`. If one of the rooms is spoilt, each is read by itself, and the spoilt one is reported then."""
-    try:
-        look_ahead(ctx, wanted)
-    except (StorageUnavailable, TransactionEnded, Obstacle):
-        raise
-    except Exception as error:  # noqa: BLE001 - as above
-        _log.warning("rooms could not be read together", user=ctx.asking.user_id, reason=repr(error))
 
 
 def _leave_out(ctx: Context, wanted: Wanted) -> None:

@@ -111,7 +111,7 @@ def _rooms(context: SyncContext, rooms: Collection[RoomOfUser]) -> dict[str, dic
     extras = _extras(context, [room for room in rooms if room.membership == "join"])
     hidden = unwanted(context.tx, context.request.user_id, rooms, context.ignored)
     for room in rooms:
-        if room.membership != "join" and room.room_nid in hidden:
+        if room.room_nid not in extras if room.membership == "join" else room.room_nid in hidden:
             continue
         with left_out(room.room_id, context.request.user_id):
             section, found = _room(context, room, extras)
@@ -126,8 +126,7 @@ def _room(
     """The section that a room belongs to, and what is to be said of it there, if anything."""
     since = context.request.since
     if room.membership == "join":
-        known = extras.get(room.room_nid)
-        return "join", None if known is None else joined_room(context, room, known)
+        return "join", joined_room(context, room, extras[room.room_nid])
     if since is not None and room.position <= since and not _is_new_to_full_state(context, room):
         return room.membership, None
     if room.membership in ("invite", "knock"):

@@ -46,7 +46,7 @@ async def test_who_may(
     await both(admin, elsewhere, 400, "M_INVALID_PARAM")
     await both(admin, nobody, 404, "M_NOT_FOUND")
     await both(admin, other.user_id, 403, "M_FORBIDDEN")
-    await server.server.services.accounts.deactivate(bob.user_id, erase=False)  # type: ignore[arg-type]
+    await server.server.services.accounts.deactivate(bob.user_id, erase=False)  # type: ignore[arg-type]  # what the test wants to be taken
     await both(admin, bob.user_id, 404, "M_NOT_FOUND")
     assert (await admin.get(where(kind, admin.user_id))).ok() == {name: False}
     (await admin.put(where(kind, admin.user_id), {name: True})).error(403, "M_FORBIDDEN")

@@ -10,7 +10,7 @@ from homeserver.config.sections import Bucket, RateLimits, Registration
 from homeserver.core.identifiers import UserID
 from homeserver.storage import users
 from tests.api.server import PASSWORD, SHARED_SECRET, Client, TestServer, path_of, room_path, running_server
-from tests.appservices import Ghost, ghost, registration, registration_file
+from tests.appservices import ghost, registration, registration_file
 from tests.key_holders import DEVICE_SIGNING, Identity, device_of
 from tests.openapi import Specification
 
@@ -44,7 +44,7 @@ async def server(
         yield running
 
 
-async def registered(server: TestServer, name: str = "irc_bob", id: str = "irc") -> Ghost:
+async def registered(server: TestServer, name: str = "irc_bob", id: str = "irc") -> Client:
     """A user of a bridge, by its token alone."""
     made = (
         await ghost(server, id).post(REGISTER, {"type": TYPE, "username": name, "inhibit_login": True})
@@ -53,7 +53,7 @@ async def registered(server: TestServer, name: str = "irc_bob", id: str = "irc")
     return ghost(server, id, user_id=made["user_id"])
 
 
-async def with_device(server: TestServer, device_id: str = "GHOST") -> Ghost:
+async def with_device(server: TestServer, device_id: str = "GHOST") -> Client:
     """A user of the bridge with a device, made as the specification has it."""
     user = await registered(server)
     answer = await user.put(path_of("devices", device_id), {"display_name": "Bridge"})

@@ -206,11 +206,11 @@ async def test_what_an_identity_server_may_not_say(both: Identified, alice: Clie
     for wrong in answers:
         script = {"hash_details": ok({"lookup_pepper": "x", "algorithms": ["sha256"]}), "lookup": ok({})}
         script["store-invite"] = ok({**good, **wrong})
-        both.identity.scripted.answer = lambda received, script=script: script[received.target.split("/")[-1]]  # type: ignore[misc]
+        both.identity.scripted.answer = lambda received, script=script: script[received.target.split("/")[-1]]  # type: ignore[misc]  # mypy cannot tell
         (await invite(both, alice, room)).error(502, "M_UNKNOWN")
     for details in ({}, {"lookup_pepper": "x"}, {"lookup_pepper": "x", "algorithms": ["none"]}):
         # The address is not told in clear.
-        both.identity.scripted.answer = lambda _, details=details: ok(details)  # type: ignore[misc]
+        both.identity.scripted.answer = lambda _, details=details: ok(details)  # type: ignore[misc]  # mypy cannot tell
         (await invite(both, alice, room)).error(502, "M_UNKNOWN")
     assert await third_party_invites(alice, room) == []
 

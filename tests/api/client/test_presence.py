@@ -120,7 +120,7 @@ class MovableClock(SystemClock):
 async def expired(server: TestServer) -> None:
     """What time does to presence has been done."""
     await server.server.services.presence.expire()
-    await server.server.services.incoming_presence.expire()
+    await server.server.services.incoming_edus.presence.expire()
 
 
 async def test_who_does_nothing_is_away_and_who_does_not_sync_is_gone(

@@ -148,7 +148,7 @@ async def test_joined_members_have_a_name_and_an_avatar(reading: Reading) -> Non
     await story.add(Draft(bare, "m.room.member", {"membership": "join"}, state_key=bare))
     odd = UserID("@odd:x")
     content = {"membership": "join", "displayname": ["x"], "avatar_url": None}
-    await story.add(Draft(odd, "m.room.member", content, state_key=odd))  # type: ignore[arg-type]
+    await story.add(Draft(odd, "m.room.member", content, state_key=odd))  # type: ignore[arg-type]  # what the test wants to be taken
     await story.add(
         Draft(
             ALICE,

@@ -146,7 +146,7 @@ async def test_a_slow_reader_is_not_read_for(server: TestServer, alice: Client, 
     async with event_source(alice, since=(await alice.sync())["next_batch"]) as source:
         await source.event()
         source.raw.stop_reading()
-        (stream,) = server.server.services.syncing.streams._open[alice.user_id]  # type: ignore[index]
+        (stream,) = server.server.services.syncing.streams._open[alice.user_id]  # type: ignore[index]  # JSON
         large = "x" * 60_000
         sizes = []
         for number in range(160):

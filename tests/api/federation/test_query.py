@@ -11,7 +11,7 @@ async def test_an_alias_leads_to_its_room(asking: Asking) -> None:
     alias = f"#pub:{asking.server.server_name}"
     found = (await asking.get("query", "directory", room_alias=alias)).ok()
     assert found == {"room_id": room_id, "servers": [asking.server.server_name]}
-    story = Story(asking.database, asking.owner, room_id)  # type: ignore[arg-type]
+    story = Story(asking.database, asking.owner, room_id)  # type: ignore[arg-type]  # what the test wants to be taken
     await story.member(asking.user("bob"), "join")
     found = (await asking.get("query", "directory", room_alias=alias)).ok()
     assert found["servers"] == [asking.server.server_name, asking.peer_name]

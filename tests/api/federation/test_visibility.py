@@ -95,7 +95,7 @@ async def test_a_server_may_see_what_any_of_its_users_may(asking: Asking) -> Non
 async def test_users_of_other_servers_do_not_count(asking: Asking) -> None:
     """Neither those of a server whose name ends like the asking one's."""
     story = await asking.room("joined")
-    await story.member(asking.user("bob")[:-1] + "0:" + asking.peer_name, "join")  # type: ignore[arg-type]
+    await story.member(asking.user("bob")[:-1] + "0:" + asking.peer_name, "join")  # type: ignore[arg-type]  # what the test wants to be taken
     await story.say("hidden")
     await story.member(asking.user("bob"), "join")
     await story.say("seen")

@@ -159,7 +159,7 @@ async def test_an_outdated_hash_is_replaced_unless_the_password_was(
     assert checked is not None
     assert checked.better_hash is not None
     assert await stack.database.write(confirm, checked)
-    _, stored = await stack.database.read(users.password_hash, alice, alice)  # type: ignore[misc]
+    _, stored = await stack.database.read(users.password_hash, alice, alice)  # type: ignore[misc]  # mypy cannot tell
     assert stored == checked.better_hash
     again = await passwords.check("alice", "password", address=HERE)
     assert again == CheckedPassword(alice, checked.better_hash, None)

@@ -16,7 +16,7 @@ DUMMY: JsonObject = {"type": "m.login.dummy"}
 
 def wanting(username: str | None = "bob", **more: object) -> RegistrationRequest:
     fields: dict[str, object] = {"username": username, "password": "password", "auth": DUMMY, **more}
-    return RegistrationRequest(**fields)  # type: ignore[arg-type]
+    return RegistrationRequest(**fields)  # type: ignore[arg-type]  # what the test wants to be taken
 
 
 async def registered(registrations: Registrations, request: RegistrationRequest) -> Registered:
@@ -33,7 +33,7 @@ async def challenged(registrations: Registrations, request: RegistrationRequest)
 
 def going_on(asked: Challenge, **more: object) -> RegistrationRequest:
     auth: JsonObject = {**DUMMY, "session": asked.session}
-    return RegistrationRequest(auth=auth, **more)  # type: ignore[arg-type]
+    return RegistrationRequest(auth=auth, **more)  # type: ignore[arg-type]  # what the test wants to be taken
 
 
 async def test_an_account_is_made_and_logged_in(stack: Stack) -> None:
@@ -273,8 +273,8 @@ async def test_the_database_does_not_hold_what_was_said(stack: Stack) -> None:
     )
 
     def everything(tx: object) -> str:
-        tx._cursor.execute("SELECT * FROM uia_sessions")  # type: ignore[attr-defined]
-        return repr(tx._cursor.fetchall())  # type: ignore[attr-defined]
+        tx._cursor.execute("SELECT * FROM uia_sessions")  # type: ignore[attr-defined]  # what tests alone look at
+        return repr(tx._cursor.fetchall())  # type: ignore[attr-defined]  # what tests alone look at
 
     stored = await stack.database.read(everything)
     assert name in stored

@@ -25,7 +25,7 @@ def wanting(nonce: str, username: str = "bob", **more: object) -> SharedSecretRe
         "mac": "",
         **more,
     }
-    request = SharedSecretRequest(**fields)  # type: ignore[arg-type]
+    request = SharedSecretRequest(**fields)  # type: ignore[arg-type]  # what the test wants to be taken
     return attrs.evolve(request, mac=request.expected_mac(SECRET))
 
 

@@ -250,8 +250,8 @@ async def test_the_database_does_not_hold_what_was_said(stack: Stack, alice: Use
     await stack.uia.require(operation, password(secret="a wrong password", session=asked.session))
 
     def everything(tx: object) -> str:
-        tx._cursor.execute("SELECT * FROM uia_sessions")  # type: ignore[attr-defined]
-        return repr(tx._cursor.fetchall())  # type: ignore[attr-defined]
+        tx._cursor.execute("SELECT * FROM uia_sessions")  # type: ignore[attr-defined]  # what tests alone look at
+        return repr(tx._cursor.fetchall())  # type: ignore[attr-defined]  # what tests alone look at
 
     stored = await stack.database.read(everything)
     assert "deleteDevice D" in stored

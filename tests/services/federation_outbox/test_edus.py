@@ -63,7 +63,7 @@ async def read_upto(
 
 async def be(scene: OutboxScene, user_id: UserID, state: str, status_msg: str | None = None) -> None:
     def write(tx: WriteTransaction, now_ts: int) -> None:
-        shown = UserPresence(state, status_msg, now_ts, currently_active=state == "online")  # type: ignore[arg-type]
+        shown = UserPresence(state, status_msg, now_ts, currently_active=state == "online")  # type: ignore[arg-type]  # what the test wants to be taken
         presence.put(tx, user_id, shown)
 
     await scene.database.write_soon(write, scene.clock.now_ts())
@@ -212,7 +212,7 @@ async def test_after_an_outage_receipts_come_and_typing_does_not(scene: OutboxSc
     await scene.pass_ms(HOUR_MS)
     await scene.tick()
     (receipt,) = scene.network.edus("b", "m.receipt")
-    assert receipt[room.room_id][READ][ALICE]["event_ids"] == [room.said["two"]]  # type: ignore[call-overload, index]
+    assert receipt[room.room_id][READ][ALICE]["event_ids"] == [room.said["two"]]  # type: ignore[call-overload, index]  # JSON
     assert scene.network.edus("b", "m.typing") == []
     assert scene.network.edus("b", "m.presence") == []
 

@@ -36,7 +36,7 @@ async def test_a_transaction_is_as_the_specification_says(scene: OutboxScene) ->
     assert content["origin_server_ts"] == scene.clock.now_ts()
     (pdu,) = transaction.pdus
     assert pdu["room_id"] == room.room_id
-    assert pdu["signatures"].keys() == {OWN}  # type: ignore[union-attr]
+    assert pdu["signatures"].keys() == {OWN}  # type: ignore[union-attr]  # JSON
     assert "unsigned" not in pdu
 
 
@@ -166,7 +166,7 @@ async def test_small_queues_do_not_wait_for_long_ones(scene: OutboxScene) -> Non
 async def test_sending_asks_for_reading_at_once(scene: OutboxScene) -> None:
     room = await scene.room(BOB)
     told: list[str] = []
-    scene.outbox.hint = told.extend  # type: ignore[method-assign, assignment]
+    scene.outbox.hint = told.extend  # type: ignore[method-assign, assignment]  # a test puts its own in the place
     await room.say("hello")
     await deferLater(reactor, 0)  # who sends is answered first
     assert topics.OUTBOX in told
@@ -192,5 +192,5 @@ async def test_much_is_read_in_several_batches(scene: OutboxScene) -> None:
 def test_shards_are_even() -> None:
     counts = [0] * 8
     for number in range(8_000):
-        counts[shard_of(f"server{number}.example.org")] += 1  # type: ignore[arg-type]
+        counts[shard_of(f"server{number}.example.org")] += 1  # type: ignore[arg-type]  # what the test wants to be taken
     assert min(counts) > 800

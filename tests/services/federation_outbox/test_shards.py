@@ -19,7 +19,7 @@ NAMES = [f"server{number}" for number in range(30)]
 @pytest.fixture
 def database_url(databases: object) -> str:
     """Only PostgreSQL has several processes."""
-    return databases.postgresql()  # type: ignore[attr-defined, no-any-return]
+    return databases.postgresql()  # type: ignore[attr-defined, no-any-return]  # what tests alone look at
 
 
 async def second(scene: OutboxScene) -> tuple[OutboxScene, Network]:

@@ -50,7 +50,7 @@ ALGORITHMS = [
 def test_it_is_what_the_text_says(
     version: RoomVersion, moves: list[tuple[int, ...]], picks: list[int], changes: list[tuple[int, int, int]]
 ) -> None:
-    dag = grow(version, moves)  # type: ignore[arg-type]
+    dag = grow(version, moves)  # type: ignore[arg-type]  # what the test wants to be taken
     states = states_of(dag, picks, changes)
     assert resolve(version, states, dag.fetch) == reference_resolve(version, states, dag.events)
 
@@ -73,7 +73,7 @@ def test_no_order_matters(
     changes: list[tuple[int, int, int]],
     seed: int,
 ) -> None:
-    dag = grow(ROOM_VERSIONS[version], moves)  # type: ignore[arg-type]
+    dag = grow(ROOM_VERSIONS[version], moves)  # type: ignore[arg-type]  # what the test wants to be taken
     states = states_of(dag, picks, changes)
     expected = resolve(dag.version, states, dag.fetch)
     assert resolve(dag.version, shuffled(states, seed), dag.fetch) == expected
@@ -85,7 +85,7 @@ def test_no_order_matters(
 def test_every_order_of_delivery_gives_the_same_room(
     version: str, moves: list[tuple[int, ...]], seed: int
 ) -> None:
-    dag = grow(ROOM_VERSIONS[version], moves)  # type: ignore[arg-type]
+    dag = grow(ROOM_VERSIONS[version], moves)  # type: ignore[arg-type]  # what the test wants to be taken
     other = redelivered(dag, seed)
     assert other.states == dag.states
     assert {event_id: event.rejected for event_id, event in other.events.items()} == {
@@ -115,7 +115,7 @@ def check_result(dag: Dag, states: list[State], result: State) -> None:
 def test_the_result_is_a_state_of_the_room(
     version: str, moves: list[tuple[int, ...]], picks: list[int], changes: list[tuple[int, int, int]]
 ) -> None:
-    dag = grow(ROOM_VERSIONS[version], moves)  # type: ignore[arg-type]
+    dag = grow(ROOM_VERSIONS[version], moves)  # type: ignore[arg-type]  # what the test wants to be taken
     states = states_of(dag, picks, changes)
     result = resolve(dag.version, states, dag.fetch)
     check_result(dag, states, result)

@@ -5,17 +5,19 @@ import { encryptedClient, encryptedRoom, knows, saysTo, undecryptable } from "..
 import { start, until } from "../support.mjs";
 
 const AS_TOKEN = "irc-token";
-const SERVER = "test.example";
 
-/** A user of the bridge on a device, with crypto, that syncs. */
-async function ghost({ baseUrl, keep }, localpart, deviceId) {
-    const userId = `@${localpart}:${SERVER}`;
+/** A new user of the bridge; gives its ID. */
+async function registered({ baseUrl }, localpart) {
     const bridge = createClient({ baseUrl, accessToken: AS_TOKEN });
     const asked = { type: "m.login.application_service", username: localpart, inhibit_login: true };
-    await bridge.http.authedRequest("POST", "/register", {}, asked);
-    const acting = { baseUrl, userId, accessToken: AS_TOKEN, queryParams: { user_id: userId } };
-    const device = `/devices/${deviceId}`;
-    await createClient(acting).http.authedRequest("PUT", device, undefined, { display_name: "Bridge" });
+    return (await bridge.http.authedRequest("POST", "/register", {}, asked)).user_id;
+}
+
+/** A new device of a user of the bridge, with crypto, that syncs. */
+async function device({ baseUrl, keep }, userId, deviceId) {
+    const acting = { baseUrl, userId, accessToken: AS_TOKEN };
+    const owner = createClient({ ...acting, queryParams: { user_id: userId } });
+    await owner.http.authedRequest("PUT", `/devices/${deviceId}`, undefined, { display_name: "Bridge" });
     const queryParams = { user_id: userId, device_id: deviceId };
     const client = keep(createClient({ ...acting, deviceId, queryParams, timelineSupport: true }));
     await client.initRustCrypto({ useIndexedDB: false });
@@ -23,9 +25,9 @@ async function ghost({ baseUrl, keep }, localpart, deviceId) {
 }
 
 export default async function play(stage) {
-    const bob = await ghost(stage, "irc_bob", "BRIDGEBOB");
-    const eve = await ghost(stage, "irc_eve", "BRIDGEEVE");
-    assert.deepEqual(await bob.whoami(), { user_id: `@irc_bob:${SERVER}`, device_id: "BRIDGEBOB" });
+    const bob = await device(stage, await registered(stage, "irc_bob"), "BRIDGEBOB");
+    const eve = await device(stage, await registered(stage, "irc_eve"), "BRIDGEEVE");
+    assert.deepEqual(await bob.whoami(), { user_id: "@irc_bob:test.example", device_id: "BRIDGEBOB" });
 
     await bob.getCrypto().bootstrapCrossSigning({
         authUploadDeviceSigningKeys: async (upload) => void (await upload(null)),
@@ -50,13 +52,7 @@ export default async function play(stage) {
     await eve.http.authedRequest("DELETE", "/devices/BRIDGEEVE", undefined, {});
     eve.stopClient();
     await knows(alice, eve.getUserId(), "BRIDGEEVE", false);
-    const acting = { baseUrl: stage.baseUrl, userId: eve.getUserId(), accessToken: AS_TOKEN };
-    const again = { ...acting, queryParams: { user_id: eve.getUserId() } };
-    await createClient(again).http.authedRequest("PUT", "/devices/BRIDGENEW", undefined, {});
-    const queryParams = { user_id: eve.getUserId(), device_id: "BRIDGENEW" };
-    const renewed = stage.keep(createClient({ ...acting, deviceId: "BRIDGENEW", queryParams, timelineSupport: true }));
-    await renewed.initRustCrypto({ useIndexedDB: false });
-    await start(renewed);
+    const renewed = await device(stage, eve.getUserId(), "BRIDGENEW");
     await knows(alice, eve.getUserId(), "BRIDGENEW");
     await saysTo(alice, room, "to the new device", bob, renewed);
     await saysTo(renewed, room, "from the new device", alice, bob);
