@@ -27,7 +27,7 @@ class Follower:
     """By room, how often each event was in a timeline."""
     state: dict[str, dict[tuple[str, str], str]] = attrs.field(factory=dict)
     gaps: list[tuple[str, str]] = attrs.field(factory=list)
-    """Rooms and tokens of timelines that left something out: history that the server had yet to ask others for."""
+    """Rooms and tokens of timelines that left something out: history that the server may have yet to ask others for."""
     _since: str | None = None
 
     async def fill_gaps(self) -> None:
@@ -52,7 +52,7 @@ class Follower:
 
     def _take(self, room_id: str, part: Any) -> None:
         shown = self.shown.setdefault(room_id, Counter())
-        if part["timeline"].get("limited") and shown:
+        if part["timeline"].get("limited"):
             self.gaps.append((room_id, part["timeline"]["prev_batch"]))
         shown.update(event["event_id"] for event in part["timeline"]["events"])
         state = self.state.setdefault(room_id, {})

@@ -70,7 +70,12 @@ async def check(simulation: Simulation, room: SharedRoom) -> None:
         follower = site.follower
         await follower.fill_gaps()
         shown = follower.shown[room.room_id]
-        assert set(shown) == held.accepted & held.positions.keys()
+        announced = held.accepted & held.positions.keys()
+        assert announced <= shown.keys()
+        # Whoever reads back to a gap and further comes to what was before all were there.
+        assert shown.keys() - announced <= room.beginning
         assert set(shown.values()) == {1}
         # A client cannot be told that there is no longer an entry of the state: that is not in the protocol.
         assert {key: follower.state[room.room_id].get(key) for key in held.state} == held.state
+    for site, held in zip(simulation.sites, await simulation.contents(room), strict=True):
+        assert site.follower.shown[room.room_id].keys() <= held.accepted
