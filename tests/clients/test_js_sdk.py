@@ -11,7 +11,7 @@ from typing import Any, Final
 import pytest
 from twisted.internet.threads import deferToThread
 
-from homeserver.config.sections import Listener
+from homeserver.config.sections import Listener, Rtc, RtcTransport
 from tests.api.server import TestServer, running_server
 from tests.appservices import registration, registration_file
 from tests.federation.harness import free_port
@@ -37,10 +37,13 @@ OAUTH: Final = "oauth"
 BRIDGE: Final = "bridge"
 """Its server must know the bridge."""
 
+CALLS: Final = "calls"
+"""Its server must name what carries calls."""
+
 SCENARIOS: Final = sorted(path.stem for path in (HERE / "scenarios").glob("*.mjs"))
 
 
-@pytest.mark.parametrize("scenario", [each for each in SCENARIOS if each not in {OAUTH, BRIDGE}])
+@pytest.mark.parametrize("scenario", [each for each in SCENARIOS if each not in {OAUTH, BRIDGE, CALLS}])
 async def test_js_sdk(server: TestServer, scenario: str) -> None:
     """A scenario of the SDK comes to its end."""
     await play(scenario, server.base_url)
@@ -62,6 +65,14 @@ async def test_bridge(database_url: str, tmp_path: Path, specification: Specific
     files = (registration_file(tmp_path, registration()),)
     async with running_server(database_url, tmp_path, specification, appservices=files) as server:
         assert "undecryptable messages: 0" in await play(BRIDGE, server.base_url)
+
+
+async def test_calls(database_url: str, tmp_path: Path, specification: Specification | None) -> None:
+    """The one in which two are in a call, by the parts of the SDK that Element Call is built on."""
+    the_node()
+    rtc = Rtc(transports=(RtcTransport(livekit_service_url="https://livekit.example.org"),))
+    async with running_server(database_url, tmp_path, specification, rtc=rtc) as server:
+        await play(CALLS, server.base_url)
 
 
 async def play(scenario: str, *urls: str) -> str:
