@@ -4,9 +4,12 @@ import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from tests.api.server import Client, Databases, TestServer, running_server
+from homeserver.database import postgresql
+from tests.api.server import Client, TestServer, running_server
+from tests.databases import Databases
 from tests.openapi import Specification
 from tests.storage.store import postgresql_schema
 
@@ -17,7 +20,10 @@ POSTGRES = "HOMESERVER_TEST_POSTGRES"
 def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databases]:
     """Makes databases."""
     made = Databases(tmp_path_factory.mktemp("databases"), os.environ.get(POSTGRES))
-    yield made
+    kept = msgspec.structs.replace(postgresql.DRIVER, connect=made.connections.connect)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(postgresql, "DRIVER", kept)
+        yield made
     made.drop_all()
 
 
@@ -36,9 +42,8 @@ def database_url(request: pytest.FixtureRequest, databases: Databases, tmp_path:
     elif POSTGRES not in os.environ:
         pytest.skip(f"no PostgreSQL: {POSTGRES} is not set")
     else:
-        url = databases.postgresql()
-        yield url
-        databases.give_back(url)
+        with databases.postgresql() as url:
+            yield url
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import attrs
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.threads import deferToThread
 from twisted.web.client import HTTPConnectionPool
 
@@ -157,8 +157,7 @@ async def processes(
     """Running servers on one database, one for each name."""
     made = [ServerProcess(write_config(folder, database, name, **options), specification) for name in names]
     try:
-        for each in made:
-            await each.start()
+        await gatherResults([Deferred.fromCoroutine(cast("Any", each.start())) for each in made])
         yield made
     finally:
         for each in made:

@@ -4,8 +4,6 @@ import hashlib
 import hmac
 import itertools
 import json
-import shutil
-import sqlite3
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,7 +12,6 @@ from urllib.parse import quote, urlencode
 
 import argon2
 import attrs
-import psycopg
 import treq
 from sqlalchemy import bindparam, update
 from twisted.internet import reactor
@@ -28,8 +25,6 @@ from zope.interface import implementer
 from homeserver.app.build import Reactor, Server, build
 from homeserver.config.sections import Config, Listener, RateLimits, Registration
 from homeserver.core.signing import SigningKey
-from homeserver.database.drivers import Location
-from homeserver.database.migrate import upgrade
 from homeserver.database.statements import statement
 from homeserver.database.tables.accounts import users
 from homeserver.database.transactions import WriteTransaction
@@ -347,82 +342,3 @@ def room_path(room_id: str, *parts: str) -> str:
 def path_of(*parts: str, version: str = "v3") -> str:
     """A path of the client-server API, each part percent-encoded."""
     return f"/_matrix/client/{version}/" + "/".join(quote(part, safe="") for part in parts)
-
-
-class Databases:
-    """Empty databases with the current schema, made by copying one that has been migrated once."""
-
-    def __init__(self, folder: Path, postgres_url: str | None) -> None:
-        self._folder = folder
-        self._postgres_url = postgres_url
-        self._template: Path | None = None
-        self._postgres_template: str | None = None
-        self._seeds: dict[str, list[tuple[Any, ...]]] = {}
-        self._made: list[str] = []
-        self._free: list[str] = []
-
-    def sqlite(self, folder: Path) -> str:
-        """The URL of a new SQLite database in `folder`."""
-        if self._template is None:
-            self._template = self._folder / "template.db"
-            upgrade(Location.parse(f"sqlite:///{self._template}"))
-            with sqlite3.connect(self._template) as connection:
-                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        shutil.copy(self._template, folder / "homeserver.db")
-        return f"sqlite:///{folder / 'homeserver.db'}"
-
-    def postgresql(self) -> str:
-        """The URL of a PostgreSQL database."""
-        assert self._postgres_url is not None
-        if self._free:
-            return self._emptied(self._free.pop())
-        if self._postgres_template is None:
-            self._postgres_template = self._create(None)
-            url = self._url_of(self._postgres_template)
-            upgrade(Location.parse(url))
-            self._seeds = _rows_by_table(url)
-        return self._url_of(self._create(self._postgres_template))
-
-    def give_back(self, postgres_url: str) -> None:
-        """Nobody uses the database any more: the next test may have it. (To make one costs a second.)"""
-        self._free.append(postgres_url)
-
-    def drop_all(self) -> None:
-        """Drop the PostgreSQL databases that were made."""
-        if self._postgres_url is None:
-            return
-        with psycopg.connect(self._postgres_url, autocommit=True) as connection:
-            for name in reversed(self._made):
-                connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
-
-    def _create(self, template: str | None) -> str:
-        name = (
-            f"homeserver_test_{next(_numbers)}_{hashlib.sha256(str(self._folder).encode()).hexdigest()[:8]}"
-        )
-        with psycopg.connect(self._postgres_url or "", autocommit=True) as connection:
-            suffix = "" if template is None else f' TEMPLATE "{template}"'
-            connection.execute(f'CREATE DATABASE "{name}"{suffix}')
-        self._made.append(name)
-        return name
-
-    def _emptied(self, url: str) -> str:
-        """The database with the rows of the template and no others."""
-        with psycopg.connect(url) as connection:
-            connection.execute("SET LOCAL lock_timeout = '10s'")  # who still holds a row has not been stopped
-            connection.execute("".join(f'DELETE FROM "{table}";' for table in self._seeds))
-            for table, rows in self._seeds.items():
-                for row in rows:
-                    values = ", ".join(["%s"] * len(row))
-                    connection.execute(f'INSERT INTO "{table}" VALUES ({values})', row)
-        return url
-
-    def _url_of(self, name: str) -> str:
-        base, _, _ = (self._postgres_url or "").rpartition("/")
-        return f"{base}/{name}"
-
-
-def _rows_by_table(url: str) -> dict[str, list[tuple[Any, ...]]]:
-    """Everything that is in a PostgreSQL database."""
-    with psycopg.connect(url) as connection:
-        names = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
-        return {name: connection.execute(f'SELECT * FROM "{name}"').fetchall() for (name,) in names}

@@ -5,7 +5,8 @@ from pathlib import Path
 import treq
 
 from homeserver.config.sections import Listener, Resource
-from tests.api.server import Databases, running_server
+from tests.api.server import running_server
+from tests.databases import Databases
 
 
 async def test_metrics_are_served_where_they_are_asked_for(databases: Databases, tmp_path: Path) -> None:

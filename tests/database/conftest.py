@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Iterator
 from pathlib import Path
 from typing import Any, Self, cast
 
@@ -16,7 +16,7 @@ from homeserver.database.database import Database
 from homeserver.database.drivers import Location
 from homeserver.database.jobs import Loop
 from homeserver.database.transactions import WriteTransaction
-from tests.api.server import Databases
+from tests.databases import Databases
 
 POSTGRES = "HOMESERVER_TEST_POSTGRES"
 REACTOR = cast("Loop", reactor)
@@ -29,11 +29,12 @@ def sqlite_url(databases: Databases, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def postgres_url(databases: Databases) -> str:
+def postgres_url(databases: Databases) -> Iterator[str]:
     """The URL of an empty PostgreSQL database."""
     if POSTGRES not in os.environ:
         pytest.skip(f"no PostgreSQL: {POSTGRES} is not set")
-    return databases.postgresql()
+    with databases.own_postgresql() as url:
+        yield url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -4,6 +4,7 @@ import ast
 import json
 import os
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -22,18 +23,20 @@ from homeserver.database.errors import DatabaseError
 from homeserver.database.migrate import alembic_config, engine_url, upgrade
 from homeserver.database.schema import HEAD, REVISIONS, Schema, state_of
 from homeserver.database.tables import metadata
-from tests.api.server import Databases
 from tests.database.conftest import POSTGRES
+from tests.databases import Databases
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def empty(request: pytest.FixtureRequest, databases: Databases, tmp_path: Path) -> Location:
+def empty(request: pytest.FixtureRequest, databases: Databases, tmp_path: Path) -> Iterator[Location]:
     """A database without any table."""
     if request.param == "sqlite":
-        return Location.parse(f"sqlite:///{tmp_path}/new/homeserver.db")
-    if POSTGRES not in os.environ:
+        yield Location.parse(f"sqlite:///{tmp_path}/new/homeserver.db")
+    elif POSTGRES not in os.environ:
         pytest.skip(f"no PostgreSQL: {POSTGRES} is not set")
-    return Location.parse(databases._url_of(databases._create(None)))
+    else:
+        with databases.own_postgresql(with_schema=False) as url:
+            yield Location.parse(url)
 
 
 def differences(location: Location) -> list[object]:

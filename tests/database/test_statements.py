@@ -16,6 +16,7 @@ from homeserver.database.pq_cursor import _DECODERS
 from homeserver.database.statements import in_list, statement
 from homeserver.database.tables.accounts import access_tokens
 from tests.database.statements import all_statements
+from tests.databases import Databases
 
 STATEMENTS = all_statements()
 
@@ -52,21 +53,21 @@ SCANS = {
 
 @pytest.fixture(scope="module")
 def sqlite_connection(
-    databases: object, tmp_path_factory: pytest.TempPathFactory
+    databases: Databases, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[sqlite3.Connection]:
     """An empty SQLite database."""
-    url = databases.sqlite(tmp_path_factory.mktemp("statements"))  # type: ignore[attr-defined]  # what tests alone look at
+    url = databases.sqlite(tmp_path_factory.mktemp("statements"))
     connection = sqlite3.connect(url.removeprefix("sqlite:///"))
     yield connection
     connection.close()
 
 
 @pytest.fixture(scope="module")
-def postgres_connection(databases: object) -> Iterator[psycopg.Connection]:
+def postgres_connection(databases: Databases) -> Iterator[psycopg.Connection]:
     """An empty PostgreSQL database, which plans without knowing parameters, and takes an index wherever it can."""
-    if databases._postgres_url is None:  # type: ignore[attr-defined]  # what tests alone look at
+    if databases._postgres_url is None:
         pytest.skip("no PostgreSQL: HOMESERVER_TEST_POSTGRES is not set")
-    with psycopg.connect(databases.postgresql(), autocommit=True) as connection:  # type: ignore[attr-defined]  # what tests alone look at
+    with databases.own_postgresql() as url, psycopg.connect(url, autocommit=True) as connection:
         connection.execute("SET plan_cache_mode = force_generic_plan")
         connection.execute("SET enable_seqscan = off")
         yield connection

@@ -1,12 +1,12 @@
 """Fixtures for tests that take a server's process, or its disk, away."""
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.api.server import Databases
+from tests.databases import Databases
 from tests.openapi import Specification
 from tests.processes import ServerProcess, processes
 
@@ -14,13 +14,15 @@ POSTGRES = "HOMESERVER_TEST_POSTGRES"
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, databases: Databases, tmp_path: Path) -> str:
+def database_url(request: pytest.FixtureRequest, databases: Databases, tmp_path: Path) -> Iterator[str]:
     """The URL of an empty database of each kind."""
     if request.param == "sqlite":
-        return databases.sqlite(tmp_path)
-    if POSTGRES not in os.environ:
+        yield databases.sqlite(tmp_path)
+    elif POSTGRES not in os.environ:
         pytest.skip(f"no PostgreSQL: {POSTGRES} is not set")
-    return databases.postgresql()
+    else:
+        with databases.postgresql(for_processes=True) as url:
+            yield url
 
 
 @pytest.fixture

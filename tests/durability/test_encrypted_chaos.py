@@ -4,6 +4,7 @@ When all is well again every device has read every message. HOMESERVER_TEST_ROUN
 HOMESERVER_TEST_SEED=N for the moments of that seed.
 """
 
+import contextlib
 import os
 import random
 import time
@@ -15,8 +16,8 @@ import attrs
 import pytest
 from aiohttp import ClientError
 
-from tests.api.server import Databases
 from tests.clients.nio_harness import Device, all_step, close, encrypted_room
+from tests.databases import Databases
 from tests.durability.conftest import POSTGRES
 from tests.federation.certificates import Authority
 from tests.federation.harness import free_port
@@ -56,6 +57,7 @@ async def places(
     """Two servers that know each other by their links alone; where there is PostgreSQL, one of them is on it."""
     authority = Authority.make(tmp_path)
     made = []
+    lent = contextlib.ExitStack()
     try:
         for number in range(2):
             folder = tmp_path / f"place{number}"
@@ -64,8 +66,10 @@ async def places(
             link = Link("127.0.0.1", port)
             link.mend()
             certificate, private_key = authority.certify(folder)
-            on_postgresql = number == 1 and POSTGRES in os.environ
-            url = databases.postgresql() if on_postgresql else databases.sqlite(folder)
+            if number == 1 and POSTGRES in os.environ:
+                url = lent.enter_context(databases.postgresql(for_processes=True))
+            else:
+                url = databases.sqlite(folder)
             config = write_config(
                 folder,
                 url,
@@ -86,6 +90,7 @@ async def places(
             await close(*place.devices)
             await place.link.cut()
             await place.process.close()
+        lent.close()
 
 
 @attrs.define(eq=False)

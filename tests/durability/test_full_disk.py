@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from twisted.internet.defer import Deferred
 
-from tests.api.server import Answer, Client, Databases, path_of, room_path
+from tests.api.server import Answer, Client, path_of, room_path
+from tests.databases import Databases
 from tests.openapi import Specification
 from tests.processes import ServerProcess, processes
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
 
-from tests.api.server import Databases
+from tests.databases import Databases
 from tests.openapi import Specification
 from tests.processes import ROOT, processes
 

@@ -17,7 +17,8 @@ from twisted.internet.protocol import ServerFactory, connectionDone
 from twisted.protocols.portforward import ProxyFactory, ProxyServer
 from twisted.python.failure import Failure
 
-from tests.api.server import Databases, path_of, room_path
+from tests.api.server import path_of, room_path
+from tests.databases import Databases
 from tests.federation.harness import until
 from tests.openapi import Specification
 from tests.processes import ServerProcess, processes
@@ -110,9 +111,10 @@ class Wire:
 async def wire(databases: Databases) -> AsyncIterator[Wire]:
     if POSTGRES not in os.environ:
         pytest.skip(f"no PostgreSQL: {POSTGRES} is not set")
-    made = Wire.to(databases.postgresql())
-    yield made
-    await made.close()
+    with databases.postgresql(for_processes=True) as url:
+        made = Wire.to(url)
+        yield made
+        await made.close()
 
 
 @pytest.fixture

@@ -2,12 +2,13 @@
 
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import attrs
 import pytest
 
-from tests.api.server import Databases
+from tests.databases import Databases
 from tests.federation.harness import FederatedServer, Servers, servers_in
 from tests.federation.peer import Peer, running_peer
 from tests.fixtures import POSTGRES
@@ -22,15 +23,8 @@ def new_database(request: pytest.FixtureRequest, databases: Databases) -> Iterat
         return
     if POSTGRES not in os.environ:
         pytest.skip(f"no PostgreSQL: {POSTGRES} is not set")
-    made: list[str] = []
-
-    def make(_: Path) -> str:
-        made.append(databases.postgresql())
-        return made[-1]
-
-    yield make
-    for url in made:
-        databases.give_back(url)
+    with ExitStack() as lent:
+        yield lambda _: lent.enter_context(databases.postgresql())
 
 
 @pytest.fixture

@@ -2,14 +2,15 @@
 
 import os
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import attrs
 import pytest
 
-from tests.api.server import Client, Databases
+from tests.api.server import Client
+from tests.databases import Databases
 from tests.links import Link
 from tests.openapi import Specification
 from tests.processes import ServerProcess, processes
@@ -40,11 +41,12 @@ async def redis() -> AsyncIterator[RedisLink]:
 
 
 @pytest.fixture
-def database_url(databases: Databases) -> str:
+def database_url(databases: Databases) -> Iterator[str]:
     """An empty PostgreSQL database."""
     if POSTGRES not in os.environ:
         pytest.skip(f"no PostgreSQL: {POSTGRES} is not set")
-    return databases.postgresql()
+    with databases.postgresql(for_processes=True) as url:
+        yield url
 
 
 @attrs.frozen

@@ -13,7 +13,7 @@ from homeserver.core.identifiers import DeviceID, UserID
 from homeserver.core.requester import Requester
 from homeserver.database.database import Database
 from homeserver.database.drivers import Location
-from tests.api.server import Databases
+from tests.databases import Databases
 
 
 @attrs.define

@@ -34,7 +34,7 @@ from homeserver.services.incoming_events import IncomingEvents
 from homeserver.services.pdu_intake import PduIntake, Transaction, take_rooms
 from homeserver.services.timely_checks import TimelyChecks
 from homeserver.storage import events, incoming_pdus
-from tests.api.server import Databases
+from tests.databases import Databases
 from tests.rooms.holding import US, check_rows, enter, held
 from tests.rooms.remote_rooms import Remote, receiver
 from tests.rooms.signed_rooms import ALICE, BOB, CAROL, Keys, SignedRoom, key_of

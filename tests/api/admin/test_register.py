@@ -5,7 +5,8 @@ import hmac
 from pathlib import Path
 
 from homeserver.config.sections import Registration
-from tests.api.server import SHARED_SECRET, Client, Databases, TestServer, path_of, running_server
+from tests.api.server import SHARED_SECRET, Client, TestServer, path_of, running_server
+from tests.databases import Databases
 
 REGISTER = "/_synapse/admin/v1/register"
 

@@ -14,7 +14,8 @@ from homeserver.config.sections import Bucket, Limits, RateLimits, Resource
 from homeserver.http.endpoints import Auth, Limit
 from homeserver.runtime.clock import SystemClock
 from tests.api.client.test_every_endpoint import LETS_GO, path_to
-from tests.api.server import Client, Databases, TestServer, path_of, room_path, running_server
+from tests.api.server import Client, TestServer, path_of, room_path, running_server
+from tests.databases import Databases
 from tests.openapi import Specification
 
 BURST = 4

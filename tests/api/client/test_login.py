@@ -9,7 +9,8 @@ from twisted.internet.defer import Deferred
 
 from homeserver.config.sections import Bucket, RateLimits
 from homeserver.services.passwords import ARGON2
-from tests.api.server import PASSWORD, Client, Databases, TestServer, running_server
+from tests.api.server import PASSWORD, Client, TestServer, running_server
+from tests.databases import Databases
 from tests.openapi import Specification
 
 LOGIN = "/_matrix/client/v3/login"

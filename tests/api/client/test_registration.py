@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from homeserver.config.sections import Registration
-from tests.api.server import Client, Databases, TestServer, path_of, running_server
+from tests.api.server import Client, TestServer, path_of, running_server
+from tests.databases import Databases
 from tests.openapi import Specification
 
 REGISTER = "/_matrix/client/v3/register"

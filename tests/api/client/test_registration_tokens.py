@@ -7,7 +7,8 @@ import pytest
 
 from homeserver.config.sections import Registration
 from homeserver.storage import registration_tokens
-from tests.api.server import Databases, TestServer, path_of, running_server
+from tests.api.server import TestServer, path_of, running_server
+from tests.databases import Databases
 from tests.openapi import Specification
 
 VALIDITY = "/_matrix/client/v1/register/m.login.registration_token/validity"

@@ -17,7 +17,8 @@ from homeserver.database.tables.user_directory import (
 )
 from homeserver.database.transactions import WriteTransaction
 from homeserver.services import user_directory
-from tests.api.server import Client, Databases, TestServer, path_of, room_path, running_server
+from tests.api.server import Client, TestServer, path_of, room_path, running_server
+from tests.databases import Databases
 from tests.directory import settle
 from tests.openapi import Specification
 

@@ -1,6 +1,7 @@
 """Several processes share the destinations, and take over from those that die."""
 
 import os
+from collections.abc import Iterator
 
 import pytest
 
@@ -8,6 +9,7 @@ from homeserver.core.identifiers import UserID
 from homeserver.services.federation_outbox.shards import LEASE_MS
 from homeserver.storage import outbox_shards
 from homeserver.storage.outbox_shards import SHARDS
+from tests.databases import Databases
 from tests.fixtures import POSTGRES
 from tests.services.federation_outbox.scene import Network, OutboxScene, new_outbox
 
@@ -17,9 +19,10 @@ NAMES = [f"server{number}" for number in range(30)]
 
 
 @pytest.fixture
-def database_url(databases: object) -> str:
+def database_url(databases: Databases) -> Iterator[str]:
     """Only PostgreSQL has several processes."""
-    return databases.postgresql()  # type: ignore[attr-defined, no-any-return]  # what tests alone look at
+    with databases.postgresql() as url:
+        yield url
 
 
 async def second(scene: OutboxScene) -> tuple[OutboxScene, Network]:
