@@ -9,7 +9,6 @@ the test.
 
 import asyncio
 import functools
-import gc
 import inspect
 import os
 from collections import Counter
@@ -34,6 +33,7 @@ asyncioreactor.install(LOOP)
 
 from twisted.internet import reactor as installed_reactor  # noqa: E402 - must follow the installation
 
+from homeserver.runtime import garbage  # noqa: E402 - as above
 from tests.federation.certificates import Authority  # noqa: E402 - as above
 from tests.openapi import Specification, spec_dir  # noqa: E402 - as above
 
@@ -118,8 +118,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_collection_finish() -> None:
     """What is there by now stays: the garbage collector need not look through it again and again."""
-    gc.collect()
-    gc.freeze()
+    garbage.settle()
 
 
 @pytest.hookimpl(wrapper=True)
