@@ -21,6 +21,14 @@ from homeserver.database.tables.to_device import to_device_messages
 from homeserver.database.transactions import ReadTransaction
 
 
+class PublishedKeys(msgspec.Struct, frozen=True):
+    """Something about devices and keys that a topic was told; `changed` is whose are to be looked at again."""
+
+    position: int
+    topic: str
+    changed: UserID | None = None
+
+
 class PublishedReceipt(msgspec.Struct, frozen=True):
     """A receipt as it was published."""
 
@@ -158,25 +166,25 @@ def thread_subscriptions_between(tx: ReadTransaction, *, after: int, upto: int) 
     return [(row[0], row[1]) for row in tx.all(THREAD_SUBSCRIPTIONS, after=after, upto=upto)]
 
 
-def device_lists_between(tx: ReadTransaction, *, after: int, upto: int, most: int) -> list[tuple[int, str]]:
-    """The topics that were told of changed devices and keys, each with the position: up to `most`."""
-    told: list[tuple[int, str]] = []
+def keys_between(tx: ReadTransaction, *, after: int, upto: int, most: int) -> list[PublishedKeys]:
+    """What was told of devices and keys with `after < position <= upto`, in order: up to `most`."""
+    told: list[PublishedKeys] = []
     last = None
     for position, user_id, room_id in tx.all(DEVICE_LISTS, after=after, upto=upto, most=most):
         if position != last:
-            told.append((position, user_topic(user_id)))
+            told.append(PublishedKeys(position, user_topic(user_id), user_id))
             last = position
         if room_id is not None:
-            told.append((position, room_topic(room_id)))
+            told.append(PublishedKeys(position, room_topic(room_id), user_id))
     told += [
-        (position, user_topic(user_id))
+        PublishedKeys(position, user_topic(user_id))
         for position, user_id in tx.all(SIGNATURES, after=after, upto=upto, most=most)
     ]
     told += [
-        (position, keys_topic(user_id))
+        PublishedKeys(position, keys_topic(user_id))
         for position, user_id in tx.all(ONE_TIME_KEYS, after=after, upto=upto, most=most)
     ]
-    return sorted(told)[:most]
+    return sorted(told, key=lambda each: each.position)[:most]
 
 
 def sticky_between(tx: ReadTransaction, *, after: int, upto: int) -> list[PublishedSticky]:

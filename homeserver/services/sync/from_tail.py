@@ -11,6 +11,7 @@ from homeserver.core.json import encode
 from homeserver.core.splice import array, keyed, object_of
 from homeserver.core.sticky_events import ttl_member
 from homeserver.core.tokens import SyncToken
+from homeserver.services.device_list_changes import DeviceListChanges
 from homeserver.services.sync.follower import Follower
 from homeserver.services.sync.key_counts import KeySections
 from homeserver.services.sync.lazy_members import Sent
@@ -101,10 +102,14 @@ class FromTail(msgspec.Struct, frozen=True):
     def answer(self, asking: Asking, entries: list[Entry], messages: DeviceMessages) -> bytes | None:
         """The body that shows these entries and messages; `None` if the database must be asked."""
         by_room: dict[RoomID, list[Entry]] = {}
+        changed: set[UserID] = set()
         for entry in entries:
-            if entry.room_id is None or not entry.is_plain:
+            if entry.changed_keys_of is not None:
+                changed.add(entry.changed_keys_of)
+            elif entry.room_id is None or not entry.is_plain:
                 return None
-            by_room.setdefault(entry.room_id, []).append(entry)
+            else:
+                by_room.setdefault(entry.room_id, []).append(entry)
         rooms: dict[str, bytes] = {}
         unread: dict[RoomID, UnreadCounts] = {}
         for room_id, listed in by_room.items():
@@ -118,6 +123,9 @@ class FromTail(msgspec.Struct, frozen=True):
         body = {"next_batch": encode(str(SyncToken(self.tail.position, messages.upto))), **messages.section}
         if rooms:
             body["rooms"] = object_of({"join": keyed(rooms)})
+        if changed:
+            # Who comes into a room or leaves one is no plain entry: there is nobody to tell as `left`.
+            body["device_lists"] = DeviceListChanges(frozenset(changed)).to_json()
         return object_of(body | {**asking.keys})
 
     def _room(

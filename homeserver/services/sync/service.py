@@ -148,9 +148,10 @@ class Sync(msgspec.Struct, frozen=True):
         if not entries and not messages:
             return SyncAnswer(b"", position, is_empty=True)
         is_usual = can_be_served(poll.filter) and not poll.use_state_after
-        if entries and (
-            not is_usual or (rooms.ignored and any(entry.is_of(rooms.ignored) for entry in entries))
-        ):
+        # Of changed keys everybody is told in the same way.
+        if not is_usual and any(entry.changed_keys_of is None for entry in entries):
+            return None
+        if rooms.ignored and any(entry.is_of(rooms.ignored) for entry in entries):
             return None
         asking = Asking(
             poll.user_id,

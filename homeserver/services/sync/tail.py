@@ -46,7 +46,7 @@ class TailEvent(msgspec.Struct, frozen=True):
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """A row of the tail. What is not plain has neither event nor ephemeral event.
+    """A row of the tail. What is not plain has neither event nor ephemeral event nor `changed_keys_of` somebody.
 
     Of several ephemeral events of a room with the same `subject` only the last one counts.
     """
@@ -57,11 +57,12 @@ class Entry(msgspec.Struct, frozen=True):
     event: TailEvent | None = None
     ephemeral: tuple[bytes, ...] = ()
     subject: tuple[str, ...] = ()
+    changed_keys_of: UserID | None = None
 
     @property
     def is_plain(self) -> bool:
         """Whether the entry can be shown to every client that waits for its topic."""
-        return self.event is not None or bool(self.ephemeral)
+        return self.event is not None or bool(self.ephemeral) or self.changed_keys_of is not None
 
     def is_of(self, senders: Container[str]) -> bool:
         """Whether the entry is an event of one of these users."""
@@ -128,10 +129,10 @@ def read_tail(tx: ReadTransaction, *, after: int, now_ts: int) -> TailRows:
         entries += (Entry(position, user_topic(user_id)) for position, user_id in changed)
     unsure = any(stream.changed_since(kind, after) for kind in Kind if kind not in _FOLLOWED)
     if stream.changed_since(Kind.DEVICE_LISTS, after):
-        changed_lists = published.device_lists_between(tx, after=after, upto=upto, most=MOST_TOLD)
+        told = published.keys_between(tx, after=after, upto=upto, most=MOST_TOLD)
         # Rather than to drive everything else out of the memory.
-        unsure = unsure or len(changed_lists) == MOST_TOLD
-        entries += (Entry(position, topic) for position, topic in changed_lists)
+        unsure = unsure or len(told) == MOST_TOLD
+        entries += (Entry(each.position, each.topic, changed_keys_of=each.changed) for each in told)
     entries.sort(key=lambda entry: entry.position)
     messages = (
         to_device.between(tx, after=after, upto=upto) if stream.changed_since(Kind.TO_DEVICE, after) else ()
@@ -327,8 +328,3 @@ class Tail:
                 found.append(entry)
         found.reverse()
         return found
-
-
-def plain(entries: Iterable[Entry]) -> bool:
-    """Whether all entries can be shown as they are."""
-    return all(entry.is_plain for entry in entries)

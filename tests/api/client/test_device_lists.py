@@ -38,7 +38,7 @@ async def now(client: Client) -> str:
     return token
 
 
-async def waits(client: Client, since: str) -> "Deferred[Any]":
+async def waits(client: Client, since: str, **query: Any) -> "Deferred[Any]":
     """A sync that waits, if need be more than once: for whatever is not about who is online."""
 
     presence_alone = {"next_batch", "presence", *COUNTS}
@@ -46,7 +46,7 @@ async def waits(client: Client, since: str) -> "Deferred[Any]":
     async def news() -> Any:
         token = since
         while True:
-            answer = await client.sync(token, timeout=30_000)
+            answer = await client.sync(token, timeout=30_000, **query)
             if answer.keys() != presence_alone:
                 return answer
             token = answer["next_batch"]
@@ -82,6 +82,46 @@ async def test_those_who_share_a_room_hear_of_new_keys(
     # The same keys again are no news.
     await upload(bob)
     assert (await lists(bob, token))[:2] == ([], [])
+
+
+NO_TIMELINE: dict[str, Any] = {"room": {"timeline": {"types": []}}}
+
+
+@pytest.mark.parametrize("query", [{}, {"use_state_after": "true"}, {"filter": NO_TIMELINE}], ids=str)
+async def test_who_waits_hears_of_new_keys_from_memory(
+    server: TestServer, alice: Client, bob: Client, monkeypatch: pytest.MonkeyPatch, query: dict[str, Any]
+) -> None:
+    """In a room of thousands the database would otherwise be asked thousands of times at once."""
+    room_id = await shared_room(alice, bob)
+    second = await server.device(bob)
+    since = (await alice.sync(timeout=1, **query, since=await now(alice)))["next_batch"]
+    waiting = await waits(alice, since, **query)
+    monkeypatch.setattr("homeserver.services.sync.service.read_sync", read_nothing)
+    await upload(bob)
+    answer = await waiting
+    assert answer["device_lists"] == {"changed": [bob.user_id], "left": []}
+    assert "rooms" not in answer
+    monkeypatch.undo()
+    assert (await lists(alice, since))[:2] == ([bob.user_id], [])
+    if not query:
+        await bob.send(room_id, "first")
+        waiting = await waits(alice, answer["next_batch"])
+        since = (await waiting)["next_batch"]
+        waiting = await waits(alice, since)
+        monkeypatch.setattr("homeserver.services.sync.service.read_sync", read_nothing)
+        await upload(second)
+        assert (await waiting)["device_lists"] == {"changed": [bob.user_id], "left": []}
+        await bob.send(room_id, "second")
+        together = await alice.sync(since, timeout=30_000)
+        assert together["device_lists"] == {"changed": [bob.user_id], "left": []}
+        section = together["rooms"]["join"][room_id]
+        assert [event["content"]["body"] for event in section["timeline"]["events"]] == ["second"]
+        assert section["unread_notifications"]["notification_count"] == 2
+
+
+def read_nothing(*_: object) -> None:
+    """In the place of the database's answer to a sync."""
+    raise AssertionError("the database was asked")
 
 
 async def test_other_changes_of_keys(server: TestServer, alice: Client, bob: Client) -> None:
