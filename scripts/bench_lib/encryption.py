@@ -1,4 +1,4 @@
-"""End-to-end encryption: asking for keys, uploading them, and messages to many devices."""
+"""End-to-end encryption: asking for keys, uploading them, messages to many devices, and hearing of new ones."""
 
 import asyncio
 import hashlib
@@ -12,9 +12,10 @@ from typing import cast
 
 from bench_lib import matrix
 from bench_lib.finding import measured
-from bench_lib.http_client import Connection, Json, RequestError, for_each, path_of
+from bench_lib.http_client import Connection, Json, RequestError, encode_request, for_each, path_of
 from bench_lib.measuring import Samples, Side
 from bench_lib.servers import Instance, own_python
+from bench_lib.waiting import WARM_UP, Crowd, told
 
 SIGNER = Path(__file__).with_name("sign_keys.py")
 DEVICES = 3
@@ -31,6 +32,8 @@ class Keyed:
     def __init__(self) -> None:
         self.tokens: list[str] = []
         self.devices: dict[str, list[str]] = {}
+        self.since: list[str] = []
+        """What each has of the sync, as far as it has been asked for."""
 
 
 _keyed: dict[str, Keyed] = {}
@@ -38,7 +41,7 @@ _keyed: dict[str, Keyed] = {}
 
 
 async def encryption(side: Side) -> Samples:
-    """The three measurements on one server."""
+    """The measurements on one server."""
     instance, is_new = await side.kept("keyed")
     if is_new:
         _keyed[str(instance.data_dir)] = await _fill(side, instance)
@@ -74,7 +77,40 @@ async def encryption(side: Side) -> Samples:
             samples |= await measured(side, instance, key, work)
     finally:
         connection.close()
-    return samples
+    return samples | await _new_devices(side, instance, users)
+
+
+async def _new_devices(side: Side, instance: Instance, users: Keyed) -> Samples:
+    """All users wait, and hear of one new device of the first of them after the other."""
+    count = len(users.tokens)
+    connection = Connection(instance.port)
+    user_id, devices = "", dict[str, str]()
+    for _ in range(WARM_UP + side.scale.deliveries):
+        token = await matrix.login(connection, "keyed0")
+        who = await connection.call("GET", f"{matrix.CLIENT}/account/whoami", token)
+        user_id, devices[str(who["device_id"])] = str(who["user_id"]), token
+    connection.close()
+    requests = [
+        encode_request(
+            "POST",
+            f"{matrix.CLIENT}/keys/upload",
+            devices[str(keys["device_id"])],
+            json.dumps({"device_keys": keys}).encode(),
+        )
+        for keys in await _signed({user_id: list(devices)})
+    ]
+    users.since = users.since or [""] * count
+
+    async def catch_up(connection: Connection, user: int) -> None:
+        since = users.since[user] or None
+        body = await matrix.sync(connection, users.tokens[user], since=since, sync_filter=matrix.LAZY)
+        users.since[user] = matrix.next_batch(body)
+
+    await instance.settle()
+    await for_each(instance.port, range(count), catch_up)
+    crowd = Crowd(instance, users.tokens, users.since, count)
+    marker = b'"changed":["%b"]' % user_id.encode()
+    return await told(side, instance, "keys.told", crowd, lambda number: (requests[number], marker))
 
 
 async def _fill(side: Side, instance: Instance) -> Keyed:

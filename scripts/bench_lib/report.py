@@ -132,7 +132,13 @@ def _finding_rows(scale: Scale) -> list[Row]:
         ("keys.to_device", f"a message to each of {scale.keyed_users:,} devices"),
     ):
         table += [Row(f"{key}.cpu", f"{name}, CPU", _time), Row(f"{key}.wall", f"{name}, wall clock", _time)]
-    return table
+    name = f"{scale.keyed_users:,} waiting clients hear of a new device"
+    return [
+        *table,
+        Row("keys.told.cpu", f"{name}, CPU of each", _time),
+        Row("keys.told.p50", f"{name}, p50 of the last", _time),
+        Row("keys.told.p99", f"{name}, p99 of the last", _time),
+    ]
 
 
 def _federation_rows(scale: Scale) -> list[Row]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from urllib.parse import quote
@@ -15,6 +16,8 @@ from bench_lib.servers import Instance
 
 DELIVERY_TIMEOUT_S = 60.0
 POLL_TIMEOUT_MS = 30_000
+WARM_UP = 3
+"""Things told before those that are measured."""
 IDLE_POLL_TIMEOUT_MS = 60_000
 
 
@@ -90,27 +93,27 @@ def _itself(waiter: Waiter) -> Waiter:
 
 
 class Crowd:
-    """The first users of a server, each waiting on a connection of its own."""
+    """The first users of a server, each waiting on a connection of its own from where `since` says."""
 
-    def __init__(self, side: Side, instance: Instance, count: int) -> None:
-        self._side = side
+    def __init__(self, instance: Instance, tokens: Sequence[str], since: list[str], count: int) -> None:
         self._instance = instance
-        self._count = count
+        self._tokens = tokens
+        self._since = since
+        self.count = count
         self._waiters: list[Waiter] = []
         self.watch = Watch()
 
     async def arrive(self, timeout_ms: int) -> None:
         """Open the polls, and wait until the server holds them all."""
         loop = asyncio.get_running_loop()
-        population = self._side.population
-        for user in range(self._count):
-            waiter = Waiter(self.watch, population.tokens[user], population.since[user], timeout_ms)
+        for user in range(self.count):
+            waiter = Waiter(self.watch, self._tokens[user], self._since[user], timeout_ms)
             self._waiters.append(waiter)
             await loop.create_connection(partial(_itself, waiter), HOST, self._instance.port)
         await self._instance.settle()
         self.check()
-        if self.watch.answers > 3 * self._count:
-            raise RequestError(f"{self.watch.answers} answers to {self._count} long-polls, with no news")
+        if self.watch.answers > 3 * self.count:
+            raise RequestError(f"{self.watch.answers} answers to {self.count} long-polls, with no news")
 
     def check(self) -> None:
         """Errors: RequestError when a waiting client has met an error."""
@@ -121,7 +124,11 @@ class Crowd:
         """Close all, and remember how far each has read."""
         for user, waiter in enumerate(self._waiters):
             waiter.leave()
-            self._side.population.since[user] = waiter.since
+            self._since[user] = waiter.since
+
+
+News = Callable[[int], tuple[bytes, bytes]]
+"""Of a number: the request that has something told, and what stands in the answers that tell it."""
 
 
 async def delivery(side: Side) -> Samples:
@@ -135,18 +142,29 @@ async def delivery(side: Side) -> Samples:
 
 
 async def _deliver(side: Side, instance: Instance, count: int) -> Samples:
-    key, tag = f"delivery.{count}", f"{count}-{time.time_ns()}"
-    crowd, connection = Crowd(side, instance, count), Connection(instance.port)
+    population, tag = side.population, f"{count}-{time.time_ns()}"
+
+    def news(number: int) -> tuple[bytes, bytes]:
+        text = f"delivery {tag} {number} to everyone"
+        request = matrix.send_request(
+            population.speaker_token, population.waiting_rooms[str(count)], f"{tag}-{number}", text
+        )
+        return request, text.encode()
+
+    crowd = Crowd(instance, population.tokens, population.since, count)
+    return await told(side, instance, f"delivery.{count}", crowd, news)
+
+
+async def told(side: Side, instance: Instance, key: str, crowd: Crowd, news: News) -> Samples:
+    """Have waiting clients told one thing after the other."""
+    connection, count = Connection(instance.port), crowd.count
     took: list[float] = []
     client_s = 0.0
 
-    async def deliver(number: int) -> None:
+    async def tell(number: int) -> None:
         nonlocal client_s
-        text = f"delivery {tag} {number} to everyone"
-        request = matrix.send_request(
-            side.population.speaker_token, side.population.waiting_rooms[str(count)], f"{tag}-{number}", text
-        )
-        crowd.watch.expect(text.encode(), count)
+        request, marker = news(number)
+        crowd.watch.expect(marker, count)
         client, began = own_cpu_seconds(), time.monotonic()
         answer = asyncio.create_task(connection.exchange(request))
         async with asyncio.timeout(DELIVERY_TIMEOUT_S):
@@ -154,24 +172,24 @@ async def _deliver(side: Side, instance: Instance, count: int) -> Samples:
         client_s += own_cpu_seconds() - client
         crowd.check()
         if (await answer).status != 200:
-            raise RequestError(f"the message was refused: {(await answer).body[:300]!r}")
+            raise RequestError(f"the request was refused: {(await answer).body[:300]!r}")
         took.append(crowd.watch.last_at - began)
         await instance.settle_briefly()
 
     try:
         await crowd.arrive(POLL_TIMEOUT_MS)
-        for number in range(3):
-            await deliver(-1 - number)
+        for number in range(WARM_UP):
+            await tell(-1 - number)
         await instance.settle()
         took.clear()
         client_s, answers = 0.0, crowd.watch.answers
         meter = Meter(side, instance)
         for number in range(side.scale.deliveries):
-            await deliver(number)
+            await tell(number)
         usage = await meter.stop()
     except TimeoutError:
         missing = f"{crowd.watch.missing} of {count} waiting clients"
-        raise RequestError(f"{missing} have no message after {DELIVERY_TIMEOUT_S:.0f} s") from None
+        raise RequestError(f"{missing} have not been told after {DELIVERY_TIMEOUT_S:.0f} s") from None
     finally:
         connection.close()
         crowd.leave()
@@ -192,7 +210,7 @@ async def polls(side: Side) -> Samples:
     await side.catch_up(instance, count)
     await instance.settle()
     before = instance.memory_bytes()
-    crowd = Crowd(side, instance, count)
+    crowd = Crowd(instance, side.population.tokens, side.population.since, count)
     try:
         await crowd.arrive(IDLE_POLL_TIMEOUT_MS)
         grown = instance.memory_bytes() - before
