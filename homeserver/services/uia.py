@@ -9,6 +9,7 @@ Authentication API".
 import hashlib
 import hmac
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Final, Protocol, TypeAlias
 
 import attrs
@@ -138,7 +139,7 @@ class UserInteractiveAuth(msgspec.Struct, frozen=True):
         for something else; BadJson; what stages raise.
         """
         if auth is None:
-            return await self._begin(operation, {})
+            return await self._without_session(operation)
         session, stage = text_in(auth, "session"), text_in(auth, "type")
         under_way = None
         if session is not None:
@@ -158,6 +159,14 @@ class UserInteractiveAuth(msgspec.Struct, frozen=True):
             error = Forbidden(f"{stage} is not the next stage of any flow")
             return await self._challenge(operation, under_way, error)
         return await self._attempt(operation, under_way, stage, auth)
+
+    async def _without_session(self, operation: Operation) -> Challenge | Proof:
+        """Apps such as Element X repeat what needs `m.oauth` alone as it is, until their user has confirmed it."""
+        if _is_complete(operation.flows, {OAUTH: True}):
+            attempt = Attempt(operation.name, operation.user_id, operation.address)
+            with suppress(StageFailed):
+                return Proof({OAUTH: await self.stages[OAUTH].attempt({}, attempt)}, None)
+        return await self._begin(operation, {})
 
     async def _attempt(
         self, operation: Operation, under_way: _Open | None, stage: str, auth: JsonObject

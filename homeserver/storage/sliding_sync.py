@@ -111,6 +111,15 @@ def step(tx: ReadTransaction, connection_nid: int, step_nid: int) -> Step | None
     return Step(connection_nid, step_nid, base_nid, told)
 
 
+def beginning(tx: ReadTransaction, user_id: UserID, device_id: str, conn_id: str) -> Step | None:
+    """The first step of the device's connection of this name; `None` if there is none, or it has gone on from there."""
+    for nid, name in tx.all(OF_DEVICE, user_id=user_id, device_id=device_id):
+        if name == conn_id:
+            rows = tx.all(CHILDREN, connection_nid=nid, parent_nid=0)
+            return step(tx, nid, rows[0][0]) if rows else None
+    return None
+
+
 def open_connection(tx: WriteTransaction, opened: Connection, *, most: int) -> None:
     """A new connection, in place of that of the same name.
 

@@ -182,7 +182,16 @@ def _holder(asking: Asking, token: SlidingToken) -> str:
 
 
 def _begin(tx: WriteTransaction, asking: Asking, answer: Answer, *, now_ts: int) -> SlidingToken:
-    """A new connection, and what its client has been told first."""
+    """A new connection, and what its client has been told first.
+
+    Where nothing is to be remembered, one that was begun in the same way goes on beside it. Apps decrypt a notification
+    by opening the connection that they have for their keys anew, in another process, and then go on with the old one.
+    """
+    if not answer.told.rooms:
+        same = sliding_sync.beginning(tx, asking.user_id, asking.device_id, asking.conn_id)
+        if same is not None and not same.told.rooms and same.told.extensions == answer.told.extensions:
+            sliding_sync.use(tx, same.connection_nid, now_ts=now_ts)
+            return SlidingToken(answer.upto, same.connection_nid, same.step_nid)
     nid = tx.new_nid()
     opened = Connection(nid, asking.user_id, asking.device_id, asking.conn_id, now_ts)
     sliding_sync.open_connection(tx, opened, most=MOST_CONNECTIONS)

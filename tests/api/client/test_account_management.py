@@ -234,6 +234,26 @@ async def test_resetting_the_cryptographic_identity(oauth: OAuthServer) -> None:
     await refused_upload(client, {**third, "auth": auth})
 
 
+async def test_a_reset_that_is_repeated_without_a_session(oauth: OAuthServer) -> None:
+    """As Element X does it, every half a second, while its user is in the browser."""
+    app = await oauth.app()
+    client = app.with_token((await app.log_in(oauth.browser()))["access_token"])
+    client.user_id = "@alice:test.example"
+    (await client.post(DEVICE_SIGNING, Identity(client.user_id).upload())).ok()
+    body = Identity(client.user_id, "second").upload()
+    for _ in range(2):
+        assert "errcode" not in await refused_upload(client, body)
+    browser, page = await opened(oauth, "org.matrix.cross_signing_reset")
+    await browser.submit(page.form, password=PASSWORD)
+    assert (await client.post(DEVICE_SIGNING, body)).ok() == {}
+    await refused_upload(client, Identity(client.user_id, "third").upload())
+    # Too late is too late.
+    browser, page = await opened(oauth, "org.matrix.cross_signing_reset")
+    await browser.submit(page.form, password=PASSWORD)
+    oauth.clock.ahead_ms += 600_001
+    await refused_upload(client, Identity(client.user_id, "third").upload())
+
+
 async def test_a_reset_that_comes_too_late(oauth: OAuthServer) -> None:
     app = await oauth.app()
     client = app.with_token((await app.log_in(oauth.browser()))["access_token"])

@@ -86,6 +86,31 @@ async def test_a_position_is_good_for_its_connection_only(
     assert await server.server.database.read(connections) == []
 
 
+async def test_one_for_keys_alone_is_opened_by_two(server: TestServer, alice: Client, bob: Client) -> None:
+    """Element X, and what decrypts its notifications in another process, use one name, and neither ends the other."""
+    wanted: dict[str, Any] = {"extensions": {"to_device": {"enabled": True}, "e2ee": {"enabled": True}}}
+    app = Sliding(alice, "encryption")
+    await app.ask(**wanted)
+    await Sliding(alice, "room-list").ask(lists=one_list())
+    for number in range(3):
+        letter = {"messages": {alice.user_id: {alice.device_id: {"number": number}}}}
+        (await bob.put(path_of("sendToDevice", "m.test", f"t{number}"), letter)).ok()
+        notifier = Sliding(alice, "encryption")
+        for each in (notifier, app, notifier):
+            told = (await each.ask(**wanted))["extensions"]["to_device"]
+            assert len(told["events"]) == number + 1
+    wanted["extensions"]["to_device"]["since"] = told["next_batch"]
+    for each in (app, notifier, app):
+        assert "events" not in (await each.ask(**wanted))["extensions"]["to_device"]
+    assert sorted(await server.server.database.read(connections)) == [
+        (alice.user_id, "encryption"),
+        (alice.user_id, "room-list"),
+    ]
+    # What is asked for differently begins anew, and ends the one before.
+    await Sliding(alice, "encryption").ask(extensions={"account_data": {"enabled": True}})
+    (await alice.post(STABLE, {"conn_id": "encryption", "pos": app.pos})).error(400, "M_UNKNOWN_POS")
+
+
 def connections(tx: Any) -> list[Any]:
     tx._cursor.execute("SELECT user_id, conn_id FROM sliding_connections")
     return list(tx._cursor.fetchall())
