@@ -192,6 +192,7 @@ def build(
     measuring.follow(services.outbox)
     bus.subscribe(lambda _, topics: services.syncing.follower.hint(topics))
     bus.subscribe(lambda _, topics: services.syncing.streams.hint(topics))
+    bus.subscribe(lambda _, topics: services.syncing.open_polls.hint(topics))
     bus.subscribe(lambda _, topics: services.outbox.hint(topics))
     database.clear = services.clear
     return Server(

@@ -113,6 +113,7 @@ from homeserver.api.federation.wellknown import Wellknown as FederationWellknown
 from homeserver.api.pages import Pages
 from homeserver.api.sign_in import SignIn
 from homeserver.api.sign_up import SignUp
+from homeserver.api.waiting import WaitingRequests
 from homeserver.app.oauth import OAuth
 from homeserver.app.services import Services, encrypted_presets
 from homeserver.config.sections import Config, Resource
@@ -137,6 +138,7 @@ def endpoints(
 
 
 def _client(config: Config, services: Services) -> list[object]:
+    waiting = WaitingRequests(services.syncing.open_polls, services.authentication)
     return [
         *_pages(config, services),
         *([] if services.oauth is None else _oauth(config, services, services.oauth)),
@@ -229,8 +231,8 @@ def _client(config: Config, services: Services) -> list[object]:
         Search(services.search),
         SendServerNotice(services.server_notices),
         Support(config.support),
-        SlidingSync(services.syncing.sliding_sync, services.presence),
-        Sync(services.syncing.sync, services.syncing.filters, services.presence),
+        SlidingSync(services.syncing.sliding_sync, services.presence, waiting),
+        Sync(services.syncing.sync, services.syncing.filters, services.presence, waiting),
         SyncStreams(services.syncing.streams, services.syncing.filters, services.authentication),
         Tags(services.tags),
         ThirdPartyLookup(),

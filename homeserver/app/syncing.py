@@ -14,6 +14,7 @@ from homeserver.services.sync.follower import Follower
 from homeserver.services.sync.from_tail import FromTail, Renderings
 from homeserver.services.sync.lazy_members import LazyMembers
 from homeserver.services.sync.listening import Listening
+from homeserver.services.sync.open_polls import OpenPolls
 from homeserver.services.sync.remembered import Remembered
 from homeserver.services.sync.service import Sync
 from homeserver.services.sync.streams import Streams
@@ -30,6 +31,7 @@ class Syncing(msgspec.Struct, frozen=True):
     sliding_sync: SlidingSync
     filters: SyncFilters
     streams: Streams
+    open_polls: OpenPolls
     event_stream: EventStream
 
 
@@ -51,5 +53,6 @@ def make_syncing(
         SlidingSync(database, clock, listening, LazyMembers(), inboxes),
         SyncFilters(database),
         Streams(sync, presence, reactor),
+        OpenPolls(),
         EventStream(database, clock, reactor, waiters, backfill),
     )

@@ -28,6 +28,11 @@ def session_topic(user_id: UserID) -> str:
     return f"session:{user_id}"
 
 
+def user_of_session(topic: str) -> UserID | None:
+    """Whose sessions a topic is about; `None` if it is about something else."""
+    return UserID(topic.removeprefix("session:")) if topic.startswith("session:") else None
+
+
 def user_topic(user_id: UserID) -> str:
     """For what only this user may see, on all devices."""
     return f"user:{user_id}"

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from typing import Annotated, Literal, TypeAlias
 
 import msgspec
-from twisted.python.failure import Failure
 
+from homeserver.api.waiting import WaitingRequests
 from homeserver.core.errors import InvalidParam
 from homeserver.core.identifiers import UserID
 from homeserver.core.json import encode
@@ -283,6 +283,7 @@ class SlidingSync(msgspec.Struct, frozen=True):
 
     sliding_sync_service: SlidingSyncService
     presence: Presence
+    waiting: WaitingRequests
 
     @endpoint("POST", "/_matrix/client/v4/sync", auth=Auth.GUEST_OK, body_limit=BODY_LIMIT)
     async def sliding_sync(self, requester: Requester, request: Request, body: StableBody) -> RawJson:
@@ -318,14 +319,13 @@ class SlidingSync(msgspec.Struct, frozen=True):
         token = SlidingToken.parse(query.pos) if query.pos else None
         timeout_ms = max(0, min(query.timeout, MAX_TIMEOUT_MS))
         await self.presence.touch(requester, query.set_presence, wait_ms=timeout_ms)
-        gone = request.disconnected
-        try:
-            return await self.sliding_sync_service.sync(
-                requester, wanted, conn_id=conn_id, token=token, timeout_ms=timeout_ms, gone=gone
-            )
-        finally:
-            gone.addErrback(_no_longer_of_interest)
-            gone.cancel()
+        return await self.waiting.answer(
+            requester,
+            request,
+            lambda over: self.sliding_sync_service.sync(
+                requester, wanted, conn_id=conn_id, token=token, timeout_ms=timeout_ms, gone=over
+            ),
+        )
 
 
 def _presence(text: str) -> _Presence:
@@ -339,7 +339,3 @@ def _presence(text: str) -> _Presence:
 
 def _elements(given: Iterable[ElementBody]) -> tuple[Element, ...]:
     return tuple((each.type, each.state_key) for each in given)
-
-
-def _no_longer_of_interest(_: Failure) -> None:
-    """Nobody waits for the client to go away any more."""

@@ -3,8 +3,8 @@
 from typing import Literal
 
 import msgspec
-from twisted.python.failure import Failure
 
+from homeserver.api.waiting import WaitingRequests
 from homeserver.core.requester import Requester
 from homeserver.core.tokens import SyncToken
 from homeserver.http.endpoints import Auth, endpoint
@@ -33,6 +33,7 @@ class Sync(msgspec.Struct, frozen=True):
     sync_service: SyncService
     filters: SyncFilters
     presence: Presence
+    waiting: WaitingRequests
 
     @endpoint("GET", "/_matrix/client/v3/sync", auth=Auth.GUEST_OK)
     async def sync(self, requester: Requester, request: Request, query: SyncQuery) -> RawJson:
@@ -41,22 +42,17 @@ class Sync(msgspec.Struct, frozen=True):
         compiled = await self.filters.of(requester.user_id, query.filter)
         timeout_ms = max(0, min(query.timeout, MAX_TIMEOUT_MS))
         await self.presence.touch(requester, query.set_presence, wait_ms=timeout_ms)
-        gone = request.disconnected
-        try:
-            answer = await self.sync_service.sync(
+        answer = await self.waiting.answer(
+            requester,
+            request,
+            lambda over: self.sync_service.sync(
                 requester,
                 compiled,
                 since=since,
                 timeout_ms=timeout_ms,
                 full_state=query.full_state,
                 use_state_after=query.use_state_after,
-                gone=gone,
-            )
-        finally:
-            gone.addErrback(_no_longer_of_interest)
-            gone.cancel()
+                gone=over,
+            ),
+        )
         return RawJson(answer.body)
-
-
-def _no_longer_of_interest(_: Failure) -> None:
-    """Nobody waits for the client to go away any more."""

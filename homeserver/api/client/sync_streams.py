@@ -3,11 +3,12 @@
 import importlib
 import random
 from collections.abc import AsyncGenerator
-from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 import msgspec
 from twisted.internet.interfaces import IReactorTime
 
+from homeserver.api.waiting import Authenticator
 from homeserver.core.errors import BadJson, MatrixError, MissingToken, Unknown
 from homeserver.core.json import JsonObject, decode_object, encode
 from homeserver.core.requester import Requester
@@ -44,14 +45,6 @@ _EVENT_STREAM: Final = (
     # nginx would else keep what is short until there is more of it.
     (b"X-Accel-Buffering", b"no"),
 )
-
-
-class Authenticator(Protocol):
-    """Knows access tokens."""
-
-    async def authenticate(self, access_token: str, request: Request) -> Requester:
-        """Who the token belongs to. Errors: UnknownToken, UserLocked and the like."""
-        ...
 
 
 class StreamQuery(msgspec.Struct):

@@ -1,0 +1,83 @@
+"""Requests that wait for news: who is logged out is not kept waiting, and is told nothing more."""
+
+from collections.abc import Awaitable, Callable, Collection
+from typing import TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from homeserver.core.errors import MatrixError
+from homeserver.core.identifiers import UserID
+from homeserver.core.topics import user_of_session
+
+T = TypeVar("T")
+
+
+class _Poll:
+    """One request; `over` fires, once, when it is not to be waited for any more."""
+
+    __slots__ = ("is_doubtful", "over")
+
+    def __init__(self) -> None:
+        self.over: Deferred[None] = Deferred()
+        self.is_doubtful = False
+
+    def end(self, _: object = None) -> None:
+        if not self.over.called:
+            self.over.callback(None)
+
+
+class OpenPolls:
+    """The waiting requests of this process, by user."""
+
+    def __init__(self) -> None:
+        self._open: dict[UserID, set[_Poll]] = {}
+
+    def hint(self, topics: Collection[str]) -> None:
+        """Something was told to these topics: whose sessions have changed may have to go."""
+        for topic in topics:
+            user_id = user_of_session(topic)
+            if user_id is not None:
+                for poll in list(self._open.get(user_id, ())):
+                    poll.is_doubtful = True
+                    poll.end()
+
+    async def answer(
+        self,
+        user_id: UserID,
+        gone: Deferred[None],
+        authenticate: Callable[[], Awaitable[object]],
+        work: Callable[[Deferred[None]], Awaitable[T]],
+    ) -> T:
+        """What `work` gives, which is handed a Deferred that fires when there is nothing to wait for any more.
+
+        That is when `gone` fires, as the client has gone away, or when a session of the user's has changed: then
+        `authenticate` is asked before the client is told anything. `gone` is the caller's own, and is cancelled.
+        Errors: those of `work`, and of `authenticate`.
+        """
+        poll = _Poll()
+        gone.addCallbacks(poll.end, _no_longer_of_interest)
+        polls = self._open.setdefault(user_id, set())
+        polls.add(poll)
+        try:
+            answer = await work(poll.over)
+        except MatrixError:
+            # A connection of sliding sync has ended with its device: that is not what the client should hear.
+            if poll.is_doubtful:
+                await authenticate()
+            raise
+        finally:
+            polls.discard(poll)
+            if not polls:
+                self._open.pop(user_id, None)
+            gone.cancel()
+        if poll.is_doubtful:
+            await authenticate()
+        return answer
+
+    def __len__(self) -> int:
+        return sum(map(len, self._open.values()))
+
+
+def _no_longer_of_interest(_: Failure) -> None:
+    """Nobody waits for the client to go away any more."""
