@@ -17,7 +17,7 @@ from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.dialects.sqlite.dml import OnConflictClause, OnConflictDoNothing, OnConflictDoUpdate
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql import ClauseElement, ColumnElement
+from sqlalchemy.sql import ClauseElement, ColumnElement, FromClause
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import BindParameter
 from sqlalchemy.sql.functions import FunctionElement
@@ -274,8 +274,14 @@ def insert_rows(
     return Statement(construct, None)
 
 
+def given_rows(columns: int) -> tuple[FromClause, list[ColumnElement[str]]]:
+    """A table to select from, and its columns of text: what the parameter `rows` has, see `rows_parameter`."""
+    given = _RowsIn(bindparam("rows", type_=types.Text())).table_valued("value", name="given")
+    return given, [_Item(given.c.value, column, is_integer=False) for column in range(columns)]
+
+
 def rows_parameter(rows: Sequence[Sequence[str | int]]) -> str:
-    """The parameter `rows` of `insert_rows`."""
+    """The parameter `rows` of `insert_rows` and `given_rows`."""
     return msgspec.json.encode(rows).decode()
 
 

@@ -103,7 +103,7 @@ def letters_for(
     dropped = 0
     size = 0
     written: dict[tuple[UserID, str], bytes] = {}
-    inboxes = _with(to_device.inboxes(tx, messages.keys(), source=source), earlier)
+    inboxes = _with(to_device.inboxes(tx, messages, source=source), earlier)
     for inbox, name, content in _addressed(inboxes, messages):
         message = written.get((inbox.user_id, name))
         if message is None:

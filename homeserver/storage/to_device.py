@@ -4,7 +4,7 @@
 """
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 from sqlalchemy import (
@@ -22,9 +22,10 @@ from sqlalchemy import (
 )
 
 from homeserver.core.identifiers import DeviceID, UserID
+from homeserver.core.to_device import ALL_DEVICES
 from homeserver.core.topics import inbox_topic
 from homeserver.database.kinds import Kind
-from homeserver.database.statements import in_list, insert_rows, rows_parameter, statement
+from homeserver.database.statements import given_rows, in_list, insert_rows, rows_parameter, statement
 from homeserver.database.tables.accounts import devices, users
 from homeserver.database.tables.to_device import to_device_messages, to_device_shares
 from homeserver.database.transactions import ReadTransaction, Row, WriteTransaction
@@ -66,7 +67,7 @@ def _sum(value: ColumnElement[int]) -> ColumnElement[int]:
 
 
 _OF_SOURCE = _s.source == bindparam("source")
-INBOXES = statement(
+_INBOXES = (
     select(
         _d.user_id,
         _d.device_id,
@@ -75,13 +76,22 @@ INBOXES = statement(
         _sum(case((_OF_SOURCE, _s.messages), else_=0)),
         _sum(case((_OF_SOURCE, _s.bytes), else_=0)),
     )
-    .select_from(
-        users.join(devices, _d.user_id == users.c.user_id).outerjoin(
-            to_device_shares, and_(_s.user_id == _d.user_id, _s.device_id == _d.device_id)
-        )
-    )
-    .where(in_list(users.c.user_id, "user_ids"), users.c.is_deactivated == 0)
+    .where(users.c.is_deactivated == 0)
     .group_by(_d.user_id, _d.device_id)
+)
+_OF_DEVICE = and_(_s.user_id == _d.user_id, _s.device_id == _d.device_id)
+INBOXES = statement(
+    _INBOXES.select_from(
+        users.join(devices, _d.user_id == users.c.user_id).outerjoin(to_device_shares, _OF_DEVICE)
+    ).where(in_list(users.c.user_id, "user_ids"))
+)
+_given, (_user_id, _device_id) = given_rows(2)
+INBOXES_OF_DEVICES = statement(
+    _INBOXES.select_from(
+        _given.join(devices, and_(_d.user_id == _user_id, _d.device_id == _device_id))
+        .join(users, users.c.user_id == _d.user_id)
+        .outerjoin(to_device_shares, _OF_DEVICE)
+    )
 )
 PUT = insert_rows(to_device_messages, "user_id", "device_id", "message", "size")
 """Takes `position` when it is published."""
@@ -130,9 +140,20 @@ NEW = statement(
 )
 
 
-def inboxes(tx: ReadTransaction, user_ids: Collection[UserID], *, source: str) -> list[Inbox]:
-    """The devices of those of the users who have an account here that is not closed."""
-    rows = tx.all(INBOXES, user_ids=sorted(user_ids), source=source) if user_ids else []
+def inboxes(tx: ReadTransaction, device_ids: Mapping[UserID, Collection[str]], *, source: str) -> list[Inbox]:
+    """These devices of those of the users who have an account here that is not closed: all, where `*` is among them."""
+    whole = sorted(user_id for user_id, named in device_ids.items() if ALL_DEVICES in named)
+    # None has a NUL in its name, which PostgreSQL would refuse.
+    named = [
+        (user_id, device_id)
+        for user_id, named in device_ids.items()
+        if ALL_DEVICES not in named
+        for device_id in named
+        if "\0" not in device_id
+    ]
+    rows = tx.all(INBOXES, user_ids=whole, source=source) if whole else []
+    if named:
+        rows += tx.all(INBOXES_OF_DEVICES, rows=rows_parameter(named), source=source)
     return [Inbox(*row) for row in rows]
 
 

@@ -81,9 +81,13 @@ def texts(
 
 
 def inbox(store: Store, source: str = BOB, device_id: DeviceID = PHONE) -> Inbox:
-    (found,) = [
-        each for each in store.read(to_device.inboxes, [ALICE], source=source) if each.device_id == device_id
+    (found,) = store.read(to_device.inboxes, {ALICE: [device_id]}, source=source)
+    (same,) = [
+        each
+        for each in store.read(to_device.inboxes, {ALICE: ["*"]}, source=source)
+        if each.device_id == device_id
     ]
+    assert found == same
     return found
 
 
@@ -100,6 +104,27 @@ SAID = statement(
 def counts(tx: ReadTransaction) -> tuple[list[tuple[object, ...]], list[tuple[object, ...]]]:
     """What waits for whom and of whom: as it is, and as the shares say."""
     return [tuple(row) for row in tx.all(REAL)], [tuple(row) for row in tx.all(SAID)]
+
+
+def test_the_inboxes_that_are_named(inhabited: Store) -> None:
+    """Those that are there, each once."""
+    put(inhabited, "a", "bb")
+
+    def named(**device_ids: list[str]) -> set[tuple[UserID, DeviceID, int]]:
+        asked = {UserID(f"@{name}:test"): each for name, each in device_ids.items()}
+        found = inhabited.read(to_device.inboxes, asked, source=BOB)
+        known = {(each.user_id, each.device_id, each.messages) for each in found}
+        assert len(known) == len(found)
+        return known
+
+    phone, laptop = (ALICE, PHONE, 2), (ALICE, LAPTOP, 0)
+    assert named() == named(alice=[]) == named(stranger=["*"]) == named(stranger=[PHONE]) == set()
+    assert named(alice=[PHONE]) == named(alice=[PHONE, "", "phone", "\0", f"{LAPTOP}\0", "'"]) == {phone}
+    assert named(alice=["*"]) == named(alice=[LAPTOP, "*"]) == named(alice=[LAPTOP, PHONE]) == {phone, laptop}
+    assert named(alice=[LAPTOP], bob=["*"]) == {laptop, (BOB, PHONE, 0), (BOB, LAPTOP, 0)}
+    inhabited.write(users.deactivate, ALICE)
+    assert named(alice=[PHONE], bob=[PHONE]) == {(BOB, PHONE, 0)}
+    assert named(alice=["*"]) == set()
 
 
 def test_they_wait_in_order_and_in_portions(inhabited: Store) -> None:
