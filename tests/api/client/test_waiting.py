@@ -49,12 +49,14 @@ async def as_coroutine(poll: Poll, client: Client) -> Answer:
 
 @POLLS
 async def test_who_logs_out_is_told_at_once(server: TestServer, alice: Client, poll: Poll) -> None:
-    """And nothing else. The user's other device looks at what is new, which is nothing."""
+    """And nothing else. The user's other device goes on waiting."""
     other = await server.device(alice)
     waiting, others = await waits(server, poll, alice, other)
     (await alice.post(path_of("logout"))).ok()
     assert (await waiting).error(401, "M_UNKNOWN_TOKEN")["soft_logout"] is False
-    (await others).ok()
+    assert not others.called
+    (await other.post(path_of("logout"))).ok()
+    (await others).error(401, "M_UNKNOWN_TOKEN")
     assert len(server.server.services.syncing.open_polls) == 0
 
 
