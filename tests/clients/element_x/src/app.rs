@@ -131,6 +131,8 @@ pub async fn make_client(url: &str, dir: &Path, holder: &str) -> Result<Client> 
             auto_enable_backups: true,
         })
         .with_threading_support(ThreadingSupport::Enabled { with_subscriptions: true })
+        // The keys would come as a file, and the server has no media yet.
+        .with_enable_share_history_on_invite(false)
         .cross_process_store_config(CrossProcessLockConfig::multi_process(holder))
         .request_config(RequestConfig::short_retry())
         .build()
