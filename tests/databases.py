@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from psycopg import sql
 from psycopg.pq import TransactionStatus
 
 from homeserver.database.drivers import Location
@@ -89,6 +88,7 @@ class Databases:
         self._template: Path | None = None
         self._postgres_template: str | None = None
         self._seeds: dict[str, list[tuple[Any, ...]]] = {}
+        self._filled = b""  # finds the tables that have rows
         self._free: list[str] = []
         self._cleaners: dict[str, psycopg.Connection] = {}
 
@@ -140,6 +140,9 @@ class Databases:
             url = self._url_of(self._postgres_template)
             upgrade(Location.parse(url))
             self._seeds = _rows_by_table(url)
+            self._filled = " UNION ALL ".join(
+                f"SELECT '{table}' WHERE EXISTS (SELECT FROM \"{table}\")" for table in self._seeds
+            ).encode()
         return self._postgres_template
 
     def _create(self, template: str | None) -> str:
@@ -165,17 +168,9 @@ class Databases:
         connection = self._cleaners[url]
         if end_sessions:
             connection.execute(END_SESSIONS)
-        parts = [
-            sql.SQL("SELECT {} WHERE EXISTS (SELECT FROM {})").format(
-                sql.Literal(table), sql.Identifier(table)
-            )
-            for table in self._seeds
-        ]
         with connection.transaction():
             connection.execute("SET LOCAL lock_timeout = '10s'")  # who still holds a row has not been stopped
-            filled = [
-                table for (table,) in connection.execute(sql.SQL(" UNION ALL ").join(parts), prepare=True)
-            ]
+            filled = [table for (table,) in connection.execute(self._filled, prepare=True)]
             connection.execute("".join(f'DELETE FROM "{table}";' for table in filled) or "SELECT")
             for table, rows in self._seeds.items():
                 for row in rows:

@@ -1,5 +1,6 @@
 """Topics: what readers of the stream subscribe to, to be woken when something new concerns them."""
 
+from collections.abc import Collection
 from typing import Final
 
 from homeserver.core.identifiers import RoomID, UserID
@@ -28,9 +29,9 @@ def session_topic(user_id: UserID) -> str:
     return f"session:{user_id}"
 
 
-def user_of_session(topic: str) -> UserID | None:
-    """Whose sessions a topic is about; `None` if it is about something else."""
-    return UserID(topic.removeprefix("session:")) if topic.startswith("session:") else None
+def users_of_sessions(topics: Collection[str]) -> list[UserID]:
+    """Whose sessions some of these topics are about."""
+    return [UserID(topic[len("session:") :]) for topic in topics if topic.startswith("session:")]
 
 
 def user_topic(user_id: UserID) -> str:

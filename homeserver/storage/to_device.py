@@ -142,16 +142,16 @@ NEW = statement(
 
 def inboxes(tx: ReadTransaction, device_ids: Mapping[UserID, Collection[str]], *, source: str) -> list[Inbox]:
     """These devices of those of the users who have an account here that is not closed: all, where `*` is among them."""
-    whole = sorted(user_id for user_id, named in device_ids.items() if ALL_DEVICES in named)
+    everything = sorted(user_id for user_id, asked in device_ids.items() if ALL_DEVICES in asked)
     # None has a NUL in its name, which PostgreSQL would refuse.
     named = [
         (user_id, device_id)
-        for user_id, named in device_ids.items()
-        if ALL_DEVICES not in named
-        for device_id in named
+        for user_id, asked in device_ids.items()
+        if ALL_DEVICES not in asked
+        for device_id in asked
         if "\0" not in device_id
     ]
-    rows = tx.all(INBOXES, user_ids=whole, source=source) if whole else []
+    rows = tx.all(INBOXES, user_ids=everything, source=source) if everything else []
     if named:
         rows += tx.all(INBOXES_OF_DEVICES, rows=rows_parameter(named), source=source)
     return [Inbox(*row) for row in rows]

@@ -8,7 +8,7 @@ from twisted.python.failure import Failure
 
 from homeserver.core.errors import MatrixError
 from homeserver.core.identifiers import UserID
-from homeserver.core.topics import user_of_session
+from homeserver.core.topics import users_of_sessions
 from homeserver.database.errors import StorageUnavailable
 
 T = TypeVar("T")
@@ -59,11 +59,9 @@ class OpenPolls:
 
     def hint(self, topics: Collection[str]) -> None:
         """Something was told to these topics: whose sessions have changed may have to go."""
-        for topic in topics:
-            user_id = user_of_session(topic)
-            if user_id is not None:
-                for poll in list(self._open.get(user_id, ())):
-                    poll.check()
+        for user_id in users_of_sessions(topics):
+            for poll in list(self._open.get(user_id, ())):
+                poll.check()
 
     async def answer(
         self,

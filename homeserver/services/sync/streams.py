@@ -19,7 +19,7 @@ from homeserver.core.identifiers import UserID
 from homeserver.core.presence import PresenceState
 from homeserver.core.requester import Requester
 from homeserver.core.tokens import SyncToken
-from homeserver.core.topics import session_topic
+from homeserver.core.topics import users_of_sessions
 from homeserver.database.errors import StorageUnavailable
 from homeserver.services.presence import Presence
 from homeserver.services.sync.request import SyncAnswer
@@ -81,10 +81,9 @@ class Streams:
 
     def hint(self, topics: Collection[str]) -> None:
         """Something was told to these topics: whose sessions have changed may have to stop reading."""
-        for user_id, streams in list(self._open.items()):
-            if session_topic(user_id) in topics:
-                for stream in streams:
-                    stream.interrupt()
+        for user_id in users_of_sessions(topics):
+            for stream in self._open.get(user_id, ()):
+                stream.interrupt()
 
     def __len__(self) -> int:
         return sum(map(len, self._open.values()))

@@ -210,12 +210,8 @@ async def test_forms_of_other_sites(oauth: OAuthServer) -> None:
 
 async def test_resetting_the_cryptographic_identity(oauth: OAuthServer) -> None:
     """Client-server API, "OAuth authentication": an app that is logged in by OAuth 2.0 cannot ask for a password."""
-    app = await oauth.app()
-    tokens = await app.log_in(oauth.browser())
-    client = app.with_token(tokens["access_token"])
-    client.user_id = "@alice:test.example"
-    first, second = Identity(client.user_id), Identity(client.user_id, "second")
-    assert (await client.post(DEVICE_SIGNING, first.upload())).ok() == {}
+    client = await signed_in(oauth)
+    second = Identity(client.user_id, "second")
     asked = await refused_upload(client, second.upload())
     assert asked["flows"] == [{"stages": ["m.oauth"]}]
     url = asked["params"]["m.oauth"]["url"]
@@ -236,10 +232,7 @@ async def test_resetting_the_cryptographic_identity(oauth: OAuthServer) -> None:
 
 async def test_a_reset_that_is_repeated_without_a_session(oauth: OAuthServer) -> None:
     """As Element X does it, every half a second, while its user is in the browser."""
-    app = await oauth.app()
-    client = app.with_token((await app.log_in(oauth.browser()))["access_token"])
-    client.user_id = "@alice:test.example"
-    (await client.post(DEVICE_SIGNING, Identity(client.user_id).upload())).ok()
+    client = await signed_in(oauth)
     body = Identity(client.user_id, "second").upload()
     for _ in range(2):
         assert "errcode" not in await refused_upload(client, body)
@@ -255,16 +248,22 @@ async def test_a_reset_that_is_repeated_without_a_session(oauth: OAuthServer) ->
 
 
 async def test_a_reset_that_comes_too_late(oauth: OAuthServer) -> None:
-    app = await oauth.app()
-    client = app.with_token((await app.log_in(oauth.browser()))["access_token"])
-    client.user_id = "@alice:test.example"
-    (await client.post(DEVICE_SIGNING, Identity(client.user_id).upload())).ok()
+    client = await signed_in(oauth)
     body = Identity(client.user_id, "second").upload()
     auth = {"session": (await refused_upload(client, body))["session"]}
     browser, page = await opened(oauth, "org.matrix.cross_signing_reset")
     await browser.submit(page.form, password=PASSWORD)
     oauth.clock.ahead_ms += 600_001
     await refused_upload(client, {**body, "auth": auth})
+
+
+async def signed_in(oauth: OAuthServer) -> Client:
+    """Alice's app, with her first cross-signing keys: those need no confirmation."""
+    app = await oauth.app()
+    client = app.with_token((await app.log_in(oauth.browser()))["access_token"])
+    client.user_id = "@alice:test.example"
+    assert (await client.post(DEVICE_SIGNING, Identity(client.user_id).upload())).ok() == {}
+    return client
 
 
 async def refused_upload(client: Client, body: Keys) -> Any:

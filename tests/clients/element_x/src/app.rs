@@ -9,7 +9,7 @@ use matrix_sdk::{
     cross_process_lock::CrossProcessLockConfig,
     encryption::{BackupDownloadStrategy, EncryptionSettings},
     ruma::{
-        OwnedUserId, RoomId, UserId,
+        EventId, OwnedUserId, RoomId, UserId,
         api::client::{account::register, uiaa},
         events::{
             key::verification::request::ToDeviceKeyVerificationRequestEvent,
@@ -286,6 +286,12 @@ impl App {
             },
         )
         .await
+    }
+
+    /// Opens a thread.
+    pub async fn thread(&self, id: &RoomId, root: &EventId) -> Result<Tl> {
+        let root_event_id = root.to_owned();
+        self.timeline(id, TimelineFocus::Thread { root_event_id }).await
     }
 
     pub async fn timeline(&self, id: &RoomId, focus: TimelineFocus) -> Result<Tl> {

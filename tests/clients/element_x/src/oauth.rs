@@ -27,6 +27,14 @@ struct Browser {
 }
 
 impl Browser {
+    fn new() -> Result<Self> {
+        let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build()?;
+        Ok(Browser {
+            http,
+            cookies: HashMap::new(),
+        })
+    }
+
     /// The page, or where the browser is sent that is no page.
     async fn go(&mut self, mut url: Url, mut form: Option<Vec<(String, String)>>) -> Result<(Url, Option<String>)> {
         for _ in 0..10 {
@@ -112,13 +120,7 @@ pub async fn log_in(client: &Client, user: &str) -> Result<()> {
     metadata.tos_uri = Some(Localized::new(Url::parse("https://element.io/acceptable-use-policy-terms")?, []));
     let data = ClientRegistrationData::new(Raw::new(&metadata)?);
     let begun = client.oauth().login(Url::parse(REDIRECT)?, None, Some(data), None).build().await?;
-    let mut browser = Browser {
-        http: reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .tls_danger_accept_invalid_certs(true)
-            .build()?,
-        cookies: HashMap::new(),
-    };
+    let mut browser = Browser::new()?;
     let page = browser.go(begun.url, None).await?;
     let page = browser.submit(page, &[("user", user), ("password", PASSWORD)]).await?;
     let (to, page) = browser.submit(page, &[("decision", "allow")]).await?;
@@ -275,13 +277,7 @@ pub async fn reset_identity(w: &mut World) -> Result<()> {
     };
     println!("    {}", info.approval_url);
     let url = info.approval_url.clone();
-    let mut browser = Browser {
-        http: reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .tls_danger_accept_invalid_certs(true)
-            .build()?,
-        cookies: HashMap::new(),
-    };
+    let mut browser = Browser::new()?;
     let page = browser.go(url, None).await?;
     let page = browser.submit(page, &[("user", &w.user("alice")), ("password", PASSWORD)]).await?;
     browser.submit(page, &[("password", PASSWORD)]).await?;

@@ -309,15 +309,7 @@ pub async fn finding(w: &mut World) -> Result<()> {
     list.paginate().await?;
     println!("    threads in the DM: {}", list.items().len());
     let root = dm.send(text("a root for the list")).await?.response.event_id;
-    let ta = w
-        .alice
-        .timeline(
-            &w.dm,
-            matrix_sdk_ui::timeline::TimelineFocus::Thread {
-                root_event_id: root.clone(),
-            },
-        )
-        .await?;
+    let ta = w.alice.thread(&w.dm, &root).await?;
     ta.tl.send(text("a reply for the list").into()).await?;
     ta.message("a reply for the list").await?;
     w.btl()
@@ -594,15 +586,7 @@ pub async fn threads_and_places(w: &mut World) -> Result<()> {
     if w.bob.client.enabled_thread_subscriptions().await? {
         let room = w.bob_dm()?;
         let root = w.alice_dm()?.send(text("subscribe to me")).await?.response.event_id;
-        let ta = w
-            .alice
-            .timeline(
-                &w.dm,
-                matrix_sdk_ui::timeline::TimelineFocus::Thread {
-                    root_event_id: root.clone(),
-                },
-            )
-            .await?;
+        let ta = w.alice.thread(&w.dm, &root).await?;
         ta.tl.send(text("in it").into()).await?;
         let reply = ta.message("in it").await?.event_id().context("no ID")?.to_owned();
         room.subscribe_thread(root.clone(), None).await?;
