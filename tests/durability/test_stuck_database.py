@@ -14,7 +14,7 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IListeningPort, IPushProducer, IReactorTCP, ITCPTransport
 from twisted.internet.protocol import ServerFactory, connectionDone
-from twisted.protocols.portforward import ProxyFactory, ProxyServer
+from twisted.protocols.portforward import ProxyClient, ProxyClientFactory, ProxyFactory, ProxyServer
 from twisted.python.failure import Failure
 
 from tests.api.server import path_of, room_path
@@ -26,17 +26,40 @@ from tests.processes import ServerProcess, processes
 POSTGRES = "HOMESERVER_TEST_POSTGRES"
 
 
+READY = b"Z\x00\x00\x00\x05"
+"""ReadyForQuery, but for its last byte: with it PostgreSQL ends the answer to whatever was asked."""
+
+
+class _FarEnd(ProxyClient):
+    """A connection to PostgreSQL."""
+
+    peer: "_Side"
+
+    def dataReceived(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
+        if data[-6:-1] == READY:
+            self.peer.awaits = False
+        super().dataReceived(data)  # type: ignore[no-untyped-call]  # Twisted's
+
+
+class _FarEnds(ProxyClientFactory):
+    protocol = _FarEnd
+    noisy = False
+
+
 class _Side(ProxyServer):
     """A connection of the server. What it asks is held back while nothing gets through."""
 
     factory: "_Network"
+    clientProtocolFactory = _FarEnds  # noqa: N815 - Twisted's name
 
     def connectionMade(self) -> None:  # noqa: N802 - Twisted's name
         super().connectionMade()
         self.held: list[bytes] = []
+        self.awaits = False
         self.factory.open.append(self)
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
+        self.awaits = True
         if self.factory.is_stuck:
             self.held.append(data)
         else:
@@ -88,12 +111,12 @@ class Wire:
             cast("IPushProducer", end).resumeProducing()
 
     async def holds(self, connections: int) -> None:
-        """Wait until so many connections have asked something that does not get through."""
+        """Wait until so many connections have asked something that does not get through, or its answer does not."""
 
         async def is_so() -> bool:
-            return sum(bool(side.held) for side in self._network.open) >= connections
+            return sum(side.awaits for side in self._network.open) >= connections
 
-        await until(is_so, what=f"that {connections} connections ask")
+        await until(is_so, what=f"that {connections} connections wait for an answer")
 
     async def close(self) -> None:
         await maybeDeferred(self._listening.stopListening)

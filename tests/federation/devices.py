@@ -57,6 +57,21 @@ async def row(server: FederatedServer, user_id: str) -> RemoteList | None:
     return await server.running.server.database.read(remote_device_lists.of, UserID(user_id))
 
 
+async def has_read_all(server: FederatedServer) -> None:
+    """Wait until the server's outbox has read all that was published, and so has decided who is to be told of it."""
+    upto = await server.running.server.database.read(_position)
+
+    async def is_so() -> bool:
+        after = server.running.server.services.outbox.shards.position()
+        return after is not None and after >= upto
+
+    await until(is_so, what=f"that the outbox of {server.server_name} has read up to {upto}")
+
+
+def _position(tx: ReadTransaction) -> int:
+    return tx.stream_row().position
+
+
 def _told(tx: ReadTransaction, user_id: UserID) -> int:
     return tx.value(TOLD, user_id=user_id) or 0
 

@@ -12,6 +12,7 @@ from tests.api.client.test_device_management import proof
 from tests.api.server import Client, path_of
 from tests.federation.clocks import MovableClock
 from tests.federation.devices import (
+    has_read_all,
     keeps,
     kept,
     kept_master,
@@ -53,6 +54,8 @@ async def meeting(servers: Servers) -> Meeting:
     alice, bob = await here.user("alice"), await there.user("bob")
     await upload(alice)
     room_id = await alice.create_room(preset="public_chat")
+    # Else Bob's server may be told of Alice's device in the middle of a test, and doubts its list for a moment.
+    await has_read_all(here)
     await join_via(bob, room_id, here)
     await sees(alice, room_id, bob.user_id, "join")
     return Meeting(here, there, alice, bob, room_id, clock)
