@@ -6,7 +6,7 @@ them nothing is checked, and the report says so.
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from referencing.jsonschema import DRAFT202012
 APIS = ("client-server", "server-server")
 METHODS = ("get", "put", "post", "delete")
 _OF_TYPE = re.compile(r"/_matrix/client/v3/rooms/[^/]+/state/[^/]+")
+SHARED = {"peekEvents": "room_id", "inviteBy3PID": "medium"}
+"""Operations at URLs of others, and what requests name that are theirs."""
 ERROR_SCHEMA = {
     "type": "object",
     "required": ["errcode", "error"],
@@ -70,24 +72,35 @@ class Specification:
                 found += self._operations_of(api, document)
         return found
 
-    def find(self, method: str, path: str) -> Operation | None:
-        """The operation that a request is one of; `path` without the query, r0 counted as v3."""
+    def find(self, method: str, path: str, names: Collection[str] = ()) -> Operation | None:
+        """The operation that a request is one of; `path` without the query, r0 counted as v3.
+
+        `names`: what the request says in its query and at the top of its body.
+        """
         path = path.replace("/_matrix/client/r0/", "/_matrix/client/v3/")
         path = path.rstrip("/") or path
         candidates = self._by_length.get((method, path.count("/")), [])
         for pattern, operation in candidates:
-            if pattern.fullmatch(path):
+            if SHARED.get(operation.operation_id, "") in {"", *names} and pattern.fullmatch(path):
                 return operation
         return None
 
     def check(
-        self, method: str, path: str, request: object, status: int, response: object
+        self,
+        method: str,
+        path: str,
+        request: object,
+        status: int,
+        response: object,
+        *,
+        query: Collection[str] = (),
     ) -> Operation | None:
         """Check one exchange; `request` and `response` are decoded bodies, `None` for none.
 
-        Errors: SpecError.
+        Of the `query` the names alone are looked at. Errors: SpecError.
         """
-        operation = self.find(method, path)
+        names = {*query, *(request if isinstance(request, dict) else ())}
+        operation = self.find(method, path, names)
         if operation is None:
             return None
         self.exercised.setdefault(operation, set()).add(status)
@@ -149,7 +162,7 @@ class Specification:
             key = (operation.method, operation.path.count("/"))
             found.setdefault(key, []).append((re.compile(pattern), operation))
         for listed in found.values():
-            listed.sort(key=lambda pair: pair[1].path.count("{"))
+            listed.sort(key=lambda pair: (pair[1].path.count("{"), pair[1].operation_id not in SHARED))
         return found
 
     def _operations_of(self, api: str, document: Path) -> list[Operation]:

@@ -99,7 +99,7 @@ class Reading:
         assert reply.headers["content-type"] == "application/json"
         answer = Answer(reply.status, json.loads(reply.body))
         if self.specification is not None:
-            self.specification.check("GET", where, None, answer.status, answer.body)
+            self.specification.check("GET", where, None, answer.status, answer.body, query=query or ())
         return answer
 
     async def in_room(

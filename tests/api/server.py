@@ -137,7 +137,7 @@ class Client:
         assert not content or answer.headers["content-type"] == "application/json"
         if check and self.specification is not None:
             request = None if isinstance(body, bytes) else body
-            self.specification.check(method, path, request, answer.status, decoded)
+            self.specification.check(method, path, request, answer.status, decoded, query=asked)
         return answer
 
     async def get(self, path: str, **query: object) -> Answer:

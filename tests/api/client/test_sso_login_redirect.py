@@ -53,6 +53,12 @@ async def test_the_whole_way(oauth: OAuthServer) -> None:
     (await log_in(oauth, token_in(page))).error(403, "M_FORBIDDEN")
 
 
+async def test_the_browser_is_sent_to_the_page(oauth: OAuthServer) -> None:
+    answer = await oauth.nobody.get(REDIRECT, redirectUrl=APP)
+    assert (answer.status, answer.json) == (302, None)
+    assert urlsplit(answer.headers["location"]).path == PAGE
+
+
 async def test_the_token_is_good_for_a_short_time(oauth: OAuthServer) -> None:
     browser, page = await asked(oauth)
     page = await browser.submit(page.form)
