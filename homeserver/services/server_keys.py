@@ -97,6 +97,8 @@ class ServerKeys:
         self._pauses: Cache[ServerName, _Pause] = Cache(10_000)
         self._witnessed: Cache[tuple[ServerName, ServerName], int] = Cache(10_000)
         self._asking: SharedWork[ServerName, ServerKeysResponse | None] = SharedWork()
+        self._kept = 0
+        """How often something was added to the database: what was read meanwhile may be older."""
 
     async def fetch(self, wanted: Collection[WantedKey]) -> Mapping[WantedKey, bytes]:
         """The keys that are wanted, by what was wanted; those that cannot be had are left out.
@@ -147,6 +149,7 @@ class ServerKeys:
         left = {
             each for each in wanted if each.server_name != self._own.server_name and is_key_id(each.key_id)
         }
+        kept = self._kept
         known = await self._known({each.server_name for each in left})
         left = _match(left, known, found)
         # No server can make valid again what it has given up.
@@ -159,6 +162,9 @@ class ServerKeys:
             if left:
                 answers = await self._ask_notary(notary, left)
                 left = _match(left, {name: answer.keys for name, answer in answers.items()}, found)
+        if left and self._kept != kept:
+            # Who has just answered somebody else was not asked again.
+            _match(left, await self._known({each.server_name for each in left}), found)
         return found
 
     async def _known(self, server_names: Collection[ServerName]) -> Mapping[ServerName, Keys]:
@@ -173,9 +179,11 @@ class ServerKeys:
             else:
                 missing.append(name)
         if missing:
+            kept = self._kept
             stored = await self._database.look_up(server_keys.of, missing)
-            for name, keys in stored.items():
-                self._remembered.put(name, (now_ms + REMEMBERED_MS, keys))
+            if self._kept == kept:
+                for name, keys in stored.items():
+                    self._remembered.put(name, (now_ms + REMEMBERED_MS, keys))
             known |= stored
         return known
 
@@ -263,6 +271,7 @@ class ServerKeys:
     async def _keep(self, responses: Sequence[ServerKeysResponse]) -> None:
         if responses:
             await self._database.write(_add_all, responses, now_ts=self._clock.now_ts())
+            self._kept += 1
             self._remembered.drop([each.server_name for each in responses])
 
 

@@ -260,6 +260,45 @@ async def test_many_who_ask_at_once_share_one_request(ring: Ring) -> None:
     assert publisher.asked == 1
 
 
+class Hesitant(Database):
+    """A database whose answers to questions are held back while a test wants it."""
+
+    held: Deferred[None] | None = None
+
+    def look_up(self, f: Any, /, *args: Any, **kwargs: Any) -> Deferred[Any]:
+        answer, held = super().look_up(f, *args, **kwargs), self.held
+        if held is None:
+            return answer
+        waiting: Deferred[None] = Deferred()
+        held.chainDeferred(waiting)
+        return waiting.addCallback(lambda _: answer)
+
+
+@pytest.mark.parametrize("first", [FIRST, SECOND])
+async def test_who_has_asked_the_database_before_another_was_answered(ring: Ring, first: SigningKey) -> None:
+    """With a key of before, and without one: what the other has learnt is found, and nothing older is remembered."""
+    publisher = await ring.publish()
+    publisher.key = first
+    await ring.keys.fetch([publisher.want(key=first)])
+    publisher.key = FIRST
+    ring.clock.advance(max(PAUSE_MS, REMEMBERED_MS))
+    database = Hesitant(ring.database.location, REACTOR, on_commit=lambda _, __: None)  # type: ignore[arg-type]  # as above
+    database.start()
+    try:
+        keys = attrs.evolve(ring, database=database).again()
+        want = publisher.want(ring.clock.now_ts())
+        database.held = Deferred()
+        late = Deferred.fromCoroutine(keys.fetch([want]))
+        held, database.held = database.held, None
+        assert await keys.fetch([want]) == {want: FIRST.verify_key}
+        assert not late.called
+        held.callback(None)
+        assert await late == {want: FIRST.verify_key}
+        assert await keys.fetch([want]) == {want: FIRST.verify_key}
+    finally:
+        await deferToThread(database.stop)
+
+
 @attrs.define
 class Notary:
     """A server that witnesses what it is given."""
