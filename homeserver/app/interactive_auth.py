@@ -13,12 +13,11 @@ from homeserver.services.cross_signing_resets import (
     OAuthStage,
 )
 from homeserver.services.passwords import Passwords
-from homeserver.services.uia import OAUTH, Stage, UserInteractiveAuth
+from homeserver.services.uia import OAUTH, PASSWORD, Stage, UserInteractiveAuth
 from homeserver.services.uia_pages import UiaPages
 from homeserver.services.uia_stages import (
     DUMMY,
     EMAIL_IDENTITY,
-    PASSWORD,
     REGISTRATION_TOKEN,
     TERMS,
     DummyStage,

@@ -15,7 +15,7 @@ from homeserver.services import new_accounts, user_directory_entries
 from homeserver.services.email_validations import Purpose
 from homeserver.services.passwords import Passwords
 from homeserver.services.sessions import (
-    end_browser_sessions,
+    end_beginnings,
     end_everything,
     end_other_sessions,
 )
@@ -24,10 +24,8 @@ from homeserver.storage import (
     accepted_policies,
     delayed_events,
     key_backups,
-    login_tokens,
     threepid_bindings,
     threepids,
-    uia_sessions,
     users,
     validation_sessions,
 )
@@ -153,10 +151,8 @@ def set_password(
     """Change the password. What was begun with the old one ends. Errors: NotFound."""
     if not users.set_password_hash(tx, user_id, password_hash):
         raise _not_found()
-    login_tokens.remove_of_user(tx, user_id)
-    uia_sessions.remove_of_user(tx, user_id)
     validation_sessions.remove_of_user(tx, user_id)
-    end_browser_sessions(tx, user_id)
+    end_beginnings(tx, user_id)
     if logout_devices:
         end_other_sessions(tx, user_id, but=keep)
 
@@ -183,8 +179,6 @@ def deactivate(tx: WriteTransaction, user_id: UserID, *, erase: bool) -> None:
     """Close the account, and take away everything that could open it. Errors: NotFound."""
     if not users.deactivate(tx, user_id):
         raise _not_found()
-    login_tokens.remove_of_user(tx, user_id)
-    uia_sessions.remove_of_user(tx, user_id)
     validation_sessions.remove_of_user(tx, user_id)
     threepids.remove_of_user(tx, user_id)
     threepid_bindings.remove_of_user(tx, user_id)

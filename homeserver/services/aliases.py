@@ -73,7 +73,7 @@ class Aliases(msgspec.Struct, frozen=True):
 
         Errors: NotFound; Forbidden unless the requester made it, has the power to choose the room's canonical
         alias, or is an administrator of this server or an application service in whose namespaces the alias is;
-        Exclusive.
+        Exclusive; UserSuspended.
         """
         self.appservices.check_alias(alias, requester.appservice_id)
         await self.database.write(delete_alias, self.signer, requester, alias, now_ts=self.clock.now_ts())
@@ -134,6 +134,7 @@ def delete_alias(
     tx: WriteTransaction, signer: Signer, requester: Requester, alias: RoomAlias, *, now_ts: int
 ) -> None:
     """Remove an alias. Errors: see `Aliases.delete`."""
+    check_not_suspended(tx, requester.user_id)
     found = aliases.of(tx, alias)
     if found is None:
         raise NotFound(f"Room alias {alias} not found")

@@ -7,7 +7,7 @@ from homeserver.core.identifiers import ServerName, UserID, server_of
 from homeserver.core.requester import Requester
 from homeserver.database.database import Database
 from homeserver.database.transactions import ReadTransaction, WriteTransaction
-from homeserver.storage import devices, users
+from homeserver.storage import devices, uia_sessions, users, validation_sessions
 from homeserver.storage.devices import Device
 from homeserver.storage.users import User
 
@@ -76,9 +76,12 @@ def find(tx: ReadTransaction, requester: Requester, user_id: UserID) -> User:
 
 
 def set_locked(tx: WriteTransaction, requester: Requester, user_id: UserID, *, locked: bool) -> None:
-    """Lock or unlock the account. Errors: NotFound, Forbidden."""
+    """Lock or unlock the account. What was authorised and not done ends with a lock. Errors: NotFound, Forbidden."""
     find(tx, requester, user_id)
     users.set_locked(tx, user_id, is_locked=locked)
+    if locked:
+        uia_sessions.remove_of_user(tx, user_id)
+        validation_sessions.remove_of_user(tx, user_id)
 
 
 def set_suspended(tx: WriteTransaction, requester: Requester, user_id: UserID, *, suspended: bool) -> None:

@@ -34,6 +34,9 @@ from homeserver.storage.uia_sessions import Remembered
 
 OPERATION: Final = "register"
 
+REPEATABLE_MS: Final = 300_000
+"""How long a registration that has succeeded may be repeated by who has not heard so: it logs in without a password."""
+
 _SECRETS: Final = ("auth", "password", "guest_access_token")
 
 
@@ -269,7 +272,7 @@ def make_account(tx: WriteTransaction, new: _NewAccount, *, now_ts: int) -> Regi
     else:
         _make(tx, new, now_ts=now_ts)
         if new.uia_key is not None:
-            uia_sessions.registered(tx, new.uia_key, user_id)
+            uia_sessions.registered(tx, new.uia_key, user_id, until_ts=now_ts + REPEATABLE_MS)
     session = None if new.session is None else open_session(tx, user_id, new.session, now_ts=now_ts)
     return Registered(user_id, session)
 

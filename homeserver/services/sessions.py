@@ -31,12 +31,14 @@ from homeserver.storage import (
     device_keys,
     device_lists,
     devices,
+    login_tokens,
     oauth_codes,
     oauth_device_codes,
     one_time_keys,
     refresh_tokens,
     sliding_sync,
     to_device,
+    uia_sessions,
     users,
 )
 from homeserver.storage.refresh_tokens import Grant
@@ -279,13 +281,18 @@ def end_other_sessions(tx: WriteTransaction, user_id: UserID, *, but: DeviceID |
 
 
 def end_everything(tx: WriteTransaction, user_id: UserID) -> None:
-    """As `end_all_sessions`, and what could become a session ends with them."""
+    """As `end_all_sessions`, and `end_beginnings`."""
     end_all_sessions(tx, user_id)
-    end_browser_sessions(tx, user_id)
+    end_beginnings(tx, user_id)
 
 
-def end_browser_sessions(tx: WriteTransaction, user_id: UserID) -> None:
-    """Log the user out of this server's own pages; apps that were let in there, and have no session yet, get none."""
+def end_beginnings(tx: WriteTransaction, user_id: UserID) -> None:
+    """End what could become a session, or has been authorised and not done.
+
+    Log the user out of this server's own pages; apps that were let in there, and have no session yet, get none.
+    """
+    login_tokens.remove_of_user(tx, user_id)
+    uia_sessions.remove_of_user(tx, user_id)
     browser_sessions.remove_of_user(tx, user_id)
     oauth_codes.remove_of_user(tx, user_id)
     oauth_device_codes.remove_of_user(tx, user_id)

@@ -27,6 +27,9 @@ LIFETIME_MS: Final = 3_600_000
 MAX_FAILURES: Final = 5
 """Per session; guesses are limited per account as well, see `services.attempts`."""
 
+PASSWORD: Final = "m.login.password"  # noqa: S105 - the name of a stage
+"""The one stage that shows who is there; it leaves the user ID."""
+
 OAUTH: Final = "m.oauth"
 """The one stage that is passed without being named: "the client submits an `auth` dict with just the `session`"."""
 
@@ -114,6 +117,7 @@ class _Open:
     """A session under way: its id, the stages that are done, and what the client was told of all stages."""
 
     session: str = attrs.field(repr=False)
+    user_id: UserID | None
     completed: JsonObject
     params: JsonObject
 
@@ -196,7 +200,13 @@ class UserInteractiveAuth(msgspec.Struct, frozen=True):
     ) -> Challenge | Proof:
         done = {**under_way.completed, stage: left}
         is_kept = await self.database.write(
-            uia_sessions.complete, under_way.key, under_way.completed, stage, left, now_ts=self.clock.now_ts()
+            uia_sessions.complete,
+            under_way.key,
+            under_way.completed,
+            stage,
+            left,
+            user_id=whose(under_way.user_id, done),
+            now_ts=self.clock.now_ts(),
         )
         if not is_kept:
             # Another request with this session was faster: what it has led to is what counts.
@@ -222,13 +232,13 @@ class UserInteractiveAuth(msgspec.Struct, frozen=True):
     ) -> Challenge:
         names = dict.fromkeys(stage for flow in operation.flows for stage in flow)
         params: JsonObject = {name: self.stages[name].params for name in names if self.stages[name].params}
-        under_way = _Open(new_token(), completed, params)
+        under_way = _Open(new_token(), whose(operation.user_id, completed), completed, params)
         now_ts = self.clock.now_ts()
         await self.database.write(
             uia_sessions.add,
             under_way.key,
             operation=operation.name,
-            user_id=operation.user_id,
+            user_id=under_way.user_id,
             request_mac=_mac(under_way.session, operation),
             completed=completed,
             failures=failures,
@@ -243,12 +253,12 @@ class UserInteractiveAuth(msgspec.Struct, frozen=True):
         found = await self.database.read(uia_sessions.find, hash_of(session), now_ts=self.clock.now_ts())
         if found is None:
             return None
-        if (found.operation, found.user_id) != (operation.name, operation.user_id) or not (
+        if found.operation != operation.name or not (
             hmac.compare_digest(found.request_mac, _mac(session, operation))
         ):
             raise Forbidden("The request is not the one that this session was begun for")
         params = found.challenge.get("params")
-        return _Open(session, found.completed, params if isinstance(params, dict) else {})
+        return _Open(session, found.user_id, found.completed, params if isinstance(params, dict) else {})
 
     async def _challenge(
         self, operation: Operation, under_way: _Open | None, error: MatrixError | None = None
@@ -274,9 +284,19 @@ def continues(flows: Flows, done: Mapping[str, JsonValue], stage: str) -> bool:
     return any(flow[: len(so_far)] == so_far for flow in flows)
 
 
+def whose(user_id: UserID | None, done: Mapping[str, JsonValue]) -> UserID | None:
+    """Whose session it is: that of who makes the request, else of who has given a password.
+
+    With the password, or when the account is locked, the session ends too.
+    """
+    shown = done.get(PASSWORD)
+    return UserID(shown) if user_id is None and isinstance(shown, str) else user_id
+
+
 def _mac(session: str, operation: Operation) -> bytes:
-    """Ties the session to the request, without telling anything about it to who has the row."""
-    return hmac.new(_key_of(session), canonical(operation.request), hashlib.sha256).digest()
+    """Ties the session to the request and who makes it, without telling anything about it to who has the row."""
+    asked: list[JsonValue] = [operation.user_id, operation.request]
+    return hmac.new(_key_of(session), canonical(asked), hashlib.sha256).digest()
 
 
 def _key_of(session: str) -> bytes:

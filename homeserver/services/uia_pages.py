@@ -14,7 +14,7 @@ from homeserver.core.json import JsonObject, JsonValue
 from homeserver.database.database import Database
 from homeserver.runtime.clock import Clock
 from homeserver.services.credentials import hash_of
-from homeserver.services.uia import MAX_FAILURES, Attempt, Stage, StageFailed, continues
+from homeserver.services.uia import MAX_FAILURES, Attempt, Stage, StageFailed, continues, whose
 from homeserver.storage import uia_sessions
 from homeserver.storage.uia_sessions import UiaSession
 
@@ -59,7 +59,13 @@ class UiaPages(msgspec.Struct, frozen=True):
                 )
             return failure.error
         is_kept = await self.database.write(
-            uia_sessions.complete, session_hash, found.completed, stage, left, now_ts=now_ts
+            uia_sessions.complete,
+            session_hash,
+            found.completed,
+            stage,
+            left,
+            user_id=whose(found.user_id, {stage: left}),
+            now_ts=now_ts,
         )
         return None if is_kept else Forbidden("Another page was faster: begin again")
 

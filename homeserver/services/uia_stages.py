@@ -18,7 +18,6 @@ from homeserver.services.uia import Attempt, Proof, StageFailed
 from homeserver.services.user_names import UserNames, folded
 from homeserver.storage import registration_tokens
 
-PASSWORD: Final = "m.login.password"  # noqa: S105 - the name of a stage
 DUMMY: Final = "m.login.dummy"
 REGISTRATION_TOKEN: Final = "m.login.registration_token"  # noqa: S105 - the name of a stage
 EMAIL_IDENTITY: Final = "m.login.email.identity"

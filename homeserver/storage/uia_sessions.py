@@ -16,6 +16,7 @@ EXPIRED_AT_ONCE = 50
 class UiaSession(msgspec.Struct, frozen=True, kw_only=True):
     """A session. `completed` maps stages, in the order in which they were done, to what each left.
 
+    `user_id` is whose it is: who made the request, else who a stage has shown to be there, or was registered.
     `challenge` is what the client was told when it was begun: `flows` and `params`; empty if that is not known.
     """
 
@@ -56,7 +57,7 @@ INSERT = insert_into(uia_sessions)
 COMPLETE = statement(
     update(uia_sessions)
     .where(_THIS, _FRESH, _s.completed == bindparam("completed_before"))
-    .values(completed=bindparam("completed"), failures=0)
+    .values(completed=bindparam("completed"), user_id=bindparam("of_user"), failures=0)
 )
 FAIL = statement(
     update(uia_sessions).where(_THIS, _FRESH).values(failures=_s.failures + 1).returning(_s.failures)
@@ -69,7 +70,13 @@ REMEMBER = statement(
 REGISTERED = statement(
     update(uia_sessions)
     .where(_THIS)
-    .values(registered_user_id=bindparam("registered_user_id"), password_hash=None, remembered=None)
+    .values(
+        registered_user_id=bindparam("registered_user_id"),
+        user_id=bindparam("registered_user_id"),
+        expires_ts=bindparam("until_ts"),
+        password_hash=None,
+        remembered=None,
+    )
 )
 DELETE = statement(delete(uia_sessions).where(_THIS))
 DELETE_OF_USER = statement(delete(uia_sessions).where(_s.user_id == bindparam("user_id")))
@@ -130,15 +137,26 @@ def find(tx: ReadTransaction, session_hash: bytes, *, now_ts: int) -> UiaSession
 
 
 def complete(
-    tx: WriteTransaction, session_hash: bytes, before: JsonObject, stage: str, left: JsonValue, *, now_ts: int
+    tx: WriteTransaction,
+    session_hash: bytes,
+    before: JsonObject,
+    stage: str,
+    left: JsonValue,
+    *,
+    user_id: UserID | None,
+    now_ts: int,
 ) -> bool:
-    """A stage is done and left `left`; False if the session has gone, or is no longer as `before`."""
+    """A stage is done and left `left`, and the session is now `user_id`'s.
+
+    False if it has gone, or is no longer as `before`.
+    """
     return (
         tx.execute(
             COMPLETE,
             the_session=session_hash,
             completed_before=encode(before),
             completed=encode({**before, stage: left}),
+            of_user=user_id,
             now_ts=now_ts,
         )
         == 1
@@ -195,9 +213,9 @@ def remember(
     )
 
 
-def registered(tx: WriteTransaction, session_hash: bytes, user_id: UserID) -> None:
-    """The session's user is registered; nothing that was kept for that is needed any more."""
-    tx.execute(REGISTERED, the_session=session_hash, registered_user_id=user_id)
+def registered(tx: WriteTransaction, session_hash: bytes, user_id: UserID, *, until_ts: int) -> None:
+    """The session's user is registered, and may say so again until `until_ts`; nothing else is kept any more."""
+    tx.execute(REGISTERED, the_session=session_hash, registered_user_id=user_id, until_ts=until_ts)
 
 
 def remove(tx: WriteTransaction, session_hash: bytes) -> bool:

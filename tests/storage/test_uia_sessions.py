@@ -53,12 +53,12 @@ def test_a_session_is_found_until_it_expires(store: Store) -> None:
 def test_a_stage_is_completed_once(store: Store) -> None:
     add(store, b"1")
     store.write(uia_sessions.fail, b"1", most=5, now_ts=0)
-    assert store.write(uia_sessions.complete, b"1", {}, "one", ALICE, now_ts=0)
-    assert not store.write(uia_sessions.complete, b"1", {}, "one", BOB, now_ts=0)
-    assert store.write(uia_sessions.complete, b"1", {"one": ALICE}, "two", 2, now_ts=0)
+    assert store.write(uia_sessions.complete, b"1", {}, "one", ALICE, user_id=None, now_ts=0)
+    assert not store.write(uia_sessions.complete, b"1", {}, "one", BOB, user_id=BOB, now_ts=0)
+    assert store.write(uia_sessions.complete, b"1", {"one": ALICE}, "two", 2, user_id=ALICE, now_ts=0)
     found = store.read(uia_sessions.find, b"1", now_ts=0)
     assert found == session(completed={"one": ALICE, "two": 2})
-    assert not store.write(uia_sessions.complete, b"2", {}, "one", ALICE, now_ts=0)
+    assert not store.write(uia_sessions.complete, b"2", {}, "one", ALICE, user_id=ALICE, now_ts=0)
 
 
 def test_too_many_failures_end_a_session(store: Store) -> None:
@@ -83,10 +83,11 @@ def test_what_a_registration_said_is_kept_until_it_is_done(store: Store) -> None
     store.write(uia_sessions.remember, b"1", parameters={"a": 1}, password_hash="h", now_ts=0)
     assert remembered() == Remembered(parameters={"a": 1}, password_hash="h", registered_user_id=None)
     assert store.write(uia_sessions.lock_remembered, b"1", operation="op", now_ts=0) == remembered()
-    store.write(uia_sessions.registered, b"1", BOB)
+    store.write(uia_sessions.registered, b"1", BOB, until_ts=5)
     assert remembered() == Remembered(parameters=None, password_hash=None, registered_user_id=BOB)
     store.write(uia_sessions.remember, b"1", parameters={"a": 2}, password_hash="h", now_ts=0)
-    assert remembered() == Remembered(parameters=None, password_hash=None, registered_user_id=BOB)
+    assert remembered(now_ts=4) == Remembered(parameters=None, password_hash=None, registered_user_id=BOB)
+    assert remembered(now_ts=5) is None
 
 
 def test_sessions_are_removed(store: Store) -> None:
@@ -94,9 +95,10 @@ def test_sessions_are_removed(store: Store) -> None:
         add(store, key, user_id=user_id)
     assert store.write(uia_sessions.remove, b"1")
     assert not store.write(uia_sessions.remove, b"1")
+    store.write(uia_sessions.complete, b"4", {}, "one", ALICE, user_id=ALICE, now_ts=0)
     store.write(uia_sessions.remove_of_user, ALICE)
     left = [key for key in (b"1", b"2", b"3", b"4") if store.read(uia_sessions.find, key, now_ts=0)]
-    assert left == [b"3", b"4"]
+    assert left == [b"3"]
 
 
 def test_expired_sessions_do_not_pile_up(store: Store) -> None:

@@ -14,12 +14,12 @@ from homeserver.http.endpoints import Auth, Limit, endpoint
 from homeserver.http.request import Request
 from homeserver.http.response import Response
 from homeserver.services.email_validations import EmailValidations, TokenRequest
+from homeserver.services.uia import PASSWORD
 from homeserver.services.uia_pages import StagePage, UiaPages
 from homeserver.services.uia_stages import (
     DUMMY,
     EMAIL_IDENTITY,
     EMAIL_PURPOSES,
-    PASSWORD,
     REGISTRATION_TOKEN,
     TERMS,
 )

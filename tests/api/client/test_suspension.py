@@ -15,7 +15,7 @@ ME, TEXT = "@alice:test.example", {"msgtype": "m.text", "body": "x"}
 @pytest.fixture
 async def rooms(alice: Client, bob: Client) -> dict[str, str]:
     """Rooms that alice is in or not, with an invitation to one, and an event of bob."""
-    shared = await alice.create_room(preset="public_chat", name="shared")
+    shared = await alice.create_room(preset="public_chat", name="shared", room_alias_name="shared")
     await bob.join(shared)
     invited = await bob.create_room(invite=[alice.user_id])
     open_room = await bob.create_room(preset="public_chat", room_alias_name="open")
@@ -72,6 +72,7 @@ def forbidden(rooms: dict[str, str]) -> list[tuple[str, str, Any]]:
         ("POST", path_of("createRoom"), {}),
         ("POST", room_path(shared, "upgrade"), {"new_version": "11"}),
         ("PUT", path_of("directory", "room", f"#new:{SERVER_NAME}"), {"room_id": shared}),
+        ("DELETE", path_of("directory", "room", f"#shared:{SERVER_NAME}"), None),
         ("PUT", path_of("directory", "list", "room", shared), {"visibility": "public"}),
         # "Change or add admin contacts, but not remove."
         ("POST", path_of("account", "3pid", "delete"), {"medium": "email", "address": "a@b.c"}),

@@ -25,10 +25,9 @@ from homeserver.services.passwords import Passwords
 from homeserver.services.registration import Registrations
 from homeserver.services.sessions import Session, Sessions
 from homeserver.services.shared_secret_registration import SharedSecretRegistrations
-from homeserver.services.uia import Stage, UserInteractiveAuth
+from homeserver.services.uia import PASSWORD, Stage, UserInteractiveAuth
 from homeserver.services.uia_stages import (
     DUMMY,
-    PASSWORD,
     REGISTRATION_TOKEN,
     DummyStage,
     PasswordStage,

@@ -4,7 +4,12 @@ from twisted.internet.defer import Deferred, DeferredList
 from homeserver.core.endpoint_errors import WeakPassword
 from homeserver.core.errors import Exclusive, Forbidden, InvalidUsername, MissingParam, UserInUse
 from homeserver.core.json import JsonObject
-from homeserver.services.registration import Registered, RegistrationRequest, Registrations
+from homeserver.services.registration import (
+    REPEATABLE_MS,
+    Registered,
+    RegistrationRequest,
+    Registrations,
+)
 from homeserver.services.uia import Challenge
 from homeserver.storage import profiles, registration_tokens
 from tests.services.accounts.conftest import Asking, Stack
@@ -141,6 +146,9 @@ async def test_a_repeated_registration_is_the_same_account(stack: Stack, name: s
     assert first.session.device_id != second.session.device_id
     assert await stack.is_known(first.session.access_token)
     assert await stack.is_known(second.session.access_token)
+    # It is a login without a password, so not for long.
+    stack.clock.advance(REPEATABLE_MS)
+    await challenged(registrations, going_on(asked))
 
 
 async def test_many_registrations_at_once_make_one_account(stack: Stack) -> None:
