@@ -37,7 +37,7 @@ export default async function ({ baseUrl, keep }) {
     await bob.sendReadReceipt(atBobs().findEventById(aside));
     await until("the rest to be read", () => ofTheRest() === 0);
     assert.equal(count(NotificationCountType.Total), 2);
-    await bob.sendReadReceipt(thread.findEventById(last));
+    await bob.sendReadReceipt(await until("the last reply", () => thread.findEventById(last)));
     await until("the thread to be read", () => count(NotificationCountType.Total) === 0);
     await until("the receipt at alice's", () => alice.getRoom(room).getThread(root)?.hasUserReadEvent(bob.getUserId(), last));
 
