@@ -8,10 +8,12 @@ from enum import IntEnum
 from typing import Final
 
 from homeserver.core.errors import Unknown
+from homeserver.http.errors import error_response
 from homeserver.http.request import Request
 from homeserver.http.response import Response
 
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_VERSION: Final = b"13"
 
 
 class Close(IntEnum):
@@ -31,16 +33,20 @@ def upgrade(
 ) -> Response:
     """The response by which the connection becomes a WebSocket: `receive` gets what comes, `frames` is what is sent.
 
-    Errors: Unknown (426, 400) for a request that does not ask for a WebSocket as it should.
+    A request that does not ask for a WebSocket as it should is refused (426, 400), and told the version to ask for.
     """
-    headers = (
-        (b"Upgrade", b"websocket"),
-        (b"Sec-WebSocket-Accept", _accept(request)),
-    )
+    try:
+        accept = _accept(request)
+    except Unknown as error:
+        refusal = error_response(error)
+        headers = (*refusal.headers, (b"Sec-WebSocket-Version", _VERSION))
+        return Response(refusal.status, headers, refusal.body)
+    headers = ((b"Upgrade", b"websocket"), (b"Sec-WebSocket-Accept", accept))
     return Response(101, headers, frames, receive=receive)
 
 
 def _accept(request: Request) -> bytes:
+    """The answer to the client's key. Errors: Unknown (426, 400)."""
     headers = request.headers
     names = {name.strip().lower() for name in headers.get(b"connection", b"").split(b",")}
     if (
@@ -49,7 +55,7 @@ def _accept(request: Request) -> bytes:
         or b"upgrade" not in names
     ):
         raise Unknown("this is a WebSocket: ask for an upgrade of the connection", status=426)
-    if headers.get(b"sec-websocket-version") != b"13":
+    if headers.get(b"sec-websocket-version") != _VERSION:
         raise Unknown("only version 13 of WebSockets is spoken here", status=426)
     key = headers.get(b"sec-websocket-key", b"")
     try:

@@ -8,11 +8,10 @@ To be loaded with the first WebSocket only: few servers ever see one.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Final
 
 from twisted.internet.defer import Deferred
-from twisted.internet.defer import TimeoutError as OutOfPatience
 from twisted.internet.interfaces import IReactorTime
 from wsproto.connection import Connection, ConnectionState, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessage
@@ -27,20 +26,19 @@ MOST_MESSAGES: Final = 16
 
 
 class WebSocket:
-    """The server's end. `on_input` is called when the client has sent something that is to be answered."""
+    """The server's end."""
 
     def __init__(self, timers: IReactorTime) -> None:
-        self.on_input: Callable[[], None] | None = None
         self.is_heard = True
         """Whether the client has sent anything since this was last set to False."""
         self._timers = timers
         self._connection = Connection(ConnectionType.SERVER)
-        self._messages: deque[str] = deque()
-        self._parts: list[str] = []
-        self._size = 0
+        self._messages: deque[bytes] = deque()
+        self._begun = bytearray()
         self._pong: bytes | None = None
         self._goodbye: CloseConnection | None = None
         self._waiting: Deferred[None] | None = None
+        self._on_input: Callable[[], None] | None = None
 
     @property
     def is_over(self) -> bool:
@@ -65,24 +63,33 @@ class WebSocket:
                 self._pong = bytes(event.payload)
             elif isinstance(event, CloseConnection):
                 self._goodbye = event.response()
-        if self._messages or self._pong is not None or self._goodbye is not None:
+        if self._has_input:
             self._wake()
+            if self._on_input is not None:
+                self._on_input()
 
-    async def message(self, *, within_s: float) -> str | None:
-        """The client's next message; None if it does not come in time, or the conversation is over."""
-        if not self._messages and not self.is_over:
-            waiting: Deferred[None] = Deferred()
-            self._waiting = waiting
-            try:
-                await waiting.addTimeout(within_s, self._timers)
-            except OutOfPatience:
-                return None
-            finally:
-                self._waiting = None
-        return self.received()
+    def tell(self, on_input: Callable[[], None]) -> None:
+        """Call `on_input` when the client has sent something that is to be answered, which may be so already."""
+        self._on_input = on_input
+        if self._has_input:
+            on_input()
 
-    def received(self) -> str | None:
-        """The client's next message, if there is one."""
+    async def until_message(self, *, within_s: float) -> AsyncGenerator[bytes, None]:
+        """What the client is owed until its message is there, the conversation is over, or the time is up."""
+        patience = self._timers.callLater(within_s, self._wake)
+        try:
+            while not self._messages and not self.is_over and patience.active():
+                if data := self.replies():
+                    yield data
+                else:
+                    self._waiting = Deferred()
+                    await self._waiting
+        finally:
+            if patience.active():
+                patience.cancel()
+
+    def received(self) -> bytes | None:
+        """The client's next message, which is UTF-8, if there is one."""
         return self._messages.popleft() if self._messages else None
 
     def replies(self) -> bytes:
@@ -111,21 +118,24 @@ class WebSocket:
         return bytes(self._connection.send(CloseConnection(code, reason or None)))
 
     def _take(self, part: str, *, is_whole: bool) -> None:
-        self._size += len(part)
-        if self._size > MOST_BYTES:
+        # The parts may be many and small, or empty: only their bytes are kept.
+        self._begun += part.encode()
+        if len(self._begun) > MOST_BYTES:
             self._goodbye = CloseConnection(Close.TOO_LARGE, "the message is too large")
             return
-        self._parts.append(part)
         if not is_whole:
             return
-        self._messages.append("".join(self._parts))
-        self._parts, self._size = [], 0
+        self._messages.append(bytes(self._begun))
+        self._begun.clear()
         if len(self._messages) > MOST_MESSAGES:
             self._goodbye = CloseConnection(Close.POLICY, "too many messages")
+
+    @property
+    def _has_input(self) -> bool:
+        """Whether there is anything that nobody has read or answered."""
+        return bool(self._messages) or self._pong is not None or self._goodbye is not None
 
     def _wake(self) -> None:
         if self._waiting is not None:
             waiting, self._waiting = self._waiting, None
             waiting.callback(None)
-        if self.on_input is not None:
-            self.on_input()

@@ -117,9 +117,11 @@ class SyncStreams(msgspec.Struct, frozen=True):
     ) -> AsyncGenerator[bytes, None]:
         """All that the client of a WebSocket is sent."""
         try:
+            async for frame in socket.until_message(within_s=PATIENCE_S):
+                yield frame
             stream = await or_unavailable(self._begin(socket, requester, request))
             if stream is not None:
-                socket.on_input = stream.interrupt
+                socket.tell(stream.interrupt)
                 with stream:
                     async for frame in _conversation(socket, stream):
                         yield frame
@@ -133,7 +135,7 @@ class SyncStreams(msgspec.Struct, frozen=True):
         self, socket: "WebSocket", requester: Requester | None, request: Request
     ) -> Stream | None:
         """What the first message asks for; None if the client has gone. Errors: as `_stream`; MissingToken; Unknown."""
-        text = await socket.message(within_s=PATIENCE_S)
+        text = socket.received()
         if text is None:
             if socket.is_over:
                 return None
@@ -212,9 +214,9 @@ def _in_lines(body: bytes) -> bytes:
     return body.replace(b"\n", b"\ndata: ") if b"\n" in body else body
 
 
-def _read(text: str, wanted: type[T]) -> T:
+def _read(text: bytes, wanted: type[T]) -> T:
     """Errors: NotJson, BadJson."""
     try:
-        return msgspec.convert(decode_object(text.encode()), wanted)
+        return msgspec.convert(decode_object(text), wanted)
     except msgspec.ValidationError as error:
         raise BadJson(str(error)) from None

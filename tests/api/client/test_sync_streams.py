@@ -2,15 +2,19 @@
 
 import contextlib
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessage
 
+from homeserver.api.client import sync_streams
 from homeserver.database.errors import StorageUnavailable
+from homeserver.http.websocket import MOST_BYTES, WebSocket
 from homeserver.services.sync import streams
 from homeserver.services.sync.service import Sync
 from tests.api.client.stream_harness import PREFIX, EventSource, ServerEvent, event_source, web_socket
@@ -255,6 +259,92 @@ async def test_the_token_of_a_web_socket_may_stand_in_the_header(alice: Client) 
             assert await socket.goodbye() == (4401, code)
 
 
+async def test_a_ping_may_come_before_the_first_message_and_within_it(alice: Client) -> None:
+    """Between the fragments of a message: RFC 6455, 5.4."""
+    async with web_socket(alice) as socket:
+        socket.event(Ping(b"before"))
+        assert await socket.received() == Pong(b"before")
+        opening = json.dumps({"access_token": alice.access_token})
+        socket.event(TextMessage(opening[:10], message_finished=False))
+        socket.event(Ping(b"within"))
+        assert await socket.received() == Pong(b"within")
+        socket.event(TextMessage(opening[10:]))
+        assert "next_batch" in await socket.message()
+
+
+async def test_who_says_nothing_in_time_is_told_so(alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sync_streams, "PATIENCE_S", 0.05)
+    async with web_socket(alice) as socket:
+        assert (await socket.message())["errcode"] == "M_UNKNOWN"
+        assert await socket.goodbye() == (4408, "M_UNKNOWN")
+
+
+async def test_pings_give_no_more_time_for_the_first_message() -> None:
+    clock = Clock()
+    socket = WebSocket(clock)
+
+    async def answers() -> list[bytes]:
+        return [frame async for frame in socket.until_message(within_s=10)]
+
+    found = Deferred.fromCoroutine(answers())
+    for _ in range(9):
+        clock.advance(1)
+        socket.receive(b"\x89\x80\0\0\0\0")
+    assert not found.called
+    clock.advance(1)
+    assert await found == [b"\x8a\0"] * 9
+    assert socket.received() is None
+
+
+async def test_what_comes_together_with_the_first_message_is_heeded_at_once(
+    alice: Client, bob: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither waits for news nor for a heartbeat."""
+    monkeypatch.setattr(streams, "HEARTBEAT_MS", 600_000)
+    await bob.join(await alice.create_room(preset="public_chat"))
+    since = (await alice.sync((await alice.sync())["next_batch"]))["next_batch"]
+    opening = {"access_token": alice.access_token, "since": since}
+    async with web_socket(alice) as socket:
+        texts_sent = [TextMessage(json.dumps(each)) for each in (opening, {"set_presence": "unavailable"})]
+        data = [bytes(socket.connection.send(each)) for each in (*texts_sent, Ping(b"here"))]
+        socket.raw.send(b"".join(data))
+        while not isinstance(event := await socket.received(), Pong):
+            pass
+        assert event.payload == b"here"
+        presence: Any = {}
+        while presence.get("presence") != "unavailable":
+            presence = (await bob.get(path_of("presence", alice.user_id, "status"))).ok()
+
+
+async def test_messages_are_measured_in_bytes(alice: Client) -> None:
+    opening = json.dumps({"access_token": alice.access_token, "x": "\U0001f600" * 10_000}, ensure_ascii=False)
+    opening += " " * (MOST_BYTES - len(opening.encode()))
+    for more, is_right in (("", True), (" ", False)):
+        async with web_socket(alice) as socket:
+            socket.event(TextMessage(opening[:5_000], message_finished=False))
+            socket.event(TextMessage(opening[5_000:] + more))
+            if is_right:
+                assert "next_batch" in await socket.message()
+            else:
+                assert (await socket.goodbye())[0] == 1009
+
+
+def test_empty_fragments_take_no_memory() -> None:
+    """They may be as many as a client likes, whoever it is."""
+    socket = WebSocket(Clock())
+    # The first part of a text, parts in the middle, and the last one: all masked with nothing.
+    socket.receive(b"\x01\x81\0\0\0\0{")
+    tracemalloc.start()
+    try:
+        for _ in range(20):
+            socket.receive(b"\x00\x80\0\0\0\0" * 1_000)
+        assert tracemalloc.get_traced_memory()[0] < 50_000
+    finally:
+        tracemalloc.stop()
+    socket.receive(b"\x80\x81\0\0\0\0}")
+    assert socket.received() == b"{}"
+
+
 async def test_messages_that_are_none(alice: Client) -> None:
     for opening, code in (("{", "M_NOT_JSON"), ("[]", "M_BAD_JSON"), ({"since": 5}, "M_BAD_JSON")):
         async with web_socket(alice, opening=opening) as socket:
@@ -299,6 +389,8 @@ async def test_what_is_no_handshake(alice: Client, headers: dict[str, str]) -> N
     status = 400 if "Sec-WebSocket-Version" in headers and headers["Sec-WebSocket-Version"] == "13" else 426
     answer = await alice.request("GET", f"{PREFIX}/socket", headers=headers)
     answer.error(status, "M_UNKNOWN")
+    # RFC 6455, 4.2.2: the version that would be understood.
+    assert answer.headers["sec-websocket-version"] == "13"
 
 
 async def test_a_client_that_answers_no_ping_is_gone(
