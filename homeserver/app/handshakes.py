@@ -14,6 +14,7 @@ from homeserver.services.federation_invites import FederationInvites
 from homeserver.services.federation_joins import FederationJoins
 from homeserver.services.federation_knocks import FederationKnocks
 from homeserver.services.federation_leaves import FederationLeaves
+from homeserver.services.identity_servers import IdentityServers
 from homeserver.services.invite_states import InviteStates
 from homeserver.services.pending_joins import PendingJoins
 from homeserver.services.remote_aliases import RemoteAliases
@@ -47,6 +48,7 @@ def make_handshakes(
     client: FederationClient,
     receiving: Receiving,
     reactor: IReactorTime,
+    identity_servers: IdentityServers,
 ) -> Handshakes:
     """Wire both sides together."""
     checks, receiver = receiving.checks, receiving.receiver
@@ -60,7 +62,9 @@ def make_handshakes(
         leaves=FederationLeaves(resident),
         knocks=FederationKnocks(resident),
         invites=FederationInvites(database, clock, signer, checks, states),
-        third_party_invites=ThirdPartyInvites(database, clock, signer, client, invites, receiver),
+        third_party_invites=ThirdPartyInvites(
+            database, clock, signer, client, invites, receiver, identity_servers
+        ),
         remote_aliases=RemoteAliases(client),
         remote_memberships=RemoteMemberships(
             database,

@@ -239,7 +239,9 @@ def make_services(
     receiving = make_receiving(
         database, clock, reactor, signer, trust, policy_servers, edus.all, inbox_metrics
     )
-    handshakes = make_handshakes(database, clock, signer, workers, trust.client, receiving, reactor)
+    handshakes = make_handshakes(
+        database, clock, signer, workers, trust.client, receiving, reactor, contact.identity_servers
+    )
     aliases = Aliases(database, clock, signer, handshakes.remote_aliases, appservices)
     guest_access = GuestAccess(database, clock, signer)
     member_profiles = MemberProfiles(database, clock, signer)

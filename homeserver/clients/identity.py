@@ -16,6 +16,7 @@ from homeserver.clients.federation import Identity
 from homeserver.clients.http_transport import Exchange, HttpTransport, request_bytes, within
 from homeserver.clients.results import result_of
 from homeserver.clients.routes import Route, Target
+from homeserver.clients.urls import HttpsUrl
 from homeserver.core.errors import InvalidParam
 from homeserver.core.hashes import decode_base64, encode_base64_url_safe
 from homeserver.core.identifiers import ServerName, UserID, parse_user_id
@@ -116,6 +117,12 @@ class IdentityClient(msgspec.Struct, frozen=True):
         except (InvalidParam, ValueError) as error:
             raise _nonsense(access.id_server) from error
 
+    async def is_valid(self, url: HttpsUrl, public_key: str) -> bool:
+        """Whether a key is still valid, asked at the URL that the identity server has given for it."""
+        asked = url.with_query(public_key=public_key)
+        answer = await self._within(url.server_name, asked.route, asked.get(MOST_BYTES))
+        return answer.get("valid") is True
+
     async def _as_user(self, method: str, access: Access, path: str, body: JsonObject | None) -> JsonObject:
         if not access.token.isascii() or not access.token.isprintable() or " " in access.token:
             raise RemoteError(access.id_server, "that is no access token", transient=False)
@@ -130,6 +137,9 @@ class IdentityClient(msgspec.Struct, frozen=True):
         headers = {"Accept": "application/json", "Authorization": authorization}
         request = request_bytes(method, uri, id_server, headers, data)
         exchange = Exchange(id_server, request, MOST_BYTES, is_repeatable=method == "GET")
+        return await self._within(id_server, route, exchange)
+
+    async def _within(self, id_server: ServerName, route: Route, exchange: Exchange) -> JsonObject:
         reactor = self.transport.reactor
         response = await within(reactor, PATIENCE_MS, id_server, self.transport.exchange(route, exchange))
         return result_of(id_server, response)

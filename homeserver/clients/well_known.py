@@ -7,17 +7,16 @@ import random
 import re
 from email.utils import parsedate_to_datetime
 from typing import Final
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
 import msgspec
 
-from homeserver.clients.addresses import is_ip_literal
 from homeserver.clients.errors import RemoteError
 from homeserver.clients.http_responses import Response
-from homeserver.clients.http_transport import Exchange, HttpTransport, request_bytes, within
-from homeserver.clients.routes import Route, Target
+from homeserver.clients.http_transport import HttpTransport, within
+from homeserver.clients.urls import HttpsUrl
 from homeserver.core.backoff import Backoff
-from homeserver.core.errors import InvalidParam, MatrixError
+from homeserver.core.errors import MatrixError
 from homeserver.core.identifiers import ServerName, parse_server_name
 from homeserver.core.json import decode_object
 from homeserver.runtime.caches import Cache
@@ -129,27 +128,10 @@ class WellKnown:
 
     async def _get(self, url: str) -> Response:
         try:
-            parts = urlsplit(url)
-            host, port = parts.hostname, parts.port or 443
-        except ValueError:
-            raise WellKnownError("a redirect leads to no URL", is_final=True) from None
-        if parts.scheme != "https" or not host or parts.username is not None:
-            raise WellKnownError("a redirect leads away from HTTPS", is_final=True)
-        in_header = f"[{host}]" if ":" in host else host
-        if not is_ip_literal(host):
-            try:
-                parse_server_name(host)
-            except InvalidParam:
-                raise WellKnownError("a redirect leads to no host", is_final=True) from None
-        host_header = in_header if port == 443 else f"{in_header}:{port}"
-        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        try:
-            request = request_bytes("GET", target, host_header, {"Accept": "application/json"})
-        except ValueError:
-            raise WellKnownError("a redirect leads to no URL", is_final=True) from None
-        route = Route((Target(host, port),), host_header, host)
-        exchange = Exchange(host, request, MAX_BYTES, is_repeatable=True)
-        return await self._transport.exchange(route, exchange)
+            parsed = HttpsUrl.parse(url)
+        except ValueError as error:
+            raise WellKnownError(f"a redirect cannot be followed: {error}", is_final=True) from None
+        return await self._transport.exchange(parsed.route, parsed.get(MAX_BYTES))
 
     def _lifetime_ms(self, response: Response) -> int:
         """How long a valid answer holds."""

@@ -8,6 +8,8 @@ import structlog
 
 from homeserver.clients.errors import RemoteError
 from homeserver.clients.identity import Access, IdentityClient
+from homeserver.clients.urls import HttpsUrl
+from homeserver.core.auth_rules import InviteKey
 from homeserver.core.errors import Forbidden, InvalidParam, MatrixError, ServerNotTrusted, Unknown
 from homeserver.core.identifiers import ServerName, parse_server_name
 from homeserver.core.server_lists import ServerLists
@@ -41,6 +43,32 @@ class IdentityServers(msgspec.Struct, frozen=True):
         if not token or len(token) > LONGEST_TOKEN:
             raise InvalidParam("`id_access_token` is needed: an access token of the identity server")
         return Access(name, token)
+
+    async def check_key(self, key: InviteKey) -> None:
+        """Whether the identity server still stands by a key of a third-party invite.
+
+        Errors: Forbidden if it does not, or cannot be asked; Unknown (502) if there is no answer at the moment.
+        """
+        if key.validity_url is None:
+            # "If this URL is absent, the key must be considered valid indefinitely."
+            return
+        try:
+            url = HttpsUrl.parse(key.validity_url)
+        except ValueError as error:
+            raise Forbidden(f"Nobody can be asked for the key of the invitation: {error}") from None
+        if not self.lists.allows(url.server_name):
+            raise Forbidden("This server does not deal with the identity server of the invitation")
+        try:
+            is_valid = await self.client.is_valid(url, key.public_key)
+        except RemoteError as error:
+            _log.info("an identity server was asked for a key", server=error.party, reason=error.message)
+            if error.transient or error.status is None:
+                raise Unknown(
+                    "The identity server does not say whether its key is valid", status=502
+                ) from error
+            is_valid = False
+        if not is_valid:
+            raise Forbidden("The identity server does not stand by the key of the invitation any more")
 
 
 def error_of(error: RemoteError) -> MatrixError:

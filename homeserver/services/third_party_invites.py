@@ -1,7 +1,8 @@
 """Invitations by e-mail address and the like, redeemed by the user to whom the address turned out to belong.
 
 The proof is an object that the identity server signed with a key that the invitation in the room names; the auth rules
-check it. Spec: server-server API, "Third-party invites".
+check it. Whether the key is still valid is asked by the inviter's server alone, so that all others agree. Spec:
+server-server API, "Third-party invites"; client-server API, "Third-party invites", "Server behaviour".
 """
 
 import secrets
@@ -13,6 +14,7 @@ import structlog
 
 from homeserver.clients.errors import RemoteError
 from homeserver.clients.federation import FederationClient, federation_path
+from homeserver.core.auth_rules import InviteKey, signing_key
 from homeserver.core.errors import Forbidden, InvalidParam, MatrixError, NotFound, Unknown
 from homeserver.core.identifiers import (
     RoomID,
@@ -36,6 +38,7 @@ from homeserver.rooms.receive import Receiver
 from homeserver.runtime.clock import Clock
 from homeserver.services.admissions import admit
 from homeserver.services.federation_handshakes import enter
+from homeserver.services.identity_servers import IdentityServers
 from homeserver.services.remote_errors import error_for_client
 from homeserver.services.remote_invites import NewInvite, RemoteInvites, new_invite
 from homeserver.storage import users
@@ -81,12 +84,13 @@ class ThirdPartyInvites(msgspec.Struct, frozen=True):
     client: FederationClient
     invites: RemoteInvites
     receiver: Receiver
+    identity_servers: IdentityServers
 
     async def exchange(self, origin: ServerName, room_id: RoomID, event: JsonObject) -> None:
         """Invite a user of the other server, in the name of the user here who invited the identifier.
 
-        Errors: NotFound if this server is not in the room; InvalidParam; Forbidden if the proof is not good;
-        else see `RemoteInvites.send`.
+        Errors: NotFound if this server is not in the room; InvalidParam; Forbidden if the proof is not good; Unknown
+        (502) if the identity server does not answer; else see `RemoteInvites.send`.
         """
         content = event.get("content")
         invite = content.get("third_party_invite") if isinstance(content, dict) else None
@@ -97,9 +101,10 @@ class ThirdPartyInvites(msgspec.Struct, frozen=True):
         if event.get("type") != MEMBER or content.get("membership") != "invite":
             raise InvalidParam("the event is not an invitation")
         redemption = Redemption.of(room_id, event.get("sender"), event.get("state_key"), invite.get("signed"))
-        made = await self.database.write(
+        made, key = await self.database.write(
             make_exchanged, self.signer, origin, redemption, now_ts=self.clock.now_ts(), token=_token()
         )
+        await self.identity_servers.check_key(key)
         await self.invites.send(made)
 
     async def bound(self, user_id: UserID, invites: Sequence[JsonObject]) -> None:
@@ -126,14 +131,16 @@ class ThirdPartyInvites(msgspec.Struct, frozen=True):
     async def redeem(self, redemption: Redemption) -> None:
         """Have a user here invited by the inviter's server, in whose user's name the event is.
 
-        Errors: Forbidden if the proof is not good, InviteBlocked; NotFound; as other servers say; Unknown (502).
+        Errors: Forbidden if the proof is not good, InviteBlocked; NotFound; as other servers say; Unknown (502), also
+        if the identity server does not answer.
         """
         if server_of(redemption.sender) != self.signer.server_name:
             await self._ask(redemption)
             return
-        checked = await self.database.write(
+        checked, key = await self.database.write(
             make_redeemed, self.signer, redemption, now_ts=self.clock.now_ts(), token=_token()
         )
+        await self.identity_servers.check_key(key)
         await admit(self.receiver, checked, origin=self.signer.server_name, is_outbound=True)
 
     async def _ask(self, redemption: Redemption) -> None:
@@ -162,36 +169,53 @@ def make_exchanged(
     *,
     now_ts: int,
     token: str,
-) -> NewInvite:
-    """The invite event for a user of the server that asks. Errors: see `ThirdPartyInvites.exchange`."""
+) -> tuple[NewInvite, InviteKey]:
+    """The invite event for a user of the server that asks, and the key of the proof.
+
+    Errors: see `ThirdPartyInvites.exchange`.
+    """
     state = enter(tx, origin, redemption.room_id, signer.server_name)
     if server_of(redemption.user_id) != origin:
         raise Forbidden("A server can ask this for its own users only")
     if server_of(redemption.sender) != signer.server_name:
         raise Forbidden("The invitation is not by a user of this server")
-    wanted = redemption.wanted(_display_name(state, redemption))
-    return new_invite(state, wanted, signer, now_ts=now_ts, token=token)
+    issued = _issued(state, redemption)
+    wanted = redemption.wanted(_display_name(issued, redemption))
+    return new_invite(state, wanted, signer, now_ts=now_ts, token=token), _key(issued, redemption)
 
 
 def make_redeemed(
     tx: ReadTransaction, signer: Signer, redemption: Redemption, *, now_ts: int, token: str
-) -> CheckedPdu:
-    """The invite event for a user here, signed by this server.
+) -> tuple[CheckedPdu, InviteKey]:
+    """The invite event for a user here, signed by this server, and the key of the proof.
 
     Errors: NotFound if this server is not in the room; Forbidden, InviteBlocked.
     """
     state = CurrentState.of(tx, redemption.room_id, signer.server_name)
     if server_of(redemption.user_id) != signer.server_name:
         raise Unknown("The user is not of this server")
-    wanted = redemption.wanted(_display_name(state, redemption))
+    issued = _issued(state, redemption)
+    wanted = redemption.wanted(_display_name(issued, redemption))
     event, data = build_here(state, wanted, signer, now_ts=now_ts, token=token)
     invitations.check_accepts(tx, redemption.user_id)
-    return CheckedPdu(event, data, frozenset({signer.server_name}))
+    return CheckedPdu(event, data, frozenset({signer.server_name})), _key(issued, redemption)
 
 
-def _display_name(state: CurrentState, redemption: Redemption) -> str:
+def _issued(state: CurrentState, redemption: Redemption) -> JsonObject:
+    """The content of the invitation in the room."""
+    return current_content(state, ("m.room.third_party_invite", str(redemption.signed["token"])))
+
+
+def _key(issued: JsonObject, redemption: Redemption) -> InviteKey:
+    """The key of the invitation that the proof, which the auth rules have checked, is signed with."""
+    key = signing_key(redemption.signed, issued)
+    if key is None:
+        raise Forbidden("The proof is signed by none of the keys of the invitation")
+    return key
+
+
+def _display_name(issued: JsonObject, redemption: Redemption) -> str:
     """What the invitation in the room calls the user."""
-    issued = current_content(state, ("m.room.third_party_invite", str(redemption.signed["token"])))
     stated = issued.get("display_name")
     return stated if isinstance(stated, str) else localpart_of(redemption.user_id)
 

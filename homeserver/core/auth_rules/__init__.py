@@ -18,11 +18,12 @@ from homeserver.core.auth_rules.create import check_create
 from homeserver.core.auth_rules.membership import check_membership, membership_in
 from homeserver.core.auth_rules.not_allowed import NotAllowed
 from homeserver.core.auth_rules.power_level_changes import check_power_levels
+from homeserver.core.auth_rules.third_party_invites import InviteKey, signing_key
 from homeserver.core.event import Event, StateKey, StateMap
 from homeserver.core.identifiers import ServerName, server_of
 from homeserver.core.power_levels import PowerLevels
 
-__all__ = ["NotAllowed", "auth_state", "check_auth_events", "check_state"]
+__all__ = ["InviteKey", "NotAllowed", "auth_state", "check_auth_events", "check_state", "signing_key"]
 
 
 def check_auth_events(

@@ -6,6 +6,8 @@ API, "Third-party invites".
 
 from typing import Final
 
+import msgspec
+
 from homeserver.core.auth_rules.not_allowed import NotAllowed
 from homeserver.core.endpoint_errors import InvalidSignature
 from homeserver.core.errors import BadJson
@@ -20,6 +22,17 @@ pair would take most of a minute; a real invite has one or two. An event with mo
 their order."""
 
 _URL_SAFE_TO_STANDARD: Final = str.maketrans("-_", "+/")
+
+
+class InviteKey(msgspec.Struct, frozen=True):
+    """A key of a third-party invite, as the event spells it and as bytes.
+
+    `validity_url` is where to ask whether it is still valid, whatever the event has there; None if it has nothing.
+    """
+
+    public_key: str
+    verify_key: bytes
+    validity_url: str | None
 
 
 def check_third_party_invite(
@@ -52,18 +65,33 @@ def check_third_party_invite(
     if issued.sender != event.sender:
         raise NotAllowed("A third-party invite is redeemed in the name of its sender")
     # One of the signatures of signed is by one of the keys of the third-party invite.
-    if not _is_signed_by_any(signed, _public_keys(issued.content)):
+    if signing_key(signed, issued.content) is None:
         raise NotAllowed("The proof of a third-party invite is signed by one of its keys")
 
 
-def _public_keys(content: JsonObject) -> list[bytes]:
+def signing_key(signed: JsonObject, content: JsonObject) -> InviteKey | None:
+    """The key of a third-party invite with this content by which the proof `signed` is signed, None for none.
+
+    Errors: NotAllowed for more keys and signatures than can be tried.
+    """
+    signatures = signed.get("signatures")
+    if not isinstance(signatures, dict):
+        return None
+    keys = _keys(content)
+    claims = [(server, key_id) for server in signatures for key_id in key_ids_of(signed, server)]
+    if len(claims) * len(keys) > MAX_VERIFICATIONS:
+        raise NotAllowed("A third-party invite and its proof have few keys and signatures")
+    return next((key for key in keys if any(_is_signed(signed, *claim, key) for claim in claims)), None)
+
+
+def _keys(content: JsonObject) -> list[InviteKey]:
     """The keys of a third-party invite: its `public_key`, and that of each of its `public_keys`."""
     listed = content.get("public_keys")
     entries = listed if isinstance(listed, list) else []
-    spelled = [entry.get("public_key") for entry in (content, *entries) if isinstance(entry, dict)]
-    keys: list[bytes] = []
-    for text in spelled:
-        if not isinstance(text, str):
+    keys: dict[bytes, InviteKey] = {}
+    for entry in (content, *entries):
+        text = entry.get("public_key") if isinstance(entry, dict) else None
+        if not isinstance(entry, dict) or not isinstance(text, str):
             continue
         try:
             # Either alphabet is allowed here.
@@ -71,23 +99,14 @@ def _public_keys(content: JsonObject) -> list[bytes]:
         except ValueError:
             continue
         if len(key) == 32 and key not in keys:
-            keys.append(key)
-    return keys
+            url = entry.get("key_validity_url")
+            keys[key] = InviteKey(text, key, None if url is None else str(url))
+    return list(keys.values())
 
 
-def _is_signed_by_any(signed: JsonObject, keys: list[bytes]) -> bool:
-    signatures = signed.get("signatures")
-    if not isinstance(signatures, dict):
-        return False
-    claims = [(server, key_id) for server in signatures for key_id in key_ids_of(signed, server)]
-    if len(claims) * len(keys) > MAX_VERIFICATIONS:
-        raise NotAllowed("A third-party invite and its proof have few keys and signatures")
-    return any(_is_signed(signed, server, key_id, key) for server, key_id in claims for key in keys)
-
-
-def _is_signed(signed: JsonObject, server: str, key_id: str, key: bytes) -> bool:
+def _is_signed(signed: JsonObject, server: str, key_id: str, key: InviteKey) -> bool:
     try:
-        verify_json(signed, server, key_id, key)
+        verify_json(signed, server, key_id, key.verify_key)
     except (InvalidSignature, BadJson):
         return False
     return True

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from homeserver.core.signing import sign_json
 from tests.api.client.identity_harness import (
     BAD_REQUEST,
+    KEY,
     NOT_FOUND,
     Identified,
     failed,
@@ -58,6 +60,18 @@ async def invite(both: Identified, user: Client, room: str, **wrong: str) -> Ans
 async def third_party_invites(user: Client, room: str) -> list[Any]:
     state = (await user.get(room_path(room, "state"))).ok()
     return [event for event in state if event["type"] == "m.room.third_party_invite"]
+
+
+async def redeem(both: Identified, user: Client) -> Answer:
+    """Join a room by an invitation that names the identity server's key, and where to ask for it."""
+    inviter = await both.server.user("inviter")
+    room = await inviter.create_room()
+    stored = both.identity.stored()
+    content = {"display_name": "b...@e...", **stored["public_keys"][0]}
+    await inviter.set_state(room, "m.room.third_party_invite", content, "token")
+    proof: Any = {"mxid": user.user_id, "sender": inviter.user_id, "token": "token"}
+    signed = sign_json(proof, "id.example", KEY)
+    return await user.post(room_path(room, "join"), {"third_party_signed": signed})
 
 
 async def test_an_address_is_published_and_that_taken_back(both: Identified, alice: Client) -> None:
@@ -255,6 +269,7 @@ async def test_servers_that_are_not_dealt_with(
         closing = {"auth": password_of(alice), "id_server": both.identity.name}
         closed = await alice.post(path_of("account", "deactivate"), closing)
         assert closed.ok()["id_server_unbind_result"] == "success"  # there was nothing to unbind
+        (await redeem(both, await both.server.user("bob"))).error(403, "M_FORBIDDEN")
         assert both.identity.scripted.connections == 0
 
 
@@ -276,4 +291,5 @@ async def test_machines_next_to_this_one_are_not_asked(
         for token in ("", "a\r\nX-Header: 1", "ü", "x" * 5_000):
             answer = await bind(both, alice, id_access_token=token)
             assert answer.status in (400, 502)
+        (await redeem(both, await both.server.user("bob"))).error(502, "M_UNKNOWN")
         assert both.identity.scripted.connections == 0
