@@ -79,8 +79,8 @@ class Relations(msgspec.Struct, frozen=True):
     async def of(self, requester: Requester, request: RelatedRequest) -> bytes:
         """The body of a response with `chunk`, and perhaps `next_batch`, `prev_batch` and `recursion_depth`.
 
-        Relationships that break the rules of their type are left out. Events that relate indirectly are followed
-        whatever their types are; the types say which are shown.
+        Relationships that break the rules of their type are left out. Events that relate indirectly are those that do
+        so by way of events of the types.
         Errors: NotFound if there is no such event in the room, or the requester may not see it.
         """
         return await self.database.read(
@@ -200,16 +200,15 @@ def _children(
 
 
 def _gathered(tx: ReadTransaction, room_nid: int, request: RelatedRequest, newest: int) -> list[Child]:
-    """All that relates to the event, also indirectly, up to `newest`, in the order of the direction.
+    """All of the types that relates to the event, also indirectly, up to `newest`, in the order of the direction.
+
+    "Events that would match the filter, but whose only relation to the original given event is through a non-matching
+    intermediate event, will not be included."
 
     Looking back, what is newer than the page has no part in it, so that each page is gathered anew from where the
     one before ended.
     """
-    backwards = request.direction is Direction.BACKWARDS
-    order: relations.Order = "newest first" if backwards else "oldest first"
-    level: Sequence[Child] = relations.page(
-        tx, room_nid, request.event_id, after=BEGINNING, newest=newest, most=MOST_FOLLOWED, order=order
-    )
+    level = _children(tx, room_nid, request, after=BEGINNING, newest=newest, most=MOST_FOLLOWED)
     gathered = {child.event_id: child for child in level}
     for _ in range(RECURSION_DEPTH):
         most = MOST_FOLLOWED - len(gathered)
@@ -218,12 +217,11 @@ def _gathered(tx: ReadTransaction, room_nid: int, request: RelatedRequest, newes
         parent_ids = [child.event_id for child in level]
         below = relations.of_parents(tx, room_nid, parent_ids, newest=newest, most=most)
         # An event can relate to one that comes after it, and so to its own descendants.
-        level = [child for child in below if child.event_id not in gathered]
+        level = [child for child in below if child.event_id not in gathered and request.wants(child)]
         gathered |= {child.event_id: child for child in level}
     gathered.pop(request.event_id, None)
-    return sorted(
-        filter(request.wants, gathered.values()), key=lambda child: child.position, reverse=backwards
-    )
+    backwards = request.direction is Direction.BACKWARDS
+    return sorted(gathered.values(), key=lambda child: child.position, reverse=backwards)
 
 
 def _shown(tx: ReadTransaction, access: Access, children: Iterable[Child]) -> list[tuple[StoredEvent, str]]:

@@ -206,12 +206,27 @@ async def test_recursion(alice: Client, room: str) -> None:
     expected = {in_thread, reaction, replacement, *line[: depth + 1]}
     assert {event["event_id"] for event in answer["chunk"]} == expected
     assert [event["event_id"] for event in answer["chunk"]][-1] == in_thread
-    # The types say what is shown, not what is followed.
-    assert await related(alice, room, root, "m.annotation", recurse="true") == [reaction]
-    assert await related(alice, room, root, "m.replace", "m.room.message", recurse="true") == [replacement]
     assert await all_related(alice, room, root, recurse="true", limit=2, dir="f") == [
         event["event_id"] for event in answer["chunk"][::-1]
     ]
+
+
+async def test_recursion_goes_through_events_of_the_types_only(alice: Client, room: str) -> None:
+    root = await alice.send(room, "root")
+    in_thread = await relate(alice, room, root, "m.thread")
+    (await react(alice, room, in_thread, "👍")).ok()
+    await edit(alice, room, in_thread, "edited")
+    direct = (await react(alice, room, root, "👎")).ok()["event_id"]
+    assert await related(alice, room, root, "m.thread", recurse="true") == [in_thread]
+    assert await related(alice, room, root, "m.annotation", recurse="true") == [direct]
+    assert await related(alice, room, root, "m.replace", "m.room.message", recurse="true") == []
+    line = [root]
+    for _ in range(3):
+        line.append(await relate(alice, room, line[-1], "org.example.line"))
+    query = {"recurse": "true", "dir": "f"}
+    assert await related(alice, room, root, "org.example.line", **query) == line[1:]
+    assert await related(alice, room, root, "org.example.line", "m.room.message", **query) == line[1:]
+    assert await related(alice, room, root, "org.example.line", "org.example.other", **query) == []
 
 
 async def test_events_that_one_may_not_see(
