@@ -20,6 +20,7 @@ from homeserver.core.json import JsonObject
 from homeserver.core.requester import Requester
 from homeserver.database.database import Database
 from homeserver.database.transactions import WriteTransaction
+from homeserver.rooms import invitations
 from homeserver.rooms.draft import Signer
 from homeserver.rooms.membership_changes import MembershipChanges
 from homeserver.rooms.power import levels_in
@@ -278,6 +279,7 @@ def invite(
         _check_joined(changes)
         if not levels.user_level(requester.user_id) >= levels.invite:
             raise Forbidden("You do not have the power to invite")
+        invitations.check_accepts(tx, user_id)
         return
     changes.set(user_id, "invite", extra)
 

@@ -122,3 +122,15 @@ async def test_who_blocks_invitations_gets_none(alice: Client, bob: Client) -> N
     (await invite(alice, outside, bob.user_id)).error(403, "M_FORBIDDEN")
     (await bob.put(config, {"default_action": "something else"})).ok()
     (await invite(alice, room, bob.user_id)).ok()
+
+
+async def test_who_was_invited_before_may_block_invitations_as_well(alice: Client, bob: Client) -> None:
+    room = await alice.create_room()
+    await alice.invite(room, bob.user_id)
+    config = path_of("user", bob.user_id, "account_data", "m.invite_permission_config")
+    (await bob.put(config, {"default_action": "block"})).ok()
+    (await invite(alice, room, bob.user_id)).error(403, "M_INVITE_BLOCKED")
+    # Who may not invite learns nothing of it.
+    (await invite(bob, room, bob.user_id)).error(403, "M_FORBIDDEN")
+    (await bob.put(config, {})).ok()
+    (await invite(alice, room, bob.user_id)).ok()
