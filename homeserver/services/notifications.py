@@ -18,6 +18,8 @@ from homeserver.database.database import Database
 from homeserver.database.transactions import ReadTransaction
 from homeserver.runtime.clock import Clock
 from homeserver.services.client_events import View, render
+from homeserver.services.ignored_users import ignored_by
+from homeserver.services.unwanted_invites import unwanted
 from homeserver.storage import events, memberships, notifications, receipts
 from homeserver.storage.memberships import RoomOfUser
 from homeserver.storage.notifications import Outcome
@@ -46,7 +48,8 @@ class Notifications(msgspec.Struct, frozen=True):
     ) -> bytes:
         """The body of a response: notifications of the rooms that the user is in or invited to, newest first.
 
-        `start` is the position of a `next_token`. A room counts from when the user last joined it.
+        `start` is the position of a `next_token`. A room counts from when the user last joined it. Ignored users, and
+        invitations that the user is not shown, are left out.
         """
         most = DEFAULT_LIMIT if limit is None else max(1, min(limit, MAX_LIMIT))
         wanted = notifications.HIGHLIGHTS if only_highlights else notifications.NOTIFIES
@@ -103,10 +106,13 @@ def read_notifications(
 
 def _merge(tx: ReadTransaction, user_id: UserID, wanted: Wanted, start: int) -> _Page:
     """Read the rooms backwards, each no further than the page needs, beginning with those of the latest events."""
+    rooms, ignored = memberships.rooms_of(tx, user_id), ignored_by(tx, user_id)
+    hidden = unwanted(tx, user_id, rooms, ignored)
+    silent = ignored | {user_id}
     unread = [
         (-upto, room.room_nid, room)
-        for room in memberships.rooms_of(tx, user_id)
-        if (upto := min(_last(room), start)) > _after(room)
+        for room in rooms
+        if room.room_nid not in hidden and (upto := min(_last(room), start)) > _after(room)
     ]
     heapq.heapify(unread)
     found: list[_Notified] = []
@@ -124,7 +130,7 @@ def _merge(tx: ReadTransaction, user_id: UserID, wanted: Wanted, start: int) -> 
         rows = notifications.backwards(tx, user_id, room_nid, after=_after(room), upto=upto, most=AT_ONCE)
         budget -= len(rows)
         for outcome in rows:
-            if outcome.notify & wanted.bit and outcome.sender != user_id and _is_shown(room, outcome):
+            if outcome.notify & wanted.bit and outcome.sender not in silent and _is_shown(room, outcome):
                 insort(found, _Notified(room, outcome), key=_newest_first)
         if len(rows) == AT_ONCE:
             heapq.heappush(unread, (1 - rows[-1].position, room_nid, room))

@@ -139,6 +139,44 @@ async def test_invitations_and_rooms_that_are_left(alice: Client, bob: Client) -
     assert await listed(bob) == []
 
 
+async def set_data(client: Client, kind: str, content: object) -> None:
+    (await client.put(path_of("user", client.user_id, "account_data", kind), content)).ok()
+
+
+async def ignore(client: Client, *others: str) -> None:
+    await set_data(client, "m.ignored_user_list", {"ignored_users": {other: {} for other in others}})
+
+
+async def test_nothing_of_ignored_users_is_listed(alice: Client, bob: Client, carol: Client) -> None:
+    """Nor what there was before: "the client should either hide previous content ... or perform a new /sync"."""
+    room = await room_of_two(alice, bob)
+    await carol.join(room)
+    for number in range(4):
+        await alice.send(room, f"nasty {number}")
+        await carol.send(room, f"kind {number}")
+    await alice.invite(await alice.create_room(name="a nasty name"), bob.user_id)
+    await carol.invite(await carol.create_room(), bob.user_id)
+    kind = ["m.room.member", *(f"kind {number}" for number in reversed(range(4)))]
+    assert len(await listed(bob)) == 10
+    await ignore(bob, alice.user_id)
+    assert bodies(await listed(bob)) == kind
+    assert [body for page in await pages(bob, limit=2) for body in bodies(page)] == kind
+    await ignore(bob, alice.user_id, carol.user_id)
+    assert await pages(bob, limit=2) == [[]]
+    await ignore(bob)
+    assert len(await listed(bob)) == 10
+
+
+async def test_blocked_invitations_are_not_listed(alice: Client, bob: Client) -> None:
+    room = await room_of_two(alice, bob)
+    await alice.send(room, "here")
+    await alice.invite(await alice.create_room(), bob.user_id)
+    await set_data(bob, "m.invite_permission_config", {"default_action": "block"})
+    assert bodies(await listed(bob)) == ["here"]
+    await set_data(bob, "m.invite_permission_config", {})
+    assert bodies(await listed(bob)) == ["m.room.member", "here"]
+
+
 async def test_redacted_text_is_not_listed(alice: Client, bob: Client) -> None:
     room = await room_of_two(alice, bob)
     event = await alice.send(room, "secret")
