@@ -19,6 +19,8 @@ from homeserver.database.transactions import ReadTransaction
 from homeserver.runtime.clock import Clock
 from homeserver.services.client_events import View, render
 from homeserver.services.ignored_users import ignored_by
+from homeserver.services.notification_actions import outcomes
+from homeserver.services.push_rules import ruleset_of
 from homeserver.services.unwanted_invites import unwanted
 from homeserver.storage import events, memberships, notifications, receipts
 from homeserver.storage.memberships import RoomOfUser
@@ -77,6 +79,14 @@ class _Notified(msgspec.Struct, frozen=True):
     outcome: Outcome
 
 
+class _Rendered(msgspec.Struct, frozen=True):
+    """What is told of the event itself: its time, and as JSON itself and the actions of the rule that it met."""
+
+    ts: int
+    event: bytes
+    actions: bytes
+
+
 class _Page(msgspec.Struct, frozen=True):
     """Notifications, newest first; the next page begins at the position `next`, None if there is none."""
 
@@ -95,7 +105,7 @@ def read_notifications(
     read_upto = receipts.own(tx, user_id, rooms) if rooms else {}
     body = {
         "notifications": array(
-            _notification(each, *rendered[each.outcome.event_nid], read_upto.get(each.room.room_nid, {}))
+            _notification(each, rendered[each.outcome.event_nid], read_upto.get(each.room.room_nid, {}))
             for each in page.shown
         )
     }
@@ -173,38 +183,37 @@ def _render(
     notified: Iterable[_Notified],
     *,
     now_ts: int,
-) -> dict[int, tuple[bytes, int]]:
-    """The events as JSON and their times, by number."""
+) -> dict[int, _Rendered]:
+    """The events, by number."""
     by_room: dict[int, list[_Notified]] = {}
     for each in notified:
         by_room.setdefault(each.room.room_nid, []).append(each)
     stored = events.of_nids(tx, [each.outcome.event_nid for listed in by_room.values() for each in listed])
-    rendered: dict[int, tuple[bytes, int]] = {}
+    ruleset = ruleset_of(tx, user_id)
+    rendered: dict[int, _Rendered] = {}
     for listed in by_room.values():
         room = listed[0].room
         version = get_room_version(room.version)
         view = View(room.room_id, version, user_id, device_id, now_ts, with_room_id=False)
-        shown = [stored[each.outcome.event_nid] for each in listed]
-        for event, data in zip(
-            shown, render(tx, view, [(event, room.membership) for event in shown]), strict=True
-        ):
-            rendered[event.event_nid] = data, event.origin_server_ts
+        shown = [(stored[each.outcome.event_nid], each.outcome.notify) for each in listed]
+        data = render(tx, view, [(event, room.membership) for event, _ in shown])
+        meant = outcomes(tx, ruleset, user_id, room, shown)
+        for (event, _), json, outcome in zip(shown, data, meant, strict=True):
+            actions = encode(list(outcome.actions))
+            rendered[event.event_nid] = _Rendered(event.origin_server_ts, json, actions)
     return rendered
 
 
-def _notification(notified: _Notified, event: bytes, ts: int, read_upto: Mapping[str, int]) -> bytes:
+def _notification(notified: _Notified, rendered: _Rendered, read_upto: Mapping[str, int]) -> bytes:
     outcome, room = notified.outcome, notified.room
-    actions = [b'"notify"']
-    if outcome.notify & notifications.HIGHLIGHTS:
-        actions.append(b'{"set_tweak":"highlight"}')
     threads = (UNTHREADED, MAIN if outcome.thread_id is None else outcome.thread_id)
     is_read = any(read_upto.get(thread, 0) >= outcome.position for thread in threads)
     return object_of(
         {
             "room_id": encode(room.room_id),
-            "event": event,
-            "actions": array(actions),
+            "event": rendered.event,
+            "actions": rendered.actions,
             "read": b"true" if is_read else b"false",
-            "ts": b"%d" % ts,
+            "ts": b"%d" % rendered.ts,
         }
     )

@@ -166,6 +166,17 @@ async def test_what_is_no_invitation_is_not_signed(one: FederatedServer, alice: 
     assert await invited_to(alice) == {}
 
 
+@pytest.mark.parametrize("version", ["1", "12"])
+async def test_an_invitation_notifies_as_one_to_a_room_here(
+    one: FederatedServer, alice: Client, peer: Peer, version: str
+) -> None:
+    room = PeerRoom.create(peer, version, join_rule="invite")
+    (await send(room, one, invite(room, alice.user_id))).ok()
+    (shown,) = (await alice.get(path_of("notifications"))).ok()["notifications"]
+    assert shown["room_id"] == room.room_id
+    assert shown["actions"] == ["notify", {"set_tweak": "sound", "value": "default"}]
+
+
 async def test_who_cannot_be_invited(one: FederatedServer, alice: Client, peer: Peer) -> None:
     room = PeerRoom.create(peer, "11", join_rule="invite")
     nobody = f"@nobody:{one.server_name}"

@@ -8,6 +8,7 @@ from homeserver.services import notifications
 from tests.api.server import Client, TestServer, path_of, room_path
 
 NOTIFICATIONS = path_of("notifications")
+SOUND, HIGHLIGHT = {"set_tweak": "sound", "value": "default"}, {"set_tweak": "highlight"}
 
 
 async def listed(client: Client, **query: object) -> list[Any]:
@@ -53,7 +54,7 @@ async def test_what_notified_comes_newest_first(alice: Client, bob: Client) -> N
     last = page[-1]
     assert last["event"]["event_id"] == first
     assert "room_id" not in last["event"]
-    assert (last["room_id"], last["actions"], last["read"]) == (room, ["notify"], False)
+    assert (last["room_id"], last["actions"], last["read"]) == (room, ["notify", SOUND], False)
     assert last["ts"] == last["event"]["origin_server_ts"]
     assert bodies(await listed(alice)) == ["an own one"]
 
@@ -91,7 +92,7 @@ async def test_highlights_only(alice: Client, bob: Client) -> None:
     await alice.send(room, "all", **mentioning(room=True))
     page = await listed(bob, only="highlight")
     assert bodies(page) == ["all", "you"]
-    assert all(each["actions"] == ["notify", {"set_tweak": "highlight"}] for each in page)
+    assert [each["actions"] for each in page] == [["notify", HIGHLIGHT], ["notify", SOUND, HIGHLIGHT]]
     assert bodies(await listed(bob, only="anything else")) == ["all", "you", "one"]
 
 
@@ -101,6 +102,41 @@ async def test_own_rules_count(alice: Client, bob: Client) -> None:
     (await bob.put(path_of("pushrules", "global", "room", room), {"actions": []})).ok()
     await alice.send(room, "muted")
     assert bodies(await listed(bob)) == ["heard"]
+
+
+async def test_actions_are_those_of_the_rule(
+    server: TestServer, alice: Client, bob: Client, carol: Client
+) -> None:
+    room = await room_of_two(alice, bob)
+    await carol.join(room)
+    own: list[Any] = ["notify", {"set_tweak": "sound", "value": "bell"}, {"set_tweak": "org.example.colour"}]
+    rule = path_of("pushrules", "global", "content", "cake")
+    (await bob.put(rule, {"pattern": "cake", "actions": own})).ok()
+    called = {"conditions": [{"kind": "contains_display_name"}], "actions": ["notify", HIGHLIGHT, SOUND]}
+    (await bob.put(path_of("pushrules", "global", "override", "called"), called)).ok()
+    await alice.send(room, "hello")
+    await alice.send(room, "there is cake")
+    await alice.send(room, "bob, there is more")
+    # Who may not say this to all says it to nobody.
+    await carol.send(room, "all", **mentioning(room=True))
+    await alice.invite(await alice.create_room(), bob.user_id)
+    expected = [["notify", SOUND], ["notify"], ["notify", HIGHLIGHT, SOUND], own, ["notify"]]
+    assert [each["actions"] for each in await listed(bob)] == expected
+
+
+async def test_actions_of_rules_that_have_changed(alice: Client, bob: Client) -> None:
+    """What the rules say by now is told only as far as it agrees with how the event did notify."""
+    room = await room_of_two(alice, bob)
+    await alice.send(room, "one")
+    mention = await alice.send(room, "you", **mentioning(user_ids=[bob.user_id]))
+    (await alice.put(room_path(room, "redact", mention, "t"), {})).ok()
+    assert [each["actions"] for each in await listed(bob)] == [["notify", HIGHLIGHT], ["notify", SOUND]]
+    (
+        await bob.put(
+            path_of("pushrules", "global", "override", ".m.rule.master", "enabled"), {"enabled": True}
+        )
+    ).ok()
+    assert [each["actions"] for each in await listed(bob)] == [["notify", HIGHLIGHT], ["notify"]]
 
 
 async def test_receipts_mark_them_as_read(alice: Client, bob: Client) -> None:
