@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 
 from homeserver.core.identifiers import RoomID
 from homeserver.core.json import JsonObject, encode
-from homeserver.core.receipts import combined_receipt_event
+from homeserver.core.receipts import Receipt, combined_receipt_event
 from homeserver.core.sliding_sync.requests import Scope, ToDeviceWanted
 from homeserver.core.sliding_sync.told import ACCOUNT_DATA, RECEIPTS, TYPING
 from homeserver.core.splice import array, keyed, object_of
@@ -139,19 +139,24 @@ def _global_account_data(ctx: Context) -> list[bytes]:
 
 
 def _receipts(ctx: Context, groups: Groups) -> bytes | None:
-    """Of a room that is new to the client, those on the events that it is sent, and the user's own."""
-    rooms: dict[RoomID, bytes] = {}
+    """Of a room that is new to the client, those on the events that it is sent, and the user's own.
+
+    Likewise where the timeline goes further back than before, beside those that are new.
+    """
+    found: dict[RoomID, list[Receipt]] = {}
+    user_id = ctx.asking.user_id
     for since, group in groups.items():
         names = {each.wanted.room.room_nid: each.wanted.room.room_id for each in group}
-        if since is None:
-            event_ids = [event_id for each in group for event_id in each.result.event_ids]
-            found = receipts.of_events(ctx.tx, ctx.asking.user_id, names, event_ids, upto=ctx.upto)
-        elif ctx.stream.changed_since(Kind.RECEIPTS, since):
-            found = receipts.since(ctx.tx, ctx.asking.user_id, names, since=since, upto=ctx.upto)
-        else:
-            continue
-        rooms |= {names[nid]: encode(combined_receipt_event(listed)) for nid, listed in found.items()}
-    return _of_rooms(rooms)
+        deeper = [each for each in group if since is None or each.result.is_expanded]
+        if deeper:
+            nids = [each.wanted.room.room_nid for each in deeper]
+            event_ids = [event_id for each in deeper for event_id in each.result.event_ids]
+            for nid, listed in receipts.of_events(ctx.tx, user_id, nids, event_ids, upto=ctx.upto).items():
+                found.setdefault(names[nid], []).extend(listed)
+        if since is not None and ctx.stream.changed_since(Kind.RECEIPTS, since):
+            for nid, listed in receipts.since(ctx.tx, user_id, names, since=since, upto=ctx.upto).items():
+                found.setdefault(names[nid], []).extend(listed)
+    return _of_rooms({room_id: encode(combined_receipt_event(listed)) for room_id, listed in found.items()})
 
 
 def _typing(ctx: Context, groups: Groups) -> bytes | None:

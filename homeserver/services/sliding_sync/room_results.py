@@ -26,11 +26,15 @@ ReadUpto = Mapping[int, Mapping[str, int]]
 
 
 class RoomResult(msgspec.Struct, frozen=True):
-    """A room's part of the answer; `body` is `None` if there is nothing to say. `event_ids` are its timeline."""
+    """A room's part of the answer; `body` is `None` if there is nothing to say. `event_ids` are its timeline.
+
+    `is_expanded`: the timeline has events from before what the client has been told last.
+    """
 
     body: dict[str, bytes] | None
     event_ids: tuple[EventID, ...] = ()
     is_initial: bool = False
+    is_expanded: bool = False
 
 
 class ToldRoom(msgspec.Struct, frozen=True):
@@ -126,7 +130,7 @@ def inside_result(ctx: Context, wanted: Wanted, read_upto: ReadUpto) -> RoomResu
     if not ctx.is_stable and span.departure is None:
         body |= _unread(ctx, wanted, read_upto)
     event_ids = tuple(event.event_id for event, _ in shown.events)
-    return RoomResult(body, event_ids, is_initial=span.told is None)
+    return RoomResult(body, event_ids, is_initial=span.told is None, is_expanded=span.expanded)
 
 
 def counts_result(ctx: Context, wanted: Wanted, read_upto: ReadUpto) -> RoomResult:

@@ -5,7 +5,7 @@ from typing import Any
 import attrs
 import pytest
 
-from tests.api.client.sliding_sync.harness import Sliding, one_list, subscription
+from tests.api.client.sliding_sync.harness import Sliding, old_list, one_list, subscription
 from tests.api.server import Client, path_of, room_path
 
 ON = {"enabled": True}
@@ -97,6 +97,31 @@ async def test_receipts(talk: Talk) -> None:
     found = (await talk.ask(last=1, receipts=ON))["receipts"]["rooms"]
     assert found.keys() == {talk.outside}
     assert event_id != last
+
+
+async def test_receipts_on_events_that_a_deeper_timeline_brings(talk: Talk) -> None:
+    event_ids = [await talk.alice.send(talk.room, f"m{number}") for number in range(5)]
+    (await talk.alice.post(room_path(talk.room, "receipt", "m.read", event_ids[2]))).ok()
+    client, old = talk.client, Sliding(talk.bob, "old")
+    wanted = {"receipts": ON}
+    first = await client.ask(lists=one_list(last=0, limit=1), extensions=wanted)
+    assert first["extensions"] == {}
+    await old.ask_old(lists=old_list(last=0, limit=1), extensions=wanted)
+    # What is new is told as well, wherever it is.
+    (await talk.bob.post(room_path(talk.room, "receipt", "m.read", event_ids[0]))).ok()
+    answer = await client.ask(lists=one_list(last=0, limit=3), extensions=wanted)
+    assert answer["rooms"][talk.room]["expanded_timeline"]
+    found = answer["extensions"]["receipts"]["rooms"][talk.room]["content"]
+    assert {event_id: set(types["m.read"]) for event_id, types in found.items()} == {
+        event_ids[2]: {talk.alice.user_id},
+        event_ids[0]: {talk.bob.user_id},
+    }
+    # As Element X asks for the room that is opened.
+    opened = {talk.room: {"timeline_limit": 20, "required_state": []}}
+    answer = await old.ask_old(lists=old_list(last=0, limit=1), room_subscriptions=opened, extensions=wanted)
+    assert answer["extensions"]["receipts"]["rooms"][talk.room]["content"] == found
+    answer = await client.ask(lists=one_list(last=0, limit=3), extensions=wanted)
+    assert answer["extensions"] == {}
 
 
 async def test_typing(talk: Talk) -> None:
