@@ -46,7 +46,7 @@ def read_sliding(tx: ReadTransaction, asking: Asking) -> Answer:
     since = None if asking.token is None else max(1, min(asking.token.position, stream.position))
     user_id = asking.user_id
     ctx = Context(tx, asking, stream, since, told, Telling(told), ignored_by(tx, user_id))
-    rooms = rooms_of_user(tx, user_id, ignored=ctx.ignored, told=told.rooms.keys())
+    rooms = rooms_of_user(tx, user_id, ignored=ctx.ignored, told=told.rooms)
     facts = RoomFactFinder(tx, user_id, rooms.listed, [each.filter for each in asking.request.lists])
     matched = match_rooms(asking.request, rooms, facts)
     wanted = _wanted(ctx, matched, facts.direct)

@@ -9,6 +9,7 @@ import msgspec
 
 from homeserver.core.identifiers import RoomID, UserID
 from homeserver.core.sliding_sync.requests import SlidingRequest
+from homeserver.core.sliding_sync.told import LEFT, RoomRecord
 from homeserver.core.sliding_sync.windows import Match, window
 from homeserver.database.transactions import ReadTransaction
 from homeserver.services.sliding_sync.room_facts import RoomFactFinder
@@ -37,17 +38,19 @@ class Matched(msgspec.Struct, frozen=True):
 
 
 def rooms_of_user(
-    tx: ReadTransaction, user_id: UserID, *, ignored: Collection[str], told: Collection[int]
+    tx: ReadTransaction, user_id: UserID, *, ignored: Collection[str], told: Mapping[int, RoomRecord]
 ) -> UserRooms:
-    """All rooms that the user may know of; `told` are those that the client has been told of."""
+    """All rooms that the user may know of; `told` is what the client has been told of some, by number."""
     listed: list[RoomOfUser] = []
     by_id: dict[RoomID, RoomOfUser] = {}
     rooms = memberships.rooms_of(tx, user_id)
     hidden = unwanted(tx, user_id, rooms, ignored)
     for room in rooms:
-        if room.forgotten:
+        record = told.get(room.room_nid)
+        if room.forgotten and (record is None or record.is_(LEFT)):
             continue
-        is_listed = _is_listed(room, user_id, hidden, is_told=room.room_nid in told)
+        # One that was forgotten by another device is told as left first, or the client would have it for good.
+        is_listed = _is_listed(room, user_id, hidden, is_told=record is not None)
         if is_listed:
             listed.append(room)
         if is_listed or (room.was_joined and room.membership != "invite"):

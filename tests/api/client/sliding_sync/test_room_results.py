@@ -225,6 +225,34 @@ async def test_an_invitation_that_comes_to_nothing(alice: Client, bob: Client) -
     assert (await Sliding(bob, "new").ask(lists=one_list()))["lists"]["all"]["count"] == 0
 
 
+async def test_what_another_device_forgets_is_told_as_left(alice: Client, bob: Client) -> None:
+    """Element X forgets a room as soon as it has declined the invitation, or left it."""
+    invited, joined = [await alice.create_room(invite=[bob.user_id]) for _ in range(2)]
+    await bob.join(joined)
+    client, old = Sliding(bob), Sliding(bob, "old")
+    await client.ask(lists=one_list())
+    await old.ask_old(lists=old_list())
+    for room in (invited, joined):
+        await bob.leave(room)
+        (await bob.post(room_path(room, "forget"))).ok()
+    rooms = (await client.ask(lists=one_list()))["rooms"]
+    assert {room: section["membership"] for room, section in rooms.items()} == {
+        invited: "leave",
+        joined: "leave",
+    }
+    assert bodies(rooms[joined]) == ["m.room.member"]
+    rooms = (await old.ask_old(lists=old_list()))["rooms"]
+    assert [event["content"]["membership"] for event in rooms[invited]["invite_state"]] == ["leave"]
+    assert bodies(rooms[joined]) == ["m.room.member"]
+    # With that they are gone.
+    for answer in (await client.ask(lists=one_list(last=9)), await old.ask_old(lists=old_list(last=9))):
+        assert answer["rooms"] == {}
+        assert answer["lists"]["all"]["count"] == 0
+    # Whoever invites again is heard.
+    await alice.invite(invited, bob.user_id)
+    assert (await client.ask(lists=one_list()))["rooms"][invited]["membership"] == "invite"
+
+
 async def test_a_knock(alice: Client, bob: Client) -> None:
     rules = {"type": "m.room.join_rules", "state_key": "", "content": {"join_rule": "knock"}}
     room = await alice.create_room(initial_state=[rules], name="closed")
