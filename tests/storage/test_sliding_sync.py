@@ -1,9 +1,13 @@
 """Connections of sliding sync in the database."""
 
 import msgspec
+from sqlalchemy import func, select
 
 from homeserver.core.identifiers import UserID
-from homeserver.core.sliding_sync.told import RoomRecord, Telling, Told
+from homeserver.core.sliding_sync.required_state import RequiredState
+from homeserver.core.sliding_sync.told import MOST_UNUSED, RoomRecord, Rules, Telling, Told
+from homeserver.database.statements import statement
+from homeserver.database.tables.sliding_sync import sliding_steps
 from homeserver.database.transactions import WriteTransaction
 from homeserver.storage import sliding_sync, state
 from homeserver.storage.sliding_sync import Connection, Step
@@ -17,10 +21,10 @@ def opened(tx: WriteTransaction, name: str = "", *, used_ts: int = 0, most: int 
     return made
 
 
-def with_rooms(told: Told, *nids: int, upto: int = 0) -> Told:
+def with_rooms(told: Told, *nids: int, upto: int = 0, rules: Rules = ()) -> Told:
     telling = Telling(told)
     for nid in nids:
-        telling.record(nid, RoomRecord(upto, telling.place_of(()), 1, 0))
+        telling.record(nid, RoomRecord(upto, telling.place_of(rules), 1, 0))
     return telling.done()
 
 
@@ -34,7 +38,7 @@ def add(
     tx.caches.told.clear()
     stored = sliding_sync.step(tx, connection.connection_nid, nid)
     assert stored is not None
-    assert dict(stored.told.rooms) == dict(told.rooms)
+    assert dict(stored.told.compact().rooms) == dict(told.compact().rooms)
     return stored
 
 
@@ -71,6 +75,16 @@ def test_so_many_answers_are_kept(tx: WriteTransaction) -> None:
     first = add(tx, connection, with_rooms(Told(), 1), None)
     answers = [add(tx, connection, with_rooms(first.told, n), first, now_ts=n) for n in range(2, 7)]
     assert [is_there(tx, step) for step in answers] == [False, False, True, True, True]
+
+
+def test_what_is_wanted_differently_each_time_is_not_kept(tx: WriteTransaction) -> None:
+    connection = opened(tx)
+    step: Step | None = None
+    for number in range(12):
+        rules = (RequiredState(((f"org.example.{number}".ljust(10_000, "x"), ""),)),)
+        step = add(tx, connection, with_rooms(step.told if step else Told(), 1, rules=rules), step)
+    stored = tx.value(statement(select(func.sum(func.length(sliding_steps.c.told)))))
+    assert stored < 3 * (MOST_UNUSED + 2) * 10_000
 
 
 def test_connections_of_the_same_name_and_too_many(tx: WriteTransaction) -> None:

@@ -39,6 +39,12 @@ _EXTENDED: Final = ACCOUNT_DATA | RECEIPTS | TYPING
 MOST_CHANGES: Final = 64
 """Records that may differ from the last complete list before a new one is written; in a long list, a quarter of it."""
 
+MOST_UNUSED: Final = 2
+"""Configurations that no record refers to any more before they are left out, for which all may be written anew."""
+
+MOST_CONFIG_BYTES: Final = 512 * 1024
+"""What the configurations of one connection may take, which is twice what one request may."""
+
 
 class RoomRecord(msgspec.Struct, frozen=True, array_like=True):
     """What the client has of one room.
@@ -121,13 +127,27 @@ class Told(msgspec.Struct, frozen=True, eq=False):
 
     def compact(self) -> "Told":
         """The same without configurations that no record refers to."""
-        used = sorted({record.config for record in self.rooms.values()})
+        used = sorted(self._used)
         places = {old: new for new, old in enumerate(used)}
         rooms = {
             nid: RoomRecord(record.upto, places[record.config], record.limit, record.flags)
             for nid, record in self.rooms.items()
         }
         return Told(tuple(self.configs[old] for old in used), rooms, self.extensions)
+
+    @property
+    def _used(self) -> set[int]:
+        return {record.config for record in self.rooms.values()}
+
+    @property
+    def unused(self) -> int:
+        """How many configurations no record refers to."""
+        return len(self.configs) - len(self._used)
+
+    @property
+    def is_too_long(self) -> bool:
+        """Whether the configurations are more than is kept for one connection."""
+        return len(_encoder.encode(_Document.of(self.configs, {}, 0))) > MOST_CONFIG_BYTES
 
 
 class Telling:
@@ -173,4 +193,5 @@ class Telling:
         """All records; the very object that there was before if nothing has changed."""
         if not self._changes and self.extensions == self._before.extensions:
             return self._before
-        return Told(tuple(self._configs), {**self._before.rooms, **self._changes}, self.extensions)
+        told = Told(tuple(self._configs), {**self._before.rooms, **self._changes}, self.extensions)
+        return told.compact() if told.unused > MOST_UNUSED else told

@@ -202,9 +202,13 @@ def _begin(tx: WriteTransaction, asking: Asking, answer: Answer, *, now_ts: int)
 
 
 def _go_on(tx: WriteTransaction, asking: Asking, answer: Answer, *, now_ts: int) -> SlidingToken:
-    """What the client has been told next. Errors: UnknownPos if the connection has been closed meanwhile."""
+    """What the client has been told next.
+
+    Errors: UnknownPos if the connection has been closed meanwhile, or the client has to begin anew since it has wanted
+    too many different things.
+    """
     found = find_step(tx, asking)
-    if found is None:
+    if found is None or answer.told.is_too_long:
         raise UnknownPos
     connection, parent = found
     step = Step(connection.connection_nid, tx.new_nid(), parent.base_nid, answer.told)

@@ -9,6 +9,8 @@ from homeserver.core.sliding_sync.told import (
     DIRECT,
     LEFT,
     MOST_CHANGES,
+    MOST_CONFIG_BYTES,
+    MOST_UNUSED,
     TYPING,
     RoomRecord,
     Rules,
@@ -90,6 +92,32 @@ def test_many_changes_are_written_as_a_whole() -> None:
     assert many.changes_since(base) is None
     small = tell(Told(), [])
     assert tell(small, [(nid, 0, RULES[0], 0) for nid in range(1, MOST_CHANGES + 1)]).changes_since(small)
+
+
+def test_configurations_that_are_not_used_any_more_do_not_pile_up() -> None:
+    rules: list[Rules] = [(RequiredState(((f"org.example.{number}", ""),)),) for number in range(10)]
+    base = told = tell(Told(), [(nid, 0, rules[0], 0) for nid in (1, 2)])
+    for each in rules:
+        told = tell(told, [(1, 0, each, 0)])
+        assert meaning(told) == {1: (0, each, 10, 0), 2: (0, rules[0], 10, 0)}
+        assert len(told.configs) <= 2 + MOST_UNUSED
+    changes = told.changes_since(base)
+    assert changes is not None
+    assert meaning(base.changed(changes)) == meaning(told)
+    # Those of the last complete list, too, go when it is time.
+    for each in rules:
+        told = tell(told, [(nid, 0, each, 0) for nid in (1, 2)])
+    assert told.changes_since(base) is None
+    assert len(told.configs) <= 1 + MOST_UNUSED
+
+
+def test_configurations_are_only_so_long() -> None:
+    def wanted(number: int) -> Rules:
+        return (RequiredState(((f"org.example.{number}".ljust(MOST_CONFIG_BYTES // 4, "x"), ""),)),)
+
+    changes = [(number, 0, wanted(number), 0) for number in range(4)]
+    assert not tell(Told(), changes[:3]).is_too_long
+    assert tell(Told(), changes).is_too_long
 
 
 def test_records_are_small() -> None:

@@ -111,6 +111,23 @@ async def test_one_for_keys_alone_is_opened_by_two(server: TestServer, alice: Cl
     (await alice.post(STABLE, {"conn_id": "encryption", "pos": app.pos})).error(400, "M_UNKNOWN_POS")
 
 
+async def test_who_wants_too_many_different_things_begins_anew(alice: Client) -> None:
+    for _ in range(3):
+        await alice.create_room()
+    client = Sliding(alice)
+
+    def lists(number: int) -> Any:
+        """A request about one room each; what was wanted of the others is still remembered."""
+        elements = [{"type": f"{number}.{each}".ljust(400, "x"), "state_key": ""} for each in range(500)]
+        return one_list(first=number, last=number, state={"include": elements})
+
+    for number in range(2):
+        assert (await client.ask(lists=lists(number)))["rooms"]
+    (await alice.post(STABLE, {"pos": client.pos, "lists": lists(2)})).error(400, "M_UNKNOWN_POS")
+    client.pos = None
+    assert (await client.ask(lists=lists(2)))["rooms"]
+
+
 def connections(tx: Any) -> list[Any]:
     tx._cursor.execute("SELECT user_id, conn_id FROM sliding_connections")
     return list(tx._cursor.fetchall())
