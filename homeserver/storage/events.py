@@ -127,6 +127,12 @@ POSITION = statement(
     select(_e.room_nid, _e.position, _e.thread_id).where(_e.event_id == bindparam("event_id"))
 )
 REDACTED_BY = statement(select(_e.redacted_by).where(_e.event_nid == bindparam("event_nid")))
+_redaction = events.alias()
+REDACTED_AFTER = statement(
+    select(_e.event_nid)
+    .join(_redaction, _redaction.c.event_id == _e.redacted_by)
+    .where(in_list(_e.event_nid, "event_nids"), _redaction.c.position > bindparam("after"))
+)
 _visible = _e.status == ACCEPTED
 BACKWARDS = statement(
     select(*_COLUMNS)
@@ -309,6 +315,13 @@ def ids_of(tx: ReadTransaction, event_nids: Collection[int]) -> dict[int, EventI
 def is_redacted(tx: ReadTransaction, event_nid: int) -> bool:
     """Whether the event has been redacted."""
     return tx.value(REDACTED_BY, event_nid=event_nid) is not None
+
+
+def redacted_after(tx: ReadTransaction, event_nids: Collection[int], after: int) -> set[int]:
+    """Those of the events whose redaction is at a later position."""
+    if not event_nids:
+        return set()
+    return {row[0] for row in tx.all(REDACTED_AFTER, event_nids=sorted(event_nids), after=after)}
 
 
 def first_depth(tx: ReadTransaction, room_nid: int) -> int:

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Collection, Mapping
+from typing import Final
 
 import msgspec
 
@@ -16,14 +17,16 @@ from homeserver.services.sliding_sync.context import Context, Wanted
 from homeserver.services.sync.partial_rooms import cited_members, without_filled_in
 from homeserver.services.sync.room_state import Roots, members_in
 from homeserver.services.sync.timeline import Timeline
-from homeserver.storage import state
+from homeserver.storage import events, state
 from homeserver.storage.events import StoredEvent
+
+REDACTION: Final = "m.room.redaction"
 
 SUMMARISED: frozenset[StateKey] = frozenset({("m.room.name", ""), ("m.room.avatar", "")})
 """What clients are told of apart from the state that they ask for."""
 
 Changes = Mapping[StateKey, tuple[int | None, int | None]]
-"""What differs between two states, as `storage.state.difference` gives it."""
+"""What differs between two states, as `storage.state.difference` gives it; or twice the same event, redacted."""
 
 
 class States(msgspec.Struct, frozen=True):
@@ -89,6 +92,22 @@ def required_state(ctx: Context, wanted: Wanted, states: States, timeline: Timel
         gone = sorted(key for key, (_, nid) in states.changes.items() if nid is None and matcher.matches(key))
         shown += (encode({"type": kind, "state_key": state_key}) for kind, state_key in gone)
     return shown
+
+
+def with_redacted(ctx: Context, wanted: Wanted, states: States, timeline: Timeline, *, told: int) -> States:
+    """The same states, but events that were redacted after the position `told` count as changed.
+
+    The root of a state says nothing of that. Redacted events are looked for among those that the client is sent, and
+    only if the timeline shows a redaction, or may leave one out.
+    """
+    shows_all = not timeline.limited and not ctx.ignored
+    if shows_all and not any(event.type == REDACTION for event, _ in timeline.events):
+        return states
+    held = _matching(ctx, states.new, _matcher(wanted.config.required_state))
+    held |= ctx.lookups.state(states.new, SUMMARISED)
+    found = events.redacted_after(ctx.tx, held.values(), told)
+    redacted = {key: (nid, nid) for key, nid in held.items() if nid in found}
+    return States(states.old, states.new, redacted | dict(states.changes)) if redacted else states
 
 
 def _is_wanted_change(matcher: StateMatcher, key: StateKey, timeline: Timeline) -> bool:

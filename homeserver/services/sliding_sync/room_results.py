@@ -14,7 +14,7 @@ from homeserver.services.aggregations import render_aggregated
 from homeserver.services.client_events import render
 from homeserver.services.history_access import BEGINNING, access_of, departure_of, reader_of
 from homeserver.services.sliding_sync.context import Context, Wanted
-from homeserver.services.sliding_sync.required import States, required_state
+from homeserver.services.sliding_sync.required import States, required_state, with_redacted
 from homeserver.services.sliding_sync.summaries import summary
 from homeserver.services.sync.stripped import stripped_events
 from homeserver.services.sync.timeline import MAX_LIMIT, Timeline, read_timeline
@@ -114,6 +114,8 @@ def inside_result(ctx: Context, wanted: Wanted, read_upto: ReadUpto) -> RoomResu
     if timeline is not None:
         body |= _timeline_json(ctx, wanted, span, timeline)
     shown = timeline or Timeline([], limited=False, prev_batch=span.newest)
+    if span.told is not None:
+        states = with_redacted(ctx, wanted, states, shown, told=span.told)
     if section := required_state(ctx, wanted, states, shown):
         body["required_state"] = array(section)
     body |= summary(ctx, wanted, states)

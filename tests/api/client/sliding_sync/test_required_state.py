@@ -8,7 +8,7 @@ from homeserver.database.kinds import Kind
 from homeserver.database.transactions import WriteTransaction
 from homeserver.storage import rooms, state
 from tests.api.client.sliding_sync.harness import EVERYTHING, Sliding, keys, old_list, one_list
-from tests.api.server import Client, TestServer
+from tests.api.server import Client, TestServer, room_path
 
 LAZY: dict[str, Any] = {"include": [{}], "lazy_members": True}
 TOPIC = ("m.room.topic", "")
@@ -74,6 +74,31 @@ async def test_only_changes_come_again(alice: Client) -> None:
     await alice.set_state(room, "m.room.name", {"name": "x"})
     section = (await client.ask(lists=one_list(state=wanted)))["rooms"][room]
     assert [event["content"] for event in section["required_state"]] == [{"topic": "two"}]
+
+
+async def test_state_that_is_redacted_comes_again(alice: Client) -> None:
+    room = await alice.create_room()
+    events = [
+        await alice.set_state(room, kind, {"topic": "an insult"}) for kind in ("m.room.topic", "org.other")
+    ]
+    wanted = {"include": [{"type": "m.room.topic", "state_key": ""}]}
+    client, gap, everything = (Sliding(alice, name) for name in ("a", "gap", "everything"))
+    for each in (client, gap):
+        await each.ask(lists=one_list(state=wanted, limit=5))
+    await everything.ask(lists=one_list(state=EVERYTHING, limit=5))
+    for number, event_id in enumerate(events):
+        (await alice.put(room_path(room, "redact", event_id, f"t{number}"))).ok()
+
+    async def told(each: Sliding, state: Any) -> dict[str, Any]:
+        section = (await each.ask(lists=one_list(state=state, limit=5)))["rooms"][room]
+        return {event["type"]: event["content"] for event in section.get("required_state", ())}
+
+    assert await told(client, wanted) == {"m.room.topic": {}}
+    assert await told(everything, EVERYTHING) == {"m.room.topic": {}, "org.other": {}}
+    for number in range(6):
+        await alice.send(room, f"m{number}")
+    assert await told(gap, wanted) == {"m.room.topic": {}}
+    assert await told(client, wanted) == {}
 
 
 async def test_more_state_is_given_at_once(alice: Client) -> None:

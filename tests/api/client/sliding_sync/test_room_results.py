@@ -38,6 +38,40 @@ async def test_name_avatar_and_heroes(alice: Client, bob: Client) -> None:
     assert section["heroes"] == [{"user_id": bob.user_id, "displayname": "bob"}]
 
 
+async def test_a_name_and_an_avatar_that_are_redacted(alice: Client, bob: Client) -> None:
+    room = await alice.create_room(invite=[bob.user_id])
+    await bob.join(room)
+    wrong = [
+        await alice.set_state(room, "m.room.name", {"name": "an insult"}),
+        await alice.set_state(room, "m.room.avatar", {"url": "mxc://test.example/insult"}),
+    ]
+    client, gap, old, ignoring = (Sliding(bob, name) for name in ("a", "gap", "old", "ignoring"))
+    for each in (client, gap, ignoring):
+        assert (await each.ask(lists=one_list(limit=2)))["rooms"][room]["name"] == "an insult"
+    await old.ask_old(lists=old_list(limit=2))
+    for number, event_id in enumerate(wrong):
+        (await alice.put(room_path(room, "redact", event_id, f"t{number}"))).ok()
+
+    hero = {"user_id": alice.user_id, "displayname": "alice"}
+    section = (await client.ask(lists=one_list(limit=2)))["rooms"][room]
+    assert (section["name"], section["avatar"], section["heroes"]) == (None, None, [hero])
+    await alice.send(room, "hello")
+    section = (await client.ask(lists=one_list(limit=2)))["rooms"][room]
+    assert not {"name", "avatar", "heroes"} & section.keys()
+    # So it is where the redactions themselves are not shown: before a gap, and of somebody who is ignored.
+    path = path_of("user", bob.user_id, "account_data", "m.ignored_user_list")
+    (await bob.put(path, {"ignored_users": {alice.user_id: {}}})).ok()
+    section = (await ignoring.ask(lists=one_list(limit=2)))["rooms"][room]
+    assert (section["name"], section["avatar"]) == (None, None)
+    (await bob.put(path, {})).ok()
+    await alice.send(room, "and more")
+    section = (await gap.ask(lists=one_list(limit=2)))["rooms"][room]
+    assert (section["name"], section["avatar"], section["heroes"]) == (None, None, [hero])
+    section = (await old.ask_old(lists=old_list(limit=2)))["rooms"][room]
+    assert "name" not in section
+    assert (section["avatar"], section["heroes"]) == (None, [hero])
+
+
 async def test_direct_chats(alice: Client) -> None:
     room = await alice.create_room()
     client = Sliding(alice)
