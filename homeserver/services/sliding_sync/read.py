@@ -155,14 +155,19 @@ def _result(ctx: Context, wanted: Wanted, read_upto: ReadUpto, *, is_new: bool, 
 
 
 def _read_on(ctx: Context, wanted: list[Wanted]) -> set[int]:
-    """Where the user has read on, which the accepted form leaves to the receipts."""
-    since = ctx.since
-    if ctx.is_stable or since is None or not ctx.stream.changed_since(Kind.RECEIPTS, since):
+    """Where the user has read on since the client was told, which the accepted form leaves to the receipts."""
+    if ctx.is_stable:
         return set()
-    nids = [
-        each.room.room_nid for each in wanted if each.record is not None and each.room.membership == "join"
-    ]
-    return receipts.moved(ctx.tx, ctx.asking.user_id, nids, since=since, upto=ctx.upto) if nids else set()
+    groups: dict[int, list[int]] = {}
+    for each in wanted:
+        told = ctx.told_upto(each.record)
+        if told is not None and each.room.membership == "join":
+            groups.setdefault(told, []).append(each.room.room_nid)
+    moved: set[int] = set()
+    for told, nids in groups.items():
+        if ctx.stream.changed_since(Kind.RECEIPTS, told):
+            moved |= receipts.moved(ctx.tx, ctx.asking.user_id, nids, since=told, upto=ctx.upto)
+    return moved
 
 
 def _leave_windows(ctx: Context, wanted: Collection[int]) -> None:

@@ -109,6 +109,22 @@ async def test_unread_counts_in_the_unstable_form(alice: Client, bob: Client) ->
     assert (await client.ask_old(lists=old_list()))["rooms"] == {}
 
 
+async def test_unread_counts_of_a_room_that_returns_to_the_window(alice: Client, bob: Client) -> None:
+    room = await alice.create_room(invite=[bob.user_id])
+    await bob.join(room)
+    event_id = await alice.send(room, "hello")
+    client = Sliding(bob)
+    section = (await client.ask_old(lists=old_list()))["rooms"][room]
+    assert section["notification_count"] == 1
+    other = await bob.create_room()
+    assert set((await client.ask_old(lists=old_list(last=0)))["rooms"]) == {other}
+    (await bob.post(room_path(room, "receipt", "m.read", event_id))).ok()
+    assert (await client.ask_old(lists=old_list(last=0)))["rooms"] == {}
+    section = (await client.ask_old(lists=old_list()))["rooms"][room]
+    assert section["notification_count"] == 0
+    assert (await client.ask_old(lists=old_list(last=9)))["rooms"] == {}
+
+
 async def test_a_gap_is_limited(alice: Client) -> None:
     room = await alice.create_room()
     client = Sliding(alice)
