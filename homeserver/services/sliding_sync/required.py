@@ -83,6 +83,9 @@ def required_state(ctx: Context, wanted: Wanted, states: States, timeline: Timel
             if nid is not None and _is_wanted_change(matcher, key, timeline)
         }
         section |= _expansion(ctx, wanted, states.new, matcher)
+    if states.old == 0 or timeline.limited:
+        # "clients must flush any "membership" cache when `limited` is true", whatever they have asked for.
+        ctx.flushed.add(wanted.room.room_id)
     if matcher.lazy_members:
         section = _with_members(ctx, wanted, states, timeline, section, matcher)
     stored = ctx.lookups.events(section.values())
@@ -154,9 +157,7 @@ def _with_members(
     kept = {key[1] for key in section if key[0] == MEMBER and matcher.matches(key)}
     section = without_filled_in(ctx.tx, room, section, roots, since=told, needed=needed | kept)
     known: Collection[str] = ()
-    if states.old == 0 or timeline.limited:
-        ctx.flushed.add(room.room_id)
-    else:
+    if room.room_id not in ctx.flushed:
         known = ctx.asking.sent_members.get(room.room_id, ())
     missing = [user_id for user_id in needed if user_id not in known and (MEMBER, user_id) not in section]
     if missing:

@@ -160,6 +160,24 @@ async def test_members_as_they_are_needed(alice: Client, bob: Client, carol: Cli
         assert ("m.room.member", alice.user_id) in keys(lost["rooms"][room])
 
 
+async def test_members_after_a_gap_that_came_without_them(alice: Client, bob: Client) -> None:
+    """ "clients must flush any "membership" cache when `limited` is true"."""
+    room = await alice.create_room(invite=[bob.user_id])
+    await bob.join(room)
+    await bob.send(room, "hello")
+    client = Sliding(alice)
+    lazy, his = {"lazy_members": True}, ("m.room.member", bob.user_id)
+    assert his in keys((await client.ask(lists=one_list(state=lazy, limit=2)))["rooms"][room])
+    renamed = {"membership": "join", "displayname": "Robert"}
+    await bob.set_state(room, "m.room.member", renamed, bob.user_id)
+    for number in range(3):
+        await alice.send(room, f"m{number}")
+    assert (await client.ask(lists=one_list(limit=2)))["rooms"][room]["limited"]
+    await bob.send(room, "again")
+    section = (await client.ask(lists=one_list(state=lazy, limit=2)))["rooms"][room]
+    assert [event["content"] for event in section["required_state"]] == [renamed]
+
+
 def lose_topic(tx: WriteTransaction, room_id: RoomID) -> None:
     """The resolution of a fork has left the room without its topic."""
     room = rooms.lock(tx, room_id)
