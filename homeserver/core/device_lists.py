@@ -45,6 +45,14 @@ class DeviceUpdate(msgspec.Struct, frozen=True):
         """
         return known < self.stream_id and bool(self.prev_ids) and all(each <= known for each in self.prev_ids)
 
+    def repeats(self, known: StreamID) -> bool:
+        """Whether the list of `known` has this applied.
+
+        Not for an update that names no other: there are servers that do not count, send the same one each time, and
+        mean that something has changed.
+        """
+        return self.stream_id == known and bool(self.prev_ids)
+
 
 class DeviceList(msgspec.Struct, frozen=True):
     """All devices of a user that have keys, and the user's cross-signing keys as far as there are some."""

@@ -271,6 +271,22 @@ async def test_no_update_makes_anything_known_that_is_not_so(holders: Keyholders
     assert len(holders.scene.peer.heard_at("/user/devices/")) == asked
 
 
+async def test_an_update_that_names_no_other_is_never_a_repetition(holders: Keyholders) -> None:
+    """Conduit, and what came of it, always say the same, of a device that there is not: it means "ask me"."""
+    server, mallory = holders.scene.server, holders.mallory
+    update = holders.update(device_id="placeholder", stream_id=1, prev_id=[], keys=None)
+    devices = [Device(mallory, PHONE)]
+    holders.says(mallory, *devices, stream_id=1)
+    assert await queried(server, mallory) == {PHONE}
+    for name in ("TABLET", "LAPTOP"):
+        devices.append(Device(mallory, name))
+        holders.says(mallory, *devices, stream_id=1)
+        before = await told(server, mallory)
+        await holders.send(update)
+        assert await told(server, mallory) > before
+        assert await queried(server, mallory) == {each.device_id for each in devices}
+
+
 async def test_users_with_whom_nobody_shares_a_room_leave_no_trace(holders: Keyholders) -> None:
     """A server may have as many users as it says."""
     server, peer_name = holders.scene.server, holders.scene.peer.server_name

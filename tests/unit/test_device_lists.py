@@ -70,6 +70,21 @@ def test_which_updates_follow(change: DeviceUpdate, known: int, expected: bool) 
     assert change.follows(StreamID(known)) is expected
 
 
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (update(5, 4), True),
+        (update(5, 3, 4), True),
+        (update(4, 3), False),
+        (update(6, 5), False),
+        # It may be another one of a server that does not count.
+        (update(5), False),
+    ],
+)
+def test_which_updates_repeat_what_is_known(change: DeviceUpdate, expected: bool) -> None:
+    assert change.repeats(StreamID(5)) is expected
+
+
 @given(
     st.lists(st.integers(1, 3), min_size=1, max_size=12).map(
         lambda steps: [sum(steps[: index + 1]) for index in range(len(steps))]

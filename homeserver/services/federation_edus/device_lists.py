@@ -105,7 +105,7 @@ def _apply(tx: WriteTransaction, user_id: UserID, update: DeviceUpdate | None, *
     if known is None:
         return True
     if known.stream_id is not None and known.due_ts is None and update is not None:
-        if update.stream_id == known.stream_id:
+        if update.repeats(known.stream_id):
             return False
         is_room = update.device is None or _has_room(tx, known, update)
         if is_room and update.follows(known.stream_id):
