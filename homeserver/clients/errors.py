@@ -20,5 +20,14 @@ class RemoteError(Exception):
     errcode: str | None = attrs.field(default=None, kw_only=True)
     room_version: str | None = attrs.field(default=None, kw_only=True)
 
+    @property
+    def is_not_found(self) -> bool:
+        """Whether the party says that there is no such thing.
+
+        A 404 with another code, or with none, is of a server that does not know the endpoint, or of something that
+        stands before it: a proxy says so while the server is away.
+        """
+        return self.status == 404 and self.errcode == "M_NOT_FOUND"
+
     def __str__(self) -> str:
         return f"{self.party}: {self.message}"

@@ -177,11 +177,12 @@ class RemoteDeviceLists:
             answer = await self.client.get(row.server_name, path, patience_ms=PATIENCE_MS)
             whole, refused = await deferToThread(read_list, answer, row.user_id)
         except RemoteError as error:
-            if error.status == 404:
+            if error.is_not_found:
                 # Whoever that was: nothing is known of any devices, and nothing is to be waited for.
                 await self.database.write(lose, row.user_id)
             else:
-                await self._failed(row, is_server=error.status is None or error.status >= 500)
+                is_server = error.status is None or error.status == 404 or error.status >= 500
+                await self._failed(row, is_server=is_server)
             raise
         except BadJson as error:
             await self._failed(row, is_server=False)

@@ -154,8 +154,8 @@ class RemoteKeys(msgspec.Struct, frozen=True):
             try:
                 found.users[user_id] = _keys_in(await self.lists.ask(user_id, server_name), wanted[user_id])
             except RemoteError as error:
-                # With a 404 the server has answered: there is no such user.
-                if error.status != 404:
+                # The server has answered: there is no such user.
+                if not error.is_not_found:
                     problems.append(error)
 
         await _together([Deferred.fromCoroutine(ask(user_id)) for user_id in users])

@@ -11,7 +11,7 @@ from homeserver.services.remote_keys import LEAST_PATIENCE_MS
 from tests.api.server import Answer
 from tests.api.tables import count
 from tests.federation.clocks import MovableClock
-from tests.federation.devices import kept, kept_master, queried, row, told
+from tests.federation.devices import keeps, kept, kept_master, queried, row, told
 from tests.federation.harness import Servers, until
 from tests.federation.peer import Endless, Heard, Peer, Reply, Silence, federation
 from tests.federation.scene import Scene, set_scene
@@ -113,6 +113,42 @@ async def test_a_server_that_cannot_be_asked_is_a_failure(holders: Keyholders, w
     answer = await holders.claim(wanted, patience_ms=patience_ms)
     assert {*answer["failures"]} == {peer_name}
     assert {*answer["one_time_keys"]} == {alice.user_id}
+
+
+NOT_ABOUT_USERS: dict[str, Reply] = {
+    "of a proxy": Reply(b"404 page not found", 404, {"Content-Type": "text/plain"}),
+    "of an endpoint": Reply({"errcode": "M_UNRECOGNIZED", "error": "no such endpoint"}, 404),
+}
+
+
+@pytest.mark.parametrize("which", NOT_ABOUT_USERS)
+async def test_a_404_that_says_nothing_of_the_user_is_a_failure(holders: Keyholders, which: str) -> None:
+    """The user's devices are not forgotten, and asked for until they come."""
+    server, mallory = holders.scene.server, holders.mallory
+    holders.says(mallory, Device(mallory, PHONE))
+    assert await queried(server, mallory) == {PHONE}
+    holders.scene.peer.answer("GET", DEVICES, NOT_ABOUT_USERS[which])
+    await holders.send(holders.update(stream_id=9, prev_id=[8]))
+    answer = await holders.query(mallory)
+    assert ({*answer["failures"]}, answer["device_keys"]) == ({holders.scene.peer.server_name}, {})
+    before = await told(server, mallory)
+    holders.says(mallory, Device(mallory, PHONE), Device(mallory, "TABLET"), stream_id=9)
+    holders.clock.advance(hours=1)
+    await keeps(server, mallory, PHONE, "TABLET")
+    assert await told(server, mallory) > before
+
+
+async def test_a_user_who_is_not_there_is_no_failure(holders: Keyholders) -> None:
+    """`POST /keys/query`: "no failure is recorded. Instead, the corresponding user or device is missing"."""
+    server, mallory = holders.scene.server, holders.mallory
+    holders.says(mallory, Device(mallory, PHONE))
+    assert await queried(server, mallory) == {PHONE}
+    gone = Reply({"errcode": "M_NOT_FOUND", "error": "no such user"}, 404)
+    holders.scene.peer.answer("GET", DEVICES, gone)
+    await holders.send(holders.update(stream_id=9, prev_id=[8]))
+    answer = await holders.query(mallory)
+    assert (answer["failures"], answer["device_keys"]) == ({}, {})
+    assert await row(server, mallory) is None
 
 
 WRONG_SHAPES: dict[str, Any] = {
