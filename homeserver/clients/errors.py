@@ -9,8 +9,8 @@ class RemoteError(Exception):
 
     `party` is whom we called, as the operator knows it: a server name, or a host. `status` is the HTTP status
     of its answer, None if there was no answer that could be understood; `errcode` what its standard error
-    response says, and `room_version` what that adds to M_INCOMPATIBLE_ROOM_VERSION. `message` is for the log
-    and may go to this server's own users: it holds no secret.
+    response says, and `room_version` what that adds to M_INCOMPATIBLE_ROOM_VERSION. `is_too_large`: its answer was
+    larger than is accepted. `message` is for the log and may go to this server's own users: it holds no secret.
     """
 
     party: str
@@ -19,6 +19,7 @@ class RemoteError(Exception):
     status: int | None = attrs.field(default=None, kw_only=True)
     errcode: str | None = attrs.field(default=None, kw_only=True)
     room_version: str | None = attrs.field(default=None, kw_only=True)
+    is_too_large: bool = attrs.field(default=False, kw_only=True)
 
     @property
     def is_not_found(self) -> bool:

@@ -131,7 +131,10 @@ class HttpTransport:
                 self._running -= 1
                 turns.release()
         except ExchangeError as fault:
-            raise RemoteError(exchange.party, str(fault), transient=not fault.is_too_large) from fault
+            too_large = fault.is_too_large
+            raise RemoteError(
+                exchange.party, str(fault), transient=not too_large, is_too_large=too_large
+            ) from fault
         finally:
             if turns.tokens == turns.limit and not turns.waiting:
                 self._turns.pop(route, None)

@@ -61,6 +61,10 @@ MOST_FAILING: Final = 5_000
 """Servers that may be heard of again; others are asked when their time comes."""
 
 
+class NoDeviceList(Exception):  # noqa: N818 - it names what has been found
+    """The server has answered, and there is no list of this one user that could be used."""
+
+
 class _Asked(msgspec.Struct, frozen=True):
     """A list that is being asked for: its row as it was then, and where the stream was."""
 
@@ -85,7 +89,7 @@ class RemoteDeviceLists:
         """The list of a user who shares a room with somebody here; it is kept, and followed from now on.
 
         Who asks may give up waiting: what comes is kept all the same.
-        Errors: RemoteError; StorageUnavailable.
+        Errors: RemoteError if the server could not be asked; NoDeviceList; StorageUnavailable.
         """
         return self._asking.get(user_id, lambda: self._ask_for(user_id, server_name))
 
@@ -160,7 +164,7 @@ class RemoteDeviceLists:
             if await self.database.write(drop_if_strange, user_id):
                 return
             await self._asking.get(user_id, lambda: self._fetch(asked))
-        except RemoteError as error:
+        except (RemoteError, NoDeviceList) as error:
             _log.info("a list of devices could not be had", user=user_id, reason=str(error))
         except StorageUnavailable as error:
             _log.warning("lists of devices have to wait", reason=str(error))
@@ -177,16 +181,18 @@ class RemoteDeviceLists:
             answer = await self.client.get(row.server_name, path, patience_ms=PATIENCE_MS)
             whole, refused = await deferToThread(read_list, answer, row.user_id)
         except RemoteError as error:
+            if not _is_about_user(error):
+                await self._failed(row, is_server=True)
+                raise
             if error.is_not_found:
                 # Whoever that was: nothing is known of any devices, and nothing is to be waited for.
                 await self.database.write(lose, row.user_id)
             else:
-                is_server = error.status is None or error.status == 404 or error.status >= 500
-                await self._failed(row, is_server=is_server)
-            raise
+                await self._failed(row, is_server=False)
+            raise NoDeviceList(str(error)) from error
         except BadJson as error:
             await self._failed(row, is_server=False)
-            raise RemoteError(row.server_name, f"malformed: {error.message}", transient=False) from error
+            raise NoDeviceList(f"{row.server_name}: malformed: {error.message}") from error
         if refused:
             _log.info("keys were left out", user=row.user_id, number=len(refused), first=refused[0])
         await self.database.write(keep, asked, whole, now_ts=self.clock.now_ts())
@@ -255,6 +261,12 @@ def lose(tx: WriteTransaction, user_id: UserID) -> None:
         remote_device_lists.forget(tx, user_id)
         if row.stream_id is not None:
             device_lists.tell(tx, user_id)
+
+
+def _is_about_user(error: RemoteError) -> bool:
+    """Whether the server could be asked, and may well answer for other users."""
+    is_refused = error.status in (400, 403) and error.errcode is not None
+    return is_refused or error.is_not_found or error.is_too_large
 
 
 def _pass_on(result: object, done: Deferred[None]) -> object:

@@ -24,7 +24,7 @@ from homeserver.core.json import JsonObject
 from homeserver.core.key_answers import KeysOfUser, read_claimed, read_queried
 from homeserver.database.database import Database
 from homeserver.database.transactions import ReadTransaction
-from homeserver.services.remote_device_lists import RemoteDeviceLists
+from homeserver.services.remote_device_lists import NoDeviceList, RemoteDeviceLists
 from homeserver.storage import remote_device_lists
 
 _log = structlog.get_logger(__name__)
@@ -136,31 +136,26 @@ class RemoteKeys(msgspec.Struct, frozen=True):
         found: FoundKeys,
     ) -> None:
         followed = [user_id for user_id in users if user_id in sharing]
-        if followed and len(users) <= MOST_LISTS:
-            await self._ask_for_lists(server_name, followed, wanted, found)
+        asking: list[Coroutine[Deferred[Any], Any, None]] = []
+        if len(users) <= MOST_LISTS:
+            asking += [self._ask_for_list(server_name, user_id, wanted, found) for user_id in followed]
             users = [user_id for user_id in users if user_id not in sharing]
             followed = []
         if users:
-            await self._query(server_name, {user_id: wanted[user_id] for user_id in users}, found)
+            asking.append(self._query(server_name, {user_id: wanted[user_id] for user_id in users}, found))
+        await _together([Deferred.fromCoroutine(each) for each in asking])
         if followed:
             await self.lists.follow(followed[:MOST_FOLLOWED], server_name)
 
-    async def _ask_for_lists(
-        self, server_name: ServerName, users: list[UserID], wanted: Wanted, found: FoundKeys
+    async def _ask_for_list(
+        self, server_name: ServerName, user_id: UserID, wanted: Wanted, found: FoundKeys
     ) -> None:
-        problems: list[RemoteError] = []
-
-        async def ask(user_id: UserID) -> None:
-            try:
-                found.users[user_id] = _keys_in(await self.lists.ask(user_id, server_name), wanted[user_id])
-            except RemoteError as error:
-                # The server has answered: there is no such user.
-                if not error.is_not_found:
-                    problems.append(error)
-
-        await _together([Deferred.fromCoroutine(ask(user_id)) for user_id in users])
-        if problems:
-            raise problems[0]
+        try:
+            whole = await self.lists.ask(user_id, server_name)
+        except NoDeviceList:
+            # That is no failure of the server: the user is left out.
+            return
+        found.users[user_id] = _keys_in(whole, wanted[user_id])
 
     async def _query(self, server_name: ServerName, wanted: Wanted, found: FoundKeys) -> None:
         body: JsonObject = {"device_keys": {user_id: list(ids) for user_id, ids in wanted.items()}}

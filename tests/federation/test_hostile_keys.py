@@ -88,10 +88,13 @@ BAD_ANSWERS: dict[str, Any] = {
     "a broken bomb": Reply(b"\x1f\x8b" + bytes(1000), 200, {"Content-Encoding": "gzip"}),
     "duplicate keys": Reply(b'{"device_keys": {}, "device_keys": {}}'),
     "too deep": Reply(b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}"),
-    "without end": Endless(b" " * 65_536),
+    "without end": lambda _: Endless(b" " * 65_536),
     "silence": Silence(),
 }
 """What is no answer at all: the client is told that the server could not be asked."""
+
+ABOUT_USERS = {"forbidden", "without end"}
+"""Where the list of one user was asked for, others of that server may well be had."""
 
 
 @pytest.mark.parametrize("which", BAD_ANSWERS)
@@ -107,7 +110,8 @@ async def test_a_server_that_cannot_be_asked_is_a_failure(holders: Keyholders, w
         started = time.monotonic()
         answer = await holders.query(user_id, alice.user_id, patience_ms=patience_ms)
         assert time.monotonic() - started < 15
-        assert {*answer["failures"]} == {peer_name}
+        is_left_out = user_id == holders.mallory and which in ABOUT_USERS
+        assert {*answer["failures"]} == (set() if is_left_out else {peer_name})
         assert {*answer["device_keys"]} == {alice.user_id}
     wanted = {holders.mallory: {PHONE: SIGNED}, alice.user_id: {alice.device_id: SIGNED}}
     answer = await holders.claim(wanted, patience_ms=patience_ms)
@@ -168,7 +172,52 @@ async def test_answers_of_wrong_shapes_give_no_keys(holders: Keyholders, which: 
         answer = await holders.query(user_id)
         assert not answer["device_keys"].get(user_id)
         assert not answer["master_keys"]
+        assert answer["failures"] == {}
     assert (await holders.claim({holders.mallory: {PHONE: SIGNED}}))["one_time_keys"] == {}
+
+
+BAD_LISTS: dict[str, Any] = {
+    "too many devices": {"devices": [{"device_id": f"D{number}", "keys": {}} for number in range(2_001)]},
+    "no devices": {"devices": None},
+    "no stream ID": {"stream_id": "1"},
+    "forbidden": Reply({"errcode": "M_FORBIDDEN", "error": "no"}, 403),
+    "too large": lambda _: Endless(b" " * 65_536),
+}
+
+
+@pytest.mark.parametrize("which", BAD_LISTS)
+async def test_one_bad_list_harms_no_other_user_of_its_server(holders: Keyholders, which: str) -> None:
+    """The user is left out, and the server is no failure: it could be reached."""
+    mallory, stranger, peer = holders.mallory, holders.stranger, holders.scene.peer
+    friend = f"@friend:{peer.server_name}"
+    room = holders.scene.room
+    joining = room.make("m.room.member", {"membership": "join"}, friend, sender=friend)
+    (await holders.scene.send([joining])).ok()
+    room.accept(joining)
+    said = BAD_LISTS[which]
+    if isinstance(said, dict):
+        holders.says(mallory, **said)
+    else:
+        peer.answer("GET", federation("v1", "user", "devices", mallory), said)
+    holders.says(friend, Device(friend, PHONE))
+    keys = {stranger: {PHONE: Device(stranger, PHONE).keys()}}
+    peer.answer("POST", QUERIED, Reply({"device_keys": keys}))
+    answer = await holders.query(mallory, friend, stranger)
+    assert answer["failures"] == {}
+    assert answer["device_keys"] == {friend: {PHONE: Device(friend, PHONE).keys()}, **keys}
+    known = await row(holders.scene.server, mallory)
+    assert known is not None
+    assert known.failures == 1, "it is asked for again"
+    assert await kept(holders.scene.server, friend) == {PHONE}
+
+
+async def test_a_server_that_gives_no_list_is_asked_for_its_other_users(holders: Keyholders) -> None:
+    stranger, peer = holders.stranger, holders.scene.peer
+    peer.answer("GET", DEVICES, Reply({"errcode": "M_UNKNOWN", "error": "no"}, 500))
+    keys = {stranger: {PHONE: Device(stranger, PHONE).keys()}}
+    peer.answer("POST", QUERIED, Reply({"device_keys": keys}))
+    answer = await holders.query(holders.mallory, stranger)
+    assert ({*answer["failures"]}, answer["device_keys"]) == ({peer.server_name}, keys)
 
 
 async def test_a_server_is_believed_about_its_own_users_alone(holders: Keyholders) -> None:

@@ -144,7 +144,7 @@ async def test_what_is_too_large_is_given_up(
     server.answer = lambda _: raw(text)
     with pytest.raises(RemoteError, match=reason) as caught:
         await remote.client.get(server.name, PATH, most_bytes=1_000)
-    assert not caught.value.transient
+    assert (caught.value.transient, caught.value.is_too_large) == (False, True)
 
 
 async def test_compression_is_neither_asked_for_nor_undone(remote: Caller, server: ScriptedServer) -> None:
