@@ -80,18 +80,21 @@ class RemoteDeviceLists:
     database: Database
     clock: Clock
     chance: Callable[[], float]
-    _asking: SharedWork[UserID, DeviceList] = attrs.field(factory=SharedWork, init=False)
+    # By the version, too: who has heard of something is not given what was asked for before.
+    _asking: SharedWork[tuple[UserID, int], DeviceList] = attrs.field(factory=SharedWork, init=False)
     _running: dict[Deferred[None], ServerName] = attrs.field(factory=dict, init=False)
     _failing: set[ServerName] = attrs.field(factory=set, init=False)
     _heard: Cache[ServerName, int] = attrs.field(factory=lambda: Cache(MOST_FAILING), init=False)
 
-    def ask(self, user_id: UserID, server_name: ServerName) -> Deferred[DeviceList]:
+    async def ask(self, user_id: UserID, server_name: ServerName) -> DeviceList:
         """The list of a user who shares a room with somebody here; it is kept, and followed from now on.
 
         Who asks may give up waiting: what comes is kept all the same.
         Errors: RemoteError if the server could not be asked; NoDeviceList; StorageUnavailable.
         """
-        return self._asking.get(user_id, lambda: self._ask_for(user_id, server_name))
+        known = await self.database.look_up(remote_device_lists.of, user_id)
+        version = 0 if known is None else known.version
+        return await self._asking.get((user_id, version), lambda: self._ask_for(user_id, server_name))
 
     async def follow(self, user_ids: list[UserID], server_name: ServerName) -> None:
         """Have the lists of these users asked for in the background. Errors: StorageUnavailable."""
@@ -163,7 +166,7 @@ class RemoteDeviceLists:
         try:
             if await self.database.write(drop_if_strange, user_id):
                 return
-            await self._asking.get(user_id, lambda: self._fetch(asked))
+            await self._asking.get((user_id, asked.row.version), lambda: self._fetch(asked))
         except (RemoteError, NoDeviceList) as error:
             _log.info("a list of devices could not be had", user=user_id, reason=str(error))
         except StorageUnavailable as error:

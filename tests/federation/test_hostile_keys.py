@@ -6,6 +6,7 @@ from typing import Any
 
 import attrs
 import pytest
+from twisted.internet.defer import Deferred
 
 from homeserver.services.remote_keys import LEAST_PATIENCE_MS
 from tests.api.server import Answer
@@ -436,6 +437,35 @@ async def test_a_list_that_is_never_given_does_not_hold_up_messages(holders: Key
     await until(is_asked, what="a question")
     answer = await holders.query(mallory, patience_ms=1000)
     assert ({*answer["failures"]}, answer["device_keys"]) == ({holders.scene.peer.server_name}, {})
+
+
+async def test_who_has_heard_of_a_change_is_not_given_what_was_asked_for_before(holders: Keyholders) -> None:
+    """Nobody would be told again: the first list of a user that is kept is no change."""
+    server, mallory, peer = holders.scene.server, holders.mallory, holders.scene.peer
+    phone, tablet = Device(mallory, PHONE), Device(mallory, "TABLET")
+    asked: list[Heard] = []
+    gate: Deferred[None] = Deferred()
+
+    async def say(heard: Heard) -> Reply:
+        asked.append(heard)
+        devices = [phone, tablet][: len(asked)]
+        if devices == [phone]:
+            await gate
+        listed = [{"device_id": each.device_id, "keys": each.keys()} for each in devices]
+        return Reply({"user_id": mallory, "stream_id": len(devices), "devices": listed})
+
+    async def is_asked() -> bool:
+        return bool(asked)
+
+    peer.answer("GET", DEVICES, say)
+    before = Deferred.fromCoroutine(holders.query(mallory))
+    await until(is_asked, what="a question")
+    await holders.send(holders.update(device_id="TABLET", keys=tablet.keys()))
+    assert {*(await holders.query(mallory))["device_keys"][mallory]} == {PHONE, "TABLET"}
+    gate.callback(None)
+    assert {*(await before)["device_keys"][mallory]} == {PHONE}
+    # What comes late does not take the place of what came after it.
+    assert await kept(server, mallory) == {PHONE, "TABLET"}
 
 
 async def test_questions_of_strangers_about_strangers(holders: Keyholders) -> None:
