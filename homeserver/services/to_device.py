@@ -101,7 +101,7 @@ def send_once(tx: WriteTransaction, sending: Sending, device_id: str, request: s
     if client_transactions.result_of(tx, sender, device_id, request) is not None:
         return 0
     letters, dropped = letters_for(tx, sender, sending.event_type, sending.here, source=sender)
-    to_device.put(tx, sender, sender, letters)
+    to_device.put(tx, sender, letters)
     if sending.elsewhere:
         backlogs = outbound_to_device.backlogs(tx, sender)
         taken = {

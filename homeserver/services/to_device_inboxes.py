@@ -1,6 +1,6 @@
 """The inboxes of devices: what is let in, and what is dropped of those that nobody opens."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 import attrs
@@ -62,7 +62,8 @@ SHARE: Final = Bounds(2_000, 16 * 1024 * 1024)
 """Of a user of this server."""
 
 SHARE_OF_SERVER: Final = Bounds(10_000, 32 * 1024 * 1024)
-"""Of all users of another server, which can make as many as it likes."""
+"""Of all users of another server, which can make as many as it likes. When it is used up, those of them are still let
+in of whom little has been since, while there is room for ALL: one user does not keep out the others."""
 
 ALL: Final = Bounds(20_000, 64 * 1024 * 1024)
 """Of all together. Beyond it only those are let in who have little there: whoever has filled the inbox keeps out
@@ -84,6 +85,12 @@ def is_let_in(inbox: Inbox, size: int, *, is_from_here: bool) -> bool:
     return ALL.have_room(*whole, more=size) or LITTLE.have_room(*own, more=size)
 
 
+def is_let_in_beyond(inbox: Inbox, size: int) -> bool:
+    """As `is_let_in`, for a user of another server whose share is used up; the user is the source that is counted."""
+    own = (inbox.messages_of_source, inbox.bytes_of_source)
+    return LITTLE.have_room(*own, more=size) and ALL.have_room(inbox.messages, inbox.bytes, more=size)
+
+
 def letters_for(
     tx: ReadTransaction,
     sender: UserID,
@@ -96,45 +103,60 @@ def letters_for(
     """The messages for the devices here that they are for, as far as those exist; and how many more are dropped.
 
     `source` is the sender, or the sender's server if that is another; `earlier` is what the same transaction has let in
-    of that source before. Of a message for `*` and one for a device the
-    latter counts. Errors: TooLarge if it is too much for one time.
+    before. Of a message for `*` and one for a device the latter counts. Errors: TooLarge if it is too much for one
+    time.
     """
     found: list[Letter] = []
-    dropped = 0
-    size = 0
+    refused: dict[UserID, dict[DeviceID, bytes]] = {}
+    number = size = 0
     written: dict[tuple[UserID, str], bytes] = {}
-    inboxes = _with(to_device.inboxes(tx, messages, source=source), earlier)
+    inboxes = _with(to_device.inboxes(tx, messages, source=source), earlier, source)
     for inbox, name, content in _addressed(inboxes, messages):
         message = written.get((inbox.user_id, name))
         if message is None:
             message = written[inbox.user_id, name] = message_json(sender, event_type, content)
+        number += 1
         size += len(message)
-        if len(found) + dropped >= MOST_LETTERS or size > MOST_LETTER_BYTES:
+        if number > MOST_LETTERS or size > MOST_LETTER_BYTES:
             raise TooLarge(f"{MOST_LETTERS} messages, or {MOST_LETTER_BYTES} bytes in all, are sent at once")
         if is_let_in(inbox, len(message), is_from_here=source == sender):
-            found.append(Letter(inbox.user_id, inbox.device_id, message))
+            found.append(Letter(inbox.user_id, inbox.device_id, source, message))
         else:
-            dropped += 1
-    return found, dropped
+            refused.setdefault(inbox.user_id, {})[inbox.device_id] = message
+    if refused and source != sender:
+        for inbox in _with(to_device.inboxes(tx, refused, source=sender), earlier, sender):
+            # Of a user who has called a device `*` all are here.
+            message = refused[inbox.user_id].get(inbox.device_id)
+            if message is not None and is_let_in_beyond(inbox, len(message)):
+                found.append(Letter(inbox.user_id, inbox.device_id, sender, message))
+    return found, number - len(found)
 
 
-def _with(inboxes: list[Inbox], earlier: Sequence[Letter]) -> list[Inbox]:
+def _with(inboxes: list[Inbox], earlier: Sequence[Letter], source: str) -> list[Inbox]:
     """The inboxes with these letters in them, too."""
     if not earlier:
         return inboxes
-    sizes: dict[tuple[UserID, DeviceID], list[int]] = {}
+    letters: dict[tuple[UserID, DeviceID], list[Letter]] = {}
     for letter in earlier:
-        sizes.setdefault((letter.user_id, letter.device_id), []).append(len(letter.message))
-    return [
-        msgspec.structs.replace(
-            inbox,
-            messages=inbox.messages + len(new),
-            bytes=inbox.bytes + sum(new),
-            messages_of_source=inbox.messages_of_source + len(new),
-            bytes_of_source=inbox.bytes_of_source + sum(new),
+        letters.setdefault((letter.user_id, letter.device_id), []).append(letter)
+    found: list[Inbox] = []
+    for inbox in inboxes:
+        new = letters.get((inbox.user_id, inbox.device_id), [])
+        of_source = [each for each in new if each.source == source]
+        found.append(
+            msgspec.structs.replace(
+                inbox,
+                messages=inbox.messages + len(new),
+                bytes=inbox.bytes + _size(new),
+                messages_of_source=inbox.messages_of_source + len(of_source),
+                bytes_of_source=inbox.bytes_of_source + _size(of_source),
+            )
         )
-        for inbox, new in ((each, sizes.get((each.user_id, each.device_id), [])) for each in inboxes)
-    ]
+    return found
+
+
+def _size(letters: Iterable[Letter]) -> int:
+    return sum(len(each.message) for each in letters)
 
 
 def _addressed(inboxes: list[Inbox], messages: Messages) -> Iterator[tuple[Inbox, str, bytes]]:

@@ -47,10 +47,11 @@ class Inbox(msgspec.Struct, frozen=True):
 
 
 class Letter(msgspec.Struct, frozen=True):
-    """A message for a device, as JSON."""
+    """A message for a device, as JSON; `source` says in whose share of the inbox it is."""
 
     user_id: UserID
     device_id: DeviceID
+    source: str
     message: bytes
 
 
@@ -93,7 +94,7 @@ INBOXES_OF_DEVICES = statement(
         .outerjoin(to_device_shares, _OF_DEVICE)
     )
 )
-PUT = insert_rows(to_device_messages, "user_id", "device_id", "message", "size")
+PUT = insert_rows(to_device_messages, "user_id", "device_id", "source", "message", "size")
 """Takes `position` when it is published."""
 SHARE = insert_rows(
     to_device_shares, "user_id", "device_id", "source", "messages", "bytes", add_to=("messages", "bytes")
@@ -157,19 +158,21 @@ def inboxes(tx: ReadTransaction, device_ids: Mapping[UserID, Collection[str]], *
     return [Inbox(*row) for row in rows]
 
 
-def put(tx: WriteTransaction, sender: UserID, source: str, letters: Sequence[Letter]) -> None:
+def put(tx: WriteTransaction, sender: UserID, letters: Sequence[Letter]) -> None:
     """Have the messages wait for their devices, of which each is named once at most; their users are told."""
     if not letters:
         return
-    rows = [(each.user_id, each.device_id, each.message.decode(), len(each.message)) for each in letters]
-    shares = [(user_id, device_id, source, 1, size) for user_id, device_id, _, size in rows]
+    rows = [
+        (each.user_id, each.device_id, each.source, each.message.decode(), len(each.message))
+        for each in letters
+    ]
+    shares = [(user_id, device_id, source, 1, size) for user_id, device_id, source, _, size in rows]
     tx.publish(
         PUT,
         kind=Kind.TO_DEVICE,
         to=sorted({inbox_topic(each.user_id) for each in letters}),
         also=[(SHARE, {"rows": rows_parameter(shares)})],
         sender=sender,
-        source=source,
         rows=rows_parameter(rows),
     )
 

@@ -256,8 +256,9 @@ async def test_what_is_wrong_harms_only_itself(servers: Servers, peer: Peer) -> 
 async def test_a_flood_keeps_out_nobody_else(
     servers: Servers, peer: Peer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever users it invents, a server has one share."""
+    """Whatever users it invents, beyond a server's share there is a bound for all together."""
     monkeypatch.setattr(to_device_inboxes, "SHARE_OF_SERVER", to_device_inboxes.Bounds(10, 100_000))
+    monkeypatch.setattr(to_device_inboxes, "ALL", to_device_inboxes.Bounds(30, 100_000))
     server = await servers.start()
     alice, bob = await server.user("alice"), await server.user("bob")
     for start in range(0, 60, 20):
@@ -268,7 +269,32 @@ async def test_a_flood_keeps_out_nobody_else(
         (await peer.send(server.server_name, edus=edus)).ok()
     await send_to(bob, alice, "from bob")
     answer = await alice.sync()
-    assert texts_in(answer) == [*range(10), "from bob"]
+    assert texts_in(answer) == [*range(30), "from bob"]
     await alice.sync(answer["next_batch"])
     (await peer.send(server.server_name, edus=[direct(peer, alice, "later", message_id="later")])).ok()
     assert texts_in(await alice.sync()) == ["later"]
+
+
+async def test_one_user_of_a_server_keeps_out_no_other(
+    servers: Servers, peer: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of those who come when the server's share is used up some messages are let in, each time until they are read."""
+    monkeypatch.setattr(to_device_inboxes, "SHARE_OF_SERVER", to_device_inboxes.Bounds(10, 100_000))
+    monkeypatch.setattr(to_device_inboxes, "LITTLE", to_device_inboxes.Bounds(3, 5_000))
+    server = await servers.start()
+    alice = await server.user("alice")
+    since = (await alice.sync())["next_batch"]
+    nice = f"@nice:{peer.server_name}"
+    for first in (0, 100):
+        # What the device has is gone.
+        await alice.sync(since)
+        flood = [direct(peer, alice, n, message_id=str(n)) for n in range(first, first + 30)]
+        (await peer.send(server.server_name, edus=flood)).ok()
+        keys = [
+            direct(peer, alice, text, message_id=f"{text[:5]} {first}", sender=nice)
+            for text in ("key 1", "key 2" + "x" * 5_000, "key 3", "key 4", "key 5")
+        ]
+        (await peer.send(server.server_name, edus=keys)).ok()
+        answer = await alice.sync(since)
+        assert texts_in(answer) == [*range(first, first + 13), "key 1", "key 3", "key 4"]
+        since = answer["next_batch"]

@@ -22,7 +22,7 @@ def fill(tx: WriteTransaction, now_ts: int) -> None:
     for device_id in (OLD, NEW):
         devices.add(tx, ALICE, device_id, display_name=None, now_ts=now_ts)
         for number in range(50):
-            to_device.put(tx, ALICE, ALICE, [Letter(ALICE, device_id, str(number).encode())])
+            to_device.put(tx, ALICE, [Letter(ALICE, device_id, ALICE, str(number).encode())])
     outbound_to_device.put(tx, ALICE, {REMOTE: [b"{}"] * 3}, now_ts=now_ts)
 
 

@@ -22,6 +22,7 @@ from homeserver.services.to_device_inboxes import (
     SHARE,
     SHARE_OF_SERVER,
     is_let_in,
+    is_let_in_beyond,
     letters_for,
 )
 from homeserver.storage import devices, outbound_to_device, received_to_device, to_device, users
@@ -56,7 +57,7 @@ def put(
     source: str | None = None,
 ) -> None:
     for text in texts:
-        store.write(to_device.put, sender, source or sender, [Letter(ALICE, device_id, text.encode())])
+        store.write(to_device.put, sender, [Letter(ALICE, device_id, source or sender, text.encode())])
 
 
 def texts(
@@ -141,8 +142,8 @@ def test_they_wait_in_order_and_in_portions(inhabited: Store) -> None:
 
 
 def test_one_request_takes_one_position_and_tells_the_users(inhabited: Store) -> None:
-    letters = [Letter(user, device, b"{}") for user in (ALICE, BOB) for device in (PHONE, LAPTOP)]
-    inhabited.write(to_device.put, BOB, BOB, letters)
+    letters = [Letter(user, device, BOB, b"{}") for user in (ALICE, BOB) for device in (PHONE, LAPTOP)]
+    inhabited.write(to_device.put, BOB, letters)
     assert inhabited.position == 1
     assert inhabited.topics == ["inbox:@alice:test", "inbox:@bob:test"]
     told = inhabited.read(to_device.between, after=0, upto=1)
@@ -195,19 +196,61 @@ def test_shares(full: Inbox, *, is_from_here: bool, expected: bool) -> None:
     assert is_let_in(full, 1, is_from_here=is_from_here) is expected
 
 
+@pytest.mark.parametrize(
+    ("full", "expected"),
+    [
+        (of(ALL.messages - 1, 1, LITTLE.messages - 1, 1), True),
+        (of(ALL.messages - 1, 1, LITTLE.messages, 1), False),
+        (of(1, ALL.bytes - 1, 1, LITTLE.bytes - 1), True),
+        (of(1, ALL.bytes - 1, 1, LITTLE.bytes), False),
+        # The server could have made this user, too.
+        (of(ALL.messages, 1, 0, 0), False),
+        (of(1, ALL.bytes, 0, 0), False),
+    ],
+)
+def test_beyond_the_share_of_a_server(full: Inbox, expected: bool) -> None:
+    assert is_let_in_beyond(full, 1) is expected
+
+
 def test_a_flood_is_dropped_and_others_are_let_in(inhabited: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(to_device_inboxes, "SHARE", to_device_inboxes.Bounds(3, 1_000))
     messages: Messages = {ALICE: {PHONE: b"{}"}}
     results = []
     for _ in range(5):
         letters, dropped = inhabited.read(letters_for, BOB, "t", messages, source=BOB)
-        inhabited.write(to_device.put, BOB, BOB, letters)
+        inhabited.write(to_device.put, BOB, letters)
         results.append((len(letters), dropped))
     assert results == [(1, 0)] * 3 + [(0, 1)] * 2
     letters, dropped = inhabited.read(letters_for, ALICE, "t", messages, source=ALICE)
     assert (len(letters), dropped) == (1, 0)
     inhabited.write(to_device.remove, ALICE, PHONE, upto=1)
     assert len(inhabited.read(letters_for, BOB, "t", messages, source=BOB)[0]) == 1
+
+
+def test_each_device_is_let_in_by_itself(inhabited: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the server's share is used up it is in that of the sender."""
+    monkeypatch.setattr(to_device_inboxes, "SHARE_OF_SERVER", to_device_inboxes.Bounds(1, 1_000))
+    star, sender = DeviceID("*"), UserID("@x:remote.example")
+    inhabited.write(devices.add, ALICE, star, display_name=None, now_ts=0)
+    for device_id in (star, LAPTOP):
+        put(inhabited, "{}", device_id=device_id, sender=sender, source=REMOTE)
+    messages: Messages = {ALICE: {"*": b"{}"}}
+    letters, dropped = inhabited.read(letters_for, sender, "t", messages, source=REMOTE)
+    assert {(each.device_id, each.source) for each in letters} == {
+        (PHONE, REMOTE),
+        (LAPTOP, sender),
+        (star, sender),
+    }
+    assert (len(letters), dropped) == (3, 0)
+    inhabited.write(to_device.put, sender, letters)
+    real, said = inhabited.read(counts)
+    assert real == said
+    # What the same transaction has let in counts, too.
+    monkeypatch.setattr(to_device_inboxes, "LITTLE", to_device_inboxes.Bounds(2, 1_000))
+    more, dropped = inhabited.read(letters_for, sender, "t", messages, source=REMOTE)
+    assert (len(more), dropped) == (3, 0)
+    more, dropped = inhabited.read(letters_for, sender, "t", messages, source=REMOTE, earlier=more)
+    assert ({each.device_id for each in more}, dropped) == ({PHONE}, 2)
 
 
 def test_unseen_devices_keep_the_newest(inhabited: Store) -> None:
@@ -294,7 +337,7 @@ class InboxMachine(RuleBasedStateMachine):
         self.number += 1
         text = "x" * (self.number % 7) + str(self.number)
         self.store.write(
-            to_device.put, BOB, source, [Letter(ALICE, each, text.encode()) for each in sorted(to)]
+            to_device.put, BOB, [Letter(ALICE, each, source, text.encode()) for each in sorted(to)]
         )
         for device_id in to:
             self.sent[device_id].append((self.store.position, text))

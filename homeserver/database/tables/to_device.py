@@ -25,7 +25,8 @@ to_device_messages = Table(
 to_device_shares = Table(
     "to_device_shares",
     metadata,
-    # How much of what waits for a device is of whom: of a user here, or of all users of another server.
+    # How much of what waits for a device is of whom: of a user here, or of all users of another server. What such a
+    # user is allowed beyond the server's share is that user's.
     Column("user_id", Text, primary_key=True),
     Column("device_id", Text, primary_key=True),
     Column("source", Text, primary_key=True),

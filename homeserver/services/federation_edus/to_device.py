@@ -112,7 +112,7 @@ def apply(tx: WriteTransaction, origin: ServerName, edus: Sequence[_Edu], *, now
         dropped += refused
         # What was for nobody need not be known again.
         if letters and received_to_device.note(tx, origin, edu.message_id, now_ts=now_ts):
-            to_device.put(tx, edu.sender, origin, letters)
+            to_device.put(tx, edu.sender, letters)
             earlier += letters
     return dropped
 
