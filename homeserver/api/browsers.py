@@ -16,7 +16,7 @@ import attrs
 import msgspec
 
 from homeserver.api.oauth_paths import LOG_OUT, PAGES
-from homeserver.api.pages import form_of
+from homeserver.api.pages import Pages, form_of
 from homeserver.core.errors import Forbidden
 from homeserver.core.identifiers import UserID
 from homeserver.core.requester import Requester
@@ -53,17 +53,15 @@ class Visitor:
 
 
 class Browsers(msgspec.Struct, frozen=True):
-    """Tells visitors from each other. `root` is what stands before the path of each page of ours."""
+    """Tells visitors from each other. `is_secure`: they come by TLS."""
 
     sessions: BrowserSessions
-    root: str
     is_secure: bool
 
     @classmethod
     def of(cls, sessions: BrowserSessions, base_url: str) -> Self:
         """Those that reach the server by that URL."""
-        parts = urlsplit(base_url)
-        return cls(sessions, parts.path, parts.scheme == "https")
+        return cls(sessions, urlsplit(base_url).scheme == "https")
 
     @property
     def cookie(self) -> str:
@@ -100,19 +98,6 @@ class Browsers(msgspec.Struct, frozen=True):
         value = f"{self.cookie}={secret}; Path=/; HttpOnly; SameSite=Lax{attributes}"
         return attrs.evolve(response, headers=(*response.headers, (b"Set-Cookie", value.encode())))
 
-    def question(self, visitor: Visitor, then: str, query: str) -> dict[str, object]:
-        """What a page needs that asks whether an app is to be let in, which is the page `then` with that query."""
-        return {
-            "user_id": visitor.user_id,
-            "action": self.to(PAGES[then], query),
-            "log_out": self.to(LOG_OUT.replace("{then}", then), query),
-            "form_token": visitor.form_token,
-        }
-
-    def to(self, path: str, query: str = "") -> str:
-        """A page of ours, as a form or a redirection names it."""
-        return f"{self.root}{path}?{query}" if query else f"{self.root}{path}"
-
     def _secret_in(self, request: Request) -> str | None:
         for line in request.header_values(b"cookie"):
             for pair in line.decode("latin-1").split(";"):
@@ -120,6 +105,16 @@ class Browsers(msgspec.Struct, frozen=True):
                 if name == self.cookie and _SECRET.fullmatch(value):
                     return value
         return None
+
+
+def question(pages: Pages, visitor: Visitor, then: str, query: str) -> dict[str, object]:
+    """What a page needs that asks whether an app is to be let in, which is the page `then` with that query."""
+    return {
+        "user_id": visitor.user_id,
+        "action": pages.to(PAGES[then], query),
+        "log_out": pages.to(LOG_OUT.replace("{then}", then), query),
+        "form_token": visitor.form_token,
+    }
 
 
 def is_allowed(form: Mapping[str, str]) -> bool:

@@ -9,7 +9,8 @@ import importlib
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
+from urllib.parse import urlsplit
 
 import attrs
 
@@ -28,10 +29,23 @@ _FORM: Final = b"application/x-www-form-urlencoded"
 
 @attrs.define
 class Pages:
-    """Makes pages. The templates, and what renders them, are loaded when the first page is asked for."""
+    """Makes pages. The templates, and what renders them, are loaded when the first page is asked for.
+
+    `root` is what stands before every path of ours: a proxy may have given this server a part of a host only.
+    """
 
     server_name: ServerName
+    root: str
     _environment: Any = attrs.field(default=None, init=False)
+
+    @classmethod
+    def of(cls, server_name: ServerName, base_url: str | None) -> Self:
+        """Those of a server that browsers reach by that URL; None if nobody has said which."""
+        return cls(server_name, urlsplit(base_url or "").path)
+
+    def to(self, path: str, query: str = "") -> str:
+        """A path of ours, as a form, a script or a redirection names it."""
+        return f"{self.root}{path}?{query}" if query else f"{self.root}{path}"
 
     def show(self, template: str, *, status: int = 200, **values: object) -> Response:
         """The page that `template` makes of `values`."""

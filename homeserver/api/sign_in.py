@@ -37,9 +37,9 @@ class SignIn(msgspec.Struct, frozen=True):
             status=status,
             error=error,
             name=name,
-            action=self.browsers.to(LOG_IN.replace("{then}", then), query),
+            action=self.pages.to(LOG_IN.replace("{then}", then), query),
             form_token=visitor.form_token,
-            sign_up=self.browsers.to(PAGES[then], with_prompt(query, CREATE)) if has_sign_up else None,
+            sign_up=self.pages.to(PAGES[then], with_prompt(query, CREATE)) if has_sign_up else None,
         )
         return self.browsers.shown_to(visitor, response)
 

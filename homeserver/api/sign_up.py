@@ -55,7 +55,7 @@ class SignUp(msgspec.Struct, frozen=True):
         status: int = 200,
     ) -> Response:
         """The page that asks for a name and a password."""
-        log_in = self.browsers.to(PAGES[then], with_prompt(query, None))
+        log_in = self.pages.to(PAGES[then], with_prompt(query, None))
         if not self.is_open:
             return self.pages.show("closed.html", status=403, log_in=log_in)
         response = self.pages.show(
@@ -97,4 +97,4 @@ class SignUp(msgspec.Struct, frozen=True):
         )
 
     def _to(self, path: str, then: str, query: str) -> str:
-        return self.browsers.to(path.replace("{then}", then), query)
+        return self.pages.to(path.replace("{then}", then), query)

@@ -139,9 +139,10 @@ def endpoints(
 
 def _client(config: Config, services: Services) -> list[object]:
     waiting = WaitingRequests(services.syncing.open_polls, services.authentication)
+    pages = Pages.of(config.server_name, config.public_base_url)
     return [
-        *_pages(config, services),
-        *([] if services.oauth is None else _oauth(config, services, services.oauth)),
+        *_pages(services, pages),
+        *([] if services.oauth is None else _oauth(config, services, services.oauth, pages)),
         AccountData(services.account_data),
         AccountDeactivation(services.accounts, services.contact.bindings, services.interactive_auth.uia),
         Admin(services.moderation),
@@ -247,9 +248,8 @@ def _client(config: Config, services: Services) -> list[object]:
     ]
 
 
-def _pages(config: Config, services: Services) -> list[object]:
+def _pages(services: Services, pages: Pages) -> list[object]:
     """What people see in a browser."""
-    pages = Pages(config.server_name)
     return [
         EmailConfirmation(services.contact.validations, pages),
         LoginFallback(pages),
@@ -257,10 +257,10 @@ def _pages(config: Config, services: Services) -> list[object]:
     ]
 
 
-def _oauth(config: Config, services: Services, oauth: OAuth) -> list[object]:
+def _oauth(config: Config, services: Services, oauth: OAuth, pages: Pages) -> list[object]:
     """The OAuth 2.0 API, and the pages that belong to it."""
     base_url, can_register = oauth.base_url, config.registration.enabled
-    pages, browsers = Pages(config.server_name), Browsers.of(oauth.browser_sessions, oauth.base_url)
+    browsers = Browsers.of(oauth.browser_sessions, base_url)
     sign_in, sign_up = SignIn(browsers, pages, can_register), SignUp(browsers, pages, can_register)
     return [
         AccountManagement(oauth.account_care, browsers, pages, sign_in),

@@ -46,7 +46,7 @@ class Limit(enum.Enum):
     """Sending messages to devices: to share the keys of a large room takes many requests at once."""
 
     UPDATES = "updates"
-    """Other cheap changes: receipts, typing, presence, account data, profiles, push rules, devices, keys."""
+    """Other cheap changes: receipts, typing, presence, account data, profiles, push rules, devices, keys, tokens."""
 
     ROOMS = "rooms"
     """Creating and upgrading rooms, and their aliases."""
@@ -58,7 +58,7 @@ class Limit(enum.Enum):
     """Inviting, kicking, banning."""
 
     LOGIN = "login"
-    """Logging in, refreshing tokens, and every other check of a secret."""
+    """Logging in, and every other check of a secret."""
 
     REGISTRATION = "registration"
     """Making accounts, and asking which names are free."""

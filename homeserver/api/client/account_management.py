@@ -199,7 +199,7 @@ class AccountManagement(msgspec.Struct, frozen=True):
                 return await self._set_password(user, form)
             case _:
                 raise NotFound("This server can do no such thing to accounts")
-        return see_other(self.browsers.to(ACCOUNT, f"action={shown}"))
+        return see_other(self.pages.to(ACCOUNT, f"action={shown}"))
 
     async def _set_password(self, user: BrowserUser, form: Mapping[str, str]) -> Response:
         """Errors: InvalidParam, WeakPassword."""
@@ -210,7 +210,7 @@ class AccountManagement(msgspec.Struct, frozen=True):
         )
         # Nobody stays logged in by the old one, this browser apart.
         secret = await self.browsers.sessions.open(user.user_id)
-        return self.browsers.with_secret(see_other(self.browsers.to(ACCOUNT)), secret)
+        return self.browsers.with_secret(see_other(self.pages.to(ACCOUNT)), secret)
 
     async def _check_password(self, user: BrowserUser, form: Mapping[str, str], address: str) -> None:
         """Errors: Forbidden, LimitExceeded."""
@@ -245,9 +245,9 @@ class AccountManagement(msgspec.Struct, frozen=True):
             "error": None if failure is None else failure.message,
             "user_id": user.user_id,
             "form_token": visitor.form_token,
-            "account": self.browsers.to(ACCOUNT),
-            "account_email": self.browsers.to(ACCOUNT_EMAIL),
-            "log_out": self.browsers.to(LOG_OUT.replace("{then}", "account")),
+            "account": self.pages.to(ACCOUNT),
+            "account_email": self.pages.to(ACCOUNT_EMAIL),
+            "log_out": self.pages.to(LOG_OUT.replace("{then}", "account")),
             "can_mail": self.care.can_mail,
             **values,
         }

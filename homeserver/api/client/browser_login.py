@@ -46,9 +46,7 @@ class BrowserLogin(msgspec.Struct, frozen=True):
             wrong = "The user name or the password is wrong"
             return self.sign_in.page(visitor, then, query, name=name, error=wrong, status=403)
         await self.browsers.sessions.close(visitor.secret)
-        return self.browsers.with_secret(
-            see_other(self.browsers.to(target, with_prompt(query, None))), secret
-        )
+        return self.browsers.with_secret(see_other(self.pages.to(target, with_prompt(query, None))), secret)
 
     @endpoint("POST", LOG_OUT, auth=Auth.NONE, limit=Limit.UPDATES, body_limit=BODY_LIMIT)
     async def browser_log_out(self, request: Request, then: str) -> Response:
@@ -60,7 +58,7 @@ class BrowserLogin(msgspec.Struct, frozen=True):
         except MatrixError as error:
             return self.pages.error(error)
         await self.browsers.sessions.close(visitor.secret)
-        return see_other(self.browsers.to(target, request.query))
+        return see_other(self.pages.to(target, request.query))
 
 
 def _page(then: str) -> str:

@@ -143,7 +143,7 @@ class BrowserRegistration(msgspec.Struct, frozen=True):
         """Log the new user in, and go on to what they have come for."""
         secret = await self.browsers.sessions.open(user_id)
         await self.browsers.sessions.close(newcomer.visitor.secret)
-        target = self.browsers.to(PAGES[newcomer.then], with_prompt(newcomer.query, None))
+        target = self.pages.to(PAGES[newcomer.then], with_prompt(newcomer.query, None))
         return self.browsers.with_secret(see_other(target), secret)
 
     async def _step(self, session: str, stage: str) -> Step:

@@ -67,7 +67,7 @@ class EmailConfirmation(msgspec.Struct, frozen=True):
             question=question.format(address=asked.address, user_id=asked.user_id),
             button=button,
             otherwise=otherwise,
-            action=CONFIRM_PATH,
+            action=self.pages.to(CONFIRM_PATH),
             sid=query.sid,
             token=query.token,
         )

@@ -14,6 +14,9 @@ from homeserver.http.endpoints import Auth, Limit, endpoint
 from homeserver.http.request import Request
 from homeserver.http.response import Response
 
+API: Final = "/_matrix/client/v3"
+"""What the scripts of the pages call."""
+
 HANDED_ON: Final = ("device_id", "initial_device_display_name")
 """What an app may give to the page for the login: "Non-credential parameters valid for the `/login` endpoint"."""
 
@@ -41,4 +44,4 @@ class LoginFallback(msgspec.Struct, frozen=True):
         parameters: JsonObject = {name: given[name][0] for name in HANDED_ON if name in given}
         if given.get("refresh_token", [""])[0] == "true":
             parameters["refresh_token"] = True
-        return self.pages.show(template, parameters=parameters)
+        return self.pages.show(template, api=self.pages.to(API), parameters=parameters)

@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from homeserver.api.browsers import Browsers, Visitor, is_allowed, see_other
+from homeserver.api.browsers import Browsers, Visitor, is_allowed, question, see_other
 from homeserver.api.oauth_paths import AUTHORIZE, LINK
 from homeserver.api.pages import BODY_LIMIT, Pages
 from homeserver.api.sign_in import SignIn
@@ -122,7 +122,7 @@ class OauthAuthorization(msgspec.Struct, frozen=True):
                 "link.html",
                 status=404 if typed else 200,
                 error=error_text if typed else None,
-                action=self.browsers.to(LINK),
+                action=self.pages.to(LINK),
             )
         return self._question(
             visitor, waiting.client.metadata, "link", request.query, {"user_code": waiting.user_code}
@@ -211,7 +211,7 @@ class OauthAuthorization(msgspec.Struct, frozen=True):
         """
         values = {
             "client": client,
-            **self.browsers.question(visitor, then, query),
+            **question(self.pages, visitor, then, query),
             **more,
         }
         return self.pages.show_with("consent.html", values, forms_lead_to=forms_lead_to)

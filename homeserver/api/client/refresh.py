@@ -25,7 +25,9 @@ class Refresh(msgspec.Struct, frozen=True):
 
     sessions: Sessions
 
-    @endpoint("POST", "/_matrix/client/v3/refresh", auth=Auth.NONE, limit=Limit.LOGIN)
+    # What is guessed here has 192 bits or more: to count guesses as those of passwords would only keep apps behind one
+    # address from refreshing.
+    @endpoint("POST", "/_matrix/client/v3/refresh", auth=Auth.NONE, limit=Limit.UPDATES)
     async def refresh(self, body: RefreshBody) -> RefreshResponse:
         """Exchange a refresh token for a new pair of tokens."""
         session = await self.sessions.refresh(body.refresh_token)

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from homeserver.api.browsers import Browsers, Visitor, is_allowed, redirect, see_other
+from homeserver.api.browsers import Browsers, Visitor, is_allowed, question, redirect, see_other
 from homeserver.api.oauth_paths import SSO
 from homeserver.api.pages import BODY_LIMIT, Pages
 from homeserver.api.sign_in import SignIn
@@ -51,7 +51,7 @@ class SsoLoginRedirect(msgspec.Struct, frozen=True):
         except MatrixError as error:
             return self.pages.error(error)
         query = {"redirectUrl": target} | ({"prompt": CREATE} if action == REGISTER else {})
-        return redirect(self.browsers.to(SSO, urlencode(query)), status=302)
+        return redirect(self.pages.to(SSO, urlencode(query)), status=302)
 
     @endpoint("GET", "/_matrix/client/v3/login/sso/redirect/{idpId}", auth=Auth.NONE, limit=Limit.UPDATES)
     async def redirect_to_id_p(self, idpId: str) -> Response:  # noqa: N803, ARG002 - the path's name
@@ -88,7 +88,7 @@ class SsoLoginRedirect(msgspec.Struct, frozen=True):
         return see_other(with_token(target, token))
 
     def _question(self, visitor: Visitor, target: str, query: str) -> Response:
-        values = {"host": where_it_leads(target), **self.browsers.question(visitor, "sso", query)}
+        values = {"host": where_it_leads(target), **question(self.pages, visitor, "sso", query)}
         return self.pages.show_with("sso.html", values, forms_lead_to=form_source(target))
 
 

@@ -14,7 +14,7 @@ from homeserver.http.endpoints import Auth, Limit, endpoint
 from homeserver.http.request import Request
 from homeserver.http.response import Response
 from homeserver.services.email_validations import EmailValidations, TokenRequest
-from homeserver.services.uia import PASSWORD
+from homeserver.services.uia import OAUTH, PASSWORD
 from homeserver.services.uia_pages import StagePage, UiaPages
 from homeserver.services.uia_stages import (
     DUMMY,
@@ -33,6 +33,7 @@ TITLES: Final[Mapping[str, tuple[str, str]]] = {
     REGISTRATION_TOKEN: ("Enter your registration token", "Go on"),
     TERMS: ("Accept the policies", "I accept"),
     EMAIL_IDENTITY: ("Confirm your e-mail address", "Go on"),
+    OAUTH: ("Confirm it on the page of your account", "I have confirmed it"),
 }
 """What the page of each stage is called, and its button."""
 
@@ -44,6 +45,7 @@ OPERATIONS: Final[Mapping[str, str]] = {
     "deleteDevice": "log out a device",
     "deleteDevices": "log out devices",
     "generateLoginToken": "log in another device",
+    "uploadCrossSigningKeys": "replace the cross-signing keys (the cryptographic identity)",
 }
 """What is authorised, in words, by the first word of the operation's name."""
 
@@ -135,6 +137,7 @@ class UiaFallback(msgspec.Struct, frozen=True):
         title, button = TITLES[stage]
         filled = {key: value for key, value in (form or {}).items() if key in _REPEATED}
         asks_for_address = stage == EMAIL_IDENTITY and "sid" not in filled
+        action = EMAIL_REQUEST if asks_for_address else PAGE.replace("{auth_type}", stage)
         return self.pages.show(
             "stage.html",
             status=status,
@@ -142,10 +145,11 @@ class UiaFallback(msgspec.Struct, frozen=True):
             button=button,
             what=OPERATIONS.get(page.operation.partition(" ")[0], "do something that needs your consent"),
             user_id=page.user_id,
-            action=EMAIL_REQUEST if asks_for_address else PAGE.replace("{auth_type}", stage),
+            action=self.pages.to(action),
             session=session,
             stage=stage,
             policies=policies_in(page.params),
+            url=page.params.get("url"),
             error=error,
             **filled,
         )

@@ -105,7 +105,10 @@ class Page:
 
 @attrs.define
 class Browser:
-    """A browser: keeps the cookie, follows redirections on the server, runs no script."""
+    """A browser: keeps the cookie, follows redirections on the server, runs no script.
+
+    What is not below `base` does not reach the server, as with a proxy that has been told so.
+    """
 
     base_url: str
     pool: HTTPConnectionPool
@@ -145,8 +148,9 @@ class Browser:
     async def _request(
         self, method: str, url: str, body: bytes | None = None, more: Mapping[str, str] | None = None
     ) -> Page:
+        url = urljoin(f"{self.base}/", url)
+        assert url.startswith(f"{self.base}/"), url
         url = url.removeprefix(self.base)
-        assert url.startswith("/"), url
         for _ in range(5):
             headers: dict[bytes | str, bytes | str] = {}
             headers.update((FORM if body is not None else {}).items())

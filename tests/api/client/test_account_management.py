@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import attrs
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from homeserver.api.client.oauth_server_metadata import ACTIONS
 from tests.api.client.mail_harness import serving_mail
 from tests.api.client.oauth_harness import BASE, Browser, OAuthServer, Page, app_of, who
+from tests.api.client.test_uia_fallback import TOLD_TO_THE_APP, page_of
 from tests.api.server import PASSWORD, Client, path_of
 from tests.key_holders import DEVICE_SIGNING, Identity, Keys
 from tests.openapi import Specification
@@ -245,6 +247,31 @@ async def test_a_reset_that_is_repeated_without_a_session(oauth: OAuthServer) ->
     await browser.submit(page.form, password=PASSWORD)
     oauth.clock.ahead_ms += 600_001
     await refused_upload(client, Identity(client.user_id, "third").upload())
+
+
+async def test_a_reset_for_apps_that_show_no_such_step(oauth: OAuthServer) -> None:
+    """Client-server API, "Fallback": the page leads to the account, and then tells the app."""
+    client = await signed_in(oauth)
+    body = Identity(client.user_id, "second").upload()
+    asked = await refused_upload(client, body)
+    auth = {"session": asked["session"]}
+    browser = oauth.browser()
+    step = await browser.open(f"{page_of('m.oauth')}?{urlencode(auth)}")
+    assert step.status == 200
+    assert "replace the cross-signing keys" in step.text
+    assert client.user_id in step.text
+    assert step.links == [asked["params"]["m.oauth"]["url"]]
+    early = await browser.submit(step.form)
+    assert early.status == 403
+    assert "not been confirmed yet" in early.text
+    assert early.links == step.links
+    page = await browser.log_in(await browser.open(step.links[0]))
+    await browser.submit(page.form, password=PASSWORD)
+    done = await browser.submit(early.form)
+    assert done.status == 200
+    for call in TOLD_TO_THE_APP:
+        assert call in done.text
+    assert (await client.post(DEVICE_SIGNING, {**body, "auth": auth})).ok() == {}
 
 
 async def test_a_reset_that_comes_too_late(oauth: OAuthServer) -> None:

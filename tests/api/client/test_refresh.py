@@ -1,8 +1,13 @@
 """Client-server API, `refresh.yaml`."""
 
+from pathlib import Path
 from typing import Any
 
-from tests.api.server import PASSWORD, Client, TestServer
+import pytest
+
+from homeserver.config.sections import Bucket, RateLimits
+from tests.api.server import PASSWORD, Client, TestServer, running_server
+from tests.openapi import Specification
 
 REFRESH = "/_matrix/client/v3/refresh"
 WHOAMI = "/_matrix/client/v3/account/whoami"
@@ -47,3 +52,20 @@ async def test_after_a_logout_there_is_nothing_to_refresh(server: TestServer, al
 async def test_what_is_refused(server: TestServer) -> None:
     (await server.anonymous().post(REFRESH, {"refresh_token": "x"})).error(401, "M_UNKNOWN_TOKEN")
     (await server.anonymous().request("POST", REFRESH, {})).error(400, "M_BAD_JSON")
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_who_is_behind_one_address_can_refresh_however_many_are(
+    database_url: str, tmp_path: Path, specification: Specification | None
+) -> None:
+    """It takes nothing from those who type passwords there, and they take nothing from it."""
+    limits = RateLimits(login=Bucket(per_second=0.001, burst=2))
+    async with running_server(database_url, tmp_path, specification, rate_limits=limits) as server:
+        await server.user("alice")
+        session = await login(server)
+        for _ in range(15):
+            session = await refresh(server, session["refresh_token"])
+        await login(server)
+        body = {"type": "m.login.password", "user": "alice", "password": PASSWORD}
+        (await server.anonymous().post("/_matrix/client/v3/login", body)).error(429, "M_LIMIT_EXCEEDED")
+        await refresh(server, session["refresh_token"])

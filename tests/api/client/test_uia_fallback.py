@@ -10,9 +10,11 @@ import pytest
 
 from homeserver.config.sections import Registration
 from homeserver.storage import registration_tokens
-from tests.api.client.mail_harness import HOUR_MS, Mailing, emails_of, serving_mail
+from tests.api.client.mail_harness import HOUR_MS, LINK, Mailing, emails_of, serving_mail
+from tests.api.client.oauth_harness import Browser
 from tests.api.client.test_registration_stages import EMAIL, POLICIES, REGISTER, TERMS, as_user
 from tests.api.server import PASSWORD, Answer, Client, TestServer, path_of, running_server
+from tests.key_holders import DEVICE_SIGNING, Identity
 from tests.openapi import Specification
 
 NEW = "new@example.org"
@@ -72,6 +74,26 @@ async def test_the_password(server: TestServer, alice: Client) -> None:
     (await alice.delete(path, {"auth": {"session": session}})).ok()
     # And is used up.
     assert (await look(alice, "m.login.password", session)).status == 404
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_what_the_password_is_for(mailing: Mailing) -> None:
+    """Whatever asks for it is named."""
+    alice = await mailing.server.user("alice")
+    (await alice.post(DEVICE_SIGNING, Identity(alice.user_id).upload())).ok()
+    second, proof = Identity(alice.user_id, "second"), await mailing.validate("account/3pid", NEW, by=alice)
+    for path, body, words in (
+        (path_of("account", "password"), {"new_password": "changed"}, "set a new password"),
+        (path_of("account", "deactivate"), {}, "close the account"),
+        (path_of("account", "3pid", "add"), proof, "add an address"),
+        (path_of("delete_devices"), {"devices": [alice.device_id]}, "log out devices"),
+        ("/_matrix/client/v1/login/get_token", {}, "log in another device"),
+        (DEVICE_SIGNING, second.upload(), "replace the cross-signing keys"),
+    ):
+        asked = await alice.request("POST", path, body, check=False)
+        assert asked.status == 401
+        opened = await look(mailing.nobody, "m.login.password", asked.json["session"])
+        assert f"Your app is about to {words}" in (opened.page or "")
 
 
 async def test_whose_password_it_is(server: TestServer, alice: Client, bob: Client) -> None:
@@ -202,3 +224,41 @@ async def test_the_pages_to_log_in_and_to_register(server: TestServer) -> None:
             assert "u003cscript" in answer.page
             assert '"password":' not in answer.page
             assert 'lang="en"' in answer.page
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_a_server_that_has_a_part_of_its_host_only(
+    database_url: str, tmp_path: Path, specification: Specification | None
+) -> None:
+    """`public_base_url` may have a path: a proxy hands on what is below, and nothing that lies beside it."""
+    base, email, changed = "https://matrix.test.example/sub", "alice@example.org", {"new_password": "changed"}
+    async with serving_mail(database_url, tmp_path, specification, public_base_url=base) as mailing:
+        browser = Browser(mailing.server.base_url, mailing.server.pool, base=base)
+
+        async def confirm() -> None:
+            link = LINK.search(mailing.post.take(email).get_content())
+            assert link is not None
+            assert (await browser.submit((await browser.open(link[0])).form)).status == 200
+
+        await mailing.server.user("alice")
+        # The pages of the account; whatever they link to is below.
+        page = await browser.log_in(await browser.open(f"{base}/_matrix/account?action=org.matrix.profile"))
+        assert page.links
+        for link in page.links:
+            assert (await browser.open(link)).status == 200
+        page = await browser.submit(page.forms[1], email=email)
+        await confirm()
+        assert email in (await browser.submit(page.form, password=PASSWORD)).text
+        # A forgotten password, by the pages of a stage and of a mail.
+        path = path_of("account", "password")
+        session = (await mailing.nobody.post(path, changed)).json["session"]
+        page = await browser.open(f"{base}{page_of(EMAIL)}?session={session}")
+        page = await browser.submit(page.form, email=email)
+        await confirm()
+        assert "window.onAuthDone()" in (await browser.submit(page.form)).text
+        (await mailing.nobody.post(path, {**changed, "auth": {"session": session}})).ok()
+        # What the scripts call.
+        for name in ("login", "register"):
+            page = await browser.open(f"{base}/_matrix/static/client/{name}/")
+            assert '"/sub/_matrix/client/v3"' in page.text
+            assert '"/_matrix' not in page.text
