@@ -121,8 +121,8 @@ class RoomChanges:
         shown = self._settle(new, children, row) if new.arrived is not None else []
         if row["status"] == events.ACCEPTED:
             row["thread_id"] = thread_of(event.content, self._relation_of)
-            self._notify(new, publication)
             if row["redacted_by"] is None:
+                self._notify(new, publication)
                 self._relate(event)
         if any(pair[1] != new.event_nid for pair in difference.values()):
             row["notify"] = _integer(row["notify"]) | notifications.RESETS_STATE
@@ -264,6 +264,7 @@ class RoomChanges:
             return
         self._related.pop(target_id, None)
         self._unstick(target_id)
+        self._keep_quiet(target_id)
         if waiting is not None:
             _put_redacted(waiting.params, target, new.event.event_id)
         elif stored is not None and stored.redacted_by is None:
@@ -341,6 +342,14 @@ class RoomChanges:
         bits = notify.ordinary | (notifications.HAS_EXCEPTIONS if notify.exceptions else 0)
         publication.params["notify"] = bits
         publication.also += notifications.exceptions_rows(room_nid, notify.exceptions)
+
+    def _keep_quiet(self, event_id: EventID) -> None:
+        """An event that is about to be published, if it is, notifies nobody."""
+        publication = self._publications.get(event_id)
+        if publication is not None and "notify" in publication.params:
+            notify = _integer(publication.params["notify"])
+            publication.params["notify"] = notify & ~events.NOTICE
+            publication.also = [pair for pair in publication.also if pair[0] is not notifications.INSERT]
 
     def _stick(self, new: NewEvent, publication: _Publication) -> None:
         """Have the event stick, if it is to."""

@@ -104,14 +104,14 @@ def _subscribe(
     unsubscribed_position = None if current is None else current.unsubscribed_position
     automatic = cause_id is not None
     if cause_id is not None:
-        cause = events.of(tx, cause_id)
-        if cause is None or cause.room_nid != root.room_nid or cause.thread_id != root_id:
+        room_nid, position, thread_id = events.position_of(tx, cause_id) or (None, None, None)
+        if room_nid != root.room_nid or thread_id != root_id:
             raise NotInThread
         is_subscribed = current is not None and current.subscribed
         if (
             not is_subscribed
             and unsubscribed_position is not None
-            and (cause.position is None or cause.position <= unsubscribed_position)
+            and (position is None or position <= unsubscribed_position)
         ):
             raise ConflictingUnsubscription
         # Who has subscribed by hand stays so.

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from typing import Literal
 
 import msgspec
-from sqlalchemy import bindparam, desc, func, or_, select, update
+from sqlalchemy import bindparam, case, desc, func, or_, select, update
 
 from homeserver.core.event import Event, StateKey
 from homeserver.core.identifiers import EventID, UserID
@@ -21,6 +21,8 @@ OUTLIER = 3
 HIDDEN = 4
 """Accepted, and nothing that clients are shown, or not yet: see `rooms.redactions`, `rooms.healing`."""
 
+NOTICE = 7
+"""In `notify`: the bits that say whom the event notifies, see `notifications`; a redacted one has none of them."""
 FOLLOWS_GAP = 16
 """In `notify`: of the history right before the event something was missing when it was stored."""
 
@@ -124,7 +126,9 @@ KEYS = statement(
     )
 )
 POSITION = statement(
-    select(_e.room_nid, _e.position, _e.thread_id).where(_e.event_id == bindparam("event_id"))
+    select(_e.room_nid, _e.position, case((_e.redacted_by.is_(None), _e.thread_id))).where(
+        _e.event_id == bindparam("event_id")
+    )
 )
 REDACTED_BY = statement(select(_e.redacted_by).where(_e.event_nid == bindparam("event_nid")))
 _redaction = events.alias()
@@ -196,7 +200,11 @@ COMPLETE = statement(
 REDACT = statement(
     update(events)
     .where(_e.event_nid == bindparam("the_event"))
-    .values(pdu=bindparam("redacted_pdu"), redacted_by=bindparam("redaction_id"))
+    .values(
+        pdu=bindparam("redacted_pdu"),
+        redacted_by=bindparam("redaction_id"),
+        notify=_e.notify.op("&")(~NOTICE),
+    )
 )
 PLACED_AFTER = statement(
     select(*_COLUMNS)
@@ -337,7 +345,7 @@ def keys_of(tx: ReadTransaction, event_nids: Collection[int]) -> dict[int, State
 
 
 def position_of(tx: ReadTransaction, event_id: str) -> tuple[int, int | None, str | None] | None:
-    """The event's room number, position and thread; `None` if it is not known."""
+    """The event's room number, position and thread, which a redacted one is in no more; `None` if it is not known."""
     row = tx.one(POSITION, event_id=event_id)
     return None if row is None else (row[0], row[1], row[2])
 
@@ -378,7 +386,7 @@ def complete(tx: WriteTransaction, event_nid: int, *, generation: int, status: i
 
 
 def redact(tx: WriteTransaction, event_nid: int, *, pdu: bytes, redaction_id: EventID) -> None:
-    """Keep only the redacted form of the event."""
+    """Keep only the redacted form of the event, of which there is no notice to give; see `notifications.forget`."""
     tx.execute(REDACT, the_event=event_nid, redacted_pdu=pdu, redaction_id=redaction_id)
 
 

@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 
 import msgspec
-from sqlalchemy import and_, bindparam, desc, func, select
+from sqlalchemy import and_, bindparam, delete, desc, func, select
 
 from homeserver.core.identifiers import UserID
 from homeserver.database.statements import Statement, insert_into, statement
 from homeserver.database.tables.events import events
 from homeserver.database.tables.notifications import push_outcomes
-from homeserver.database.transactions import ReadTransaction
+from homeserver.database.transactions import ReadTransaction, WriteTransaction
 
 NOTIFIES = 1
 HIGHLIGHTS = 2
@@ -82,6 +82,11 @@ BACKWARDS = statement(
     .order_by(desc(_e.position))
     .limit(bindparam("most"))
 )
+FORGET = statement(
+    delete(push_outcomes).where(
+        _o.position == select(_e.position).where(_e.event_nid == bindparam("event_nid")).scalar_subquery()
+    )
+)
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -149,6 +154,11 @@ def outcomes(tx: ReadTransaction, *, after: int, upto: int) -> dict[int, dict[st
     for position, user_id, notify in tx.all(OUTCOMES, after=after, upto=upto):
         found.setdefault(position, {})[user_id] = notify
     return found
+
+
+def forget(tx: WriteTransaction, event_nid: int) -> None:
+    """A stored event that is being redacted is nothing to anybody any more, whoever differs from the others."""
+    tx.execute(FORGET, event_nid=event_nid)
 
 
 def backwards(

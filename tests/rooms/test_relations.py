@@ -100,6 +100,11 @@ def check(tx: ReadTransaction, room: SignedRoom) -> None:
     assert {
         thread.root_id: (thread.replies, thread.first_position, thread.last_position) for thread in known
     } == {root: (len(places), min(places), max(places)) for root, places in in_threads.items()}
+    redacted = [event for event in stored.values() if event.redacted_by is not None]
+    assert not any(event.notify & events.NOTICE for event in redacted)
+    assert all(
+        events.position_of(tx, event.event_id) == (event.room_nid, event.position, None) for event in redacted
+    )
     ids = {event.position: event.event_id for event in stored.values()}
     senders = Counter(
         (root, stored[ids[place]].sender) for root, places in in_threads.items() for place in places

@@ -33,7 +33,7 @@ events = Table(
     # What it means to a member with unmodified push rules: bit 0 notifies, bit 1 highlights; bit 2: see push_outcomes;
     # bit 3: the room's state changed with it in ways that it does not show.
     Column("notify", SmallInteger, nullable=False),
-    # The root of the thread it belongs to, NULL for the main timeline.
+    # The root of the thread it belongs to, or belonged to before its redaction; NULL for the main timeline.
     Column("thread_id", Text),
     Column("redacted_by", Text),
     # The sending device and its transaction id, for `unsigned.transaction_id`; or no device, and the ID under which

@@ -66,6 +66,13 @@ async def test_a_threaded_receipt_on_a_thread_and_on_its_root(talk: Conversation
     assert shown == {talk.events["$root"]: talk.events["$reply"], "main": talk.events["$last"]}
 
 
+async def test_a_redacted_reply_is_in_the_main_timeline(talk: Conversation) -> None:
+    (await talk.bob.put(room_path(talk.room, "redact", talk.events["$reply"], "t"), {})).ok()
+    (await talk.alice.post(talk.path("m.read", "$reply"), {"thread_id": "main"})).ok()
+    in_thread = {"thread_id": talk.events["$root"]}
+    (await talk.alice.post(talk.path("m.read", "$reply"), in_thread)).error(400, "M_INVALID_PARAM")
+
+
 async def test_private_receipts_and_markers_are_not_shown(talk: Conversation) -> None:
     (await talk.alice.post(talk.path("m.read.private", "$last"), {})).ok()
     (await talk.alice.post(talk.path("m.fully_read", "$last"), {})).ok()

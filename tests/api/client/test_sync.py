@@ -346,6 +346,28 @@ async def test_threads_have_counts_of_their_own(alice: Client, bob: Client) -> N
     assert "unread_thread_notifications" not in section
 
 
+async def test_what_is_redacted_is_not_unread(alice: Client, bob: Client) -> None:
+    room = await alice.create_room(invite=[bob.user_id])
+    await bob.join(room)
+    root = await alice.send(room, "root")
+    relation: dict[str, Any] = {"m.relates_to": {"rel_type": "m.thread", "event_id": root}}
+    mention: dict[str, Any] = {"m.mentions": {"user_ids": [bob.user_id]}}
+    in_thread = await alice.send(room, "in thread", **relation, **mention)
+    in_main = await alice.send(room, f"hello {bob.user_id}", **mention)
+    by_thread = {"room": {"timeline": {"unread_thread_notifications": True}}}
+    since = (await bob.sync(filter=by_thread))["next_batch"]
+    for event_id, expected in (
+        (in_thread, {"notification_count": 2, "highlight_count": 1}),
+        (in_main, {"notification_count": 1, "highlight_count": 0}),
+    ):
+        (await alice.put(room_path(room, "redact", event_id, event_id), {})).ok()
+        answer = await bob.sync(since, filter=by_thread)
+        for section in (joined(answer, room), joined(await bob.sync(filter=by_thread), room)):
+            assert section["unread_notifications"] == expected
+            assert "unread_thread_notifications" not in section
+        since = answer["next_batch"]
+
+
 async def test_redactions_reach_the_timeline(alice: Client) -> None:
     room = await alice.create_room()
     event_id = await alice.send(room, "secret")

@@ -1,7 +1,7 @@
 """MSC4306: subscribing to threads."""
 
 from tests.api.client.sliding_sync.harness import subscription
-from tests.api.server import Client
+from tests.api.server import Client, room_path
 
 CONFLICT = "IO.ELEMENT.MSC4306.M_CONFLICTING_UNSUBSCRIPTION"
 NOT_IN_THREAD = "IO.ELEMENT.MSC4306.M_NOT_IN_THREAD"
@@ -50,6 +50,8 @@ async def test_subscribing_because_of_an_event(alice: Client, bob: Client) -> No
     (await alice.put(path, {"automatic": second})).ok()
     assert (await alice.get(path)).ok() == {"automatic": True}
     (await alice.put(path, {"automatic": first})).ok()
+    (await bob.put(room_path(room, "redact", second, "t"), {})).ok()
+    (await alice.put(path, {"automatic": second})).error(400, NOT_IN_THREAD)
     # Everybody has their own.
     (await bob.get(path)).error(404, "M_NOT_FOUND")
 
