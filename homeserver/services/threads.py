@@ -77,7 +77,7 @@ def _read_page(
     chunk: list[tuple[StoredEvent, str]] = []
     scanned = 0
     while True:
-        found = threads.page(tx, access.room_nid, view.user_id, newest=newest, most=most)
+        found = threads.page(tx, access.room_nid, view.user_id, newest=newest, most=most, ignored=ignored)
         roots = _roots(tx, view, access, found)
         for thread in found:
             if len(chunk) == request.limit:

@@ -1,12 +1,12 @@
 """What notifies a user: the events themselves, and how many there are after a point."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import msgspec
-from sqlalchemy import and_, bindparam, delete, desc, func, select
+from sqlalchemy import and_, bindparam, delete, desc, func, not_, select
 
 from homeserver.core.identifiers import UserID
-from homeserver.database.statements import Statement, insert_into, statement
+from homeserver.database.statements import Statement, in_list, insert_into, statement
 from homeserver.database.tables.events import events
 from homeserver.database.tables.notifications import push_outcomes
 from homeserver.database.transactions import ReadTransaction, WriteTransaction
@@ -22,6 +22,7 @@ _e = events.c
 _o = push_outcomes.c
 INSERT = insert_into(push_outcomes)
 """Takes `position` when it is published, with the event that it is about."""
+_heard = not_(in_list(_e.sender, "ignored"))
 ORDINARY = statement(
     select(_e.thread_id, _e.notify, func.count(), func.max(_e.position))
     .where(
@@ -31,6 +32,7 @@ ORDINARY = statement(
         _e.notify > 0,
         _e.status == 0,
         _e.sender != bindparam("user_id"),
+        _heard,
     )
     .group_by(_e.thread_id, _e.notify)
 )
@@ -43,6 +45,7 @@ EXCEPTIONS = statement(
         _o.position > bindparam("after"),
         _o.position <= bindparam("upto"),
         _e.status == 0,
+        _heard,
     )
 )
 AFTER = statement(
@@ -54,6 +57,7 @@ AFTER = statement(
         _e.notify > 0,
         _e.status == 0,
         _e.sender != bindparam("user_id"),
+        _heard,
     )
     .order_by(_e.position)
 )
@@ -115,27 +119,31 @@ def unread(
     read_upto: int,
     threads_read_upto: Mapping[str, int],
     upto: int,
+    ignored: Collection[str],
 ) -> dict[str | None, Unread]:
     """Unread counts per thread (`None`: the main timeline) of the events with a position up to `upto`.
+
+    What the users `ignored` have sent does not count, whenever it was.
 
     `read_upto` is the position of the unthreaded receipt (or of the join); a thread's own receipt counts where it is
     further. Main's own receipt has the key `main`.
     """
     totals: dict[str | None, list[int]] = {}
+    parameters = {
+        "room_nid": room_nid,
+        "user_id": user_id,
+        "after": read_upto,
+        "upto": upto,
+        "ignored": list(ignored),
+    }
     if all(position <= read_upto for position in threads_read_upto.values()):
-        for thread_id, notify, count, _ in tx.all(
-            ORDINARY, room_nid=room_nid, after=read_upto, upto=upto, user_id=user_id
-        ):
+        for thread_id, notify, count, _ in tx.all(ORDINARY, **parameters):
             _add(totals, thread_id, notify, count)
     else:
-        for thread_id, position, notify in tx.all(
-            AFTER, room_nid=room_nid, after=read_upto, upto=upto, user_id=user_id
-        ):
+        for thread_id, position, notify in tx.all(AFTER, **parameters):
             if position > threads_read_upto.get(thread_id or "main", 0):
                 _add(totals, thread_id, notify, 1)
-    for thread_id, position, own, ordinary in tx.all(
-        EXCEPTIONS, room_nid=room_nid, after=read_upto, upto=upto, user_id=user_id
-    ):
+    for thread_id, position, own, ordinary in tx.all(EXCEPTIONS, **parameters):
         if position > threads_read_upto.get(thread_id or "main", 0):
             _add(totals, thread_id, ordinary, -1)
             _add(totals, thread_id, own, 1)

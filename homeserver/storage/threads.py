@@ -1,14 +1,15 @@
 """The threads of rooms: how much there is in each, and where it ends. They are made of `relations`."""
 
 from collections.abc import Collection
+from typing import Any
 
 import attrs
-from sqlalchemy import bindparam, case, delete, desc, func, select, update
+from sqlalchemy import ColumnElement, FromClause, bindparam, case, delete, desc, func, not_, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from homeserver.core.identifiers import EventID, UserID
 from homeserver.core.relations import THREAD
-from homeserver.database.statements import in_list, statement
+from homeserver.database.statements import Statement, in_list, statement
 from homeserver.database.tables.relations import relations, threads
 from homeserver.database.transactions import ReadTransaction, Row, WriteTransaction
 
@@ -65,25 +66,45 @@ SHRINK = statement(
 END = statement(
     delete(threads).where(_t.room_nid == bindparam("room_nid"), _t.root_id == bindparam("root_id"))
 )
-_id_at = {
-    position: select(_r.event_id).where(*_in_thread, _r.position == position).scalar_subquery()
-    for position in (_t.first_position, _t.last_position)
-}
-_COLUMNS = (
-    _t.root_id,
-    _t.replies,
-    _t.first_position,
-    _t.last_position,
-    *_id_at.values(),
-    case((select(_r.position).where(*_in_thread, _r.sender == bindparam("user_id")).exists(), 1), else_=0),
+
+
+def _columns(table: FromClause) -> tuple[ColumnElement[Any], ...]:
+    """What there is to know of a thread, of `threads` or what stands for it."""
+    t = table.c
+    in_thread = (_r.room_nid == t.room_nid, _r.parent_id == t.root_id, _r.rel_type == THREAD)
+    id_at = (
+        select(_r.event_id).where(*in_thread, _r.position == position).scalar_subquery()
+        for position in (t.first_position, t.last_position)
+    )
+    has_user = select(_r.position).where(*in_thread, _r.sender == bindparam("user_id")).exists()
+    return t.root_id, t.replies, t.first_position, t.last_position, *id_at, case((has_user, 1), else_=0)
+
+
+def _page(table: FromClause) -> Statement:
+    t = table.c
+    return statement(
+        select(*_columns(table))
+        .where(t.room_nid == bindparam("room_nid"), t.last_position <= bindparam("newest"))
+        .order_by(desc(t.last_position), t.root_id)
+        .limit(bindparam("most"))
+    )
+
+
+OF = statement(
+    select(*_columns(threads)).where(_t.room_nid == bindparam("room_nid"), in_list(_t.root_id, "root_ids"))
 )
-OF = statement(select(*_COLUMNS).where(_t.room_nid == bindparam("room_nid"), in_list(_t.root_id, "root_ids")))
-PAGE = statement(
-    select(*_COLUMNS)
-    .where(_t.room_nid == bindparam("room_nid"), _t.last_position <= bindparam("newest"))
-    .order_by(desc(_t.last_position), _t.root_id)
-    .limit(bindparam("most"))
+PAGE = _page(threads)
+_last_heard = select(func.max(_r.position)).where(*_in_thread, not_(in_list(_r.sender, "ignored")))
+PAGE_HEARD = _page(
+    select(
+        _t.room_nid,
+        _t.root_id,
+        _t.replies,
+        _t.first_position,
+        _last_heard.scalar_subquery().label("last_position"),
+    ).subquery("heard")
 )
+"""For those who ignore somebody. Looks at the end of every thread of the room."""
 
 
 def shrink(tx: WriteTransaction, room_nid: int, root_id: EventID) -> None:
@@ -100,11 +121,22 @@ def of(
     return {row[0]: _thread(row) for row in rows}
 
 
-def page(tx: ReadTransaction, room_nid: int, user_id: UserID, *, newest: int, most: int) -> list[Thread]:
-    """Up to `most` threads that end at `newest` or before, the one that ends last first."""
-    return [
-        _thread(row) for row in tx.all(PAGE, room_nid=room_nid, user_id=user_id, newest=newest, most=most)
-    ]
+def page(
+    tx: ReadTransaction,
+    room_nid: int,
+    user_id: UserID,
+    *,
+    newest: int,
+    most: int,
+    ignored: Collection[str] = (),
+) -> list[Thread]:
+    """Up to `most` threads that end at `newest` or before, the one that ends last first.
+
+    They end with the last event that is not of the users `ignored`; where there is none, there is no thread.
+    """
+    parameters = {"room_nid": room_nid, "user_id": user_id, "newest": newest, "most": most}
+    rows = tx.all(PAGE_HEARD, **parameters, ignored=list(ignored)) if ignored else tx.all(PAGE, **parameters)
+    return [_thread(row) for row in rows]
 
 
 def _thread(row: Row) -> Thread:

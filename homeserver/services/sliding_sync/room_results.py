@@ -259,7 +259,9 @@ def _common(ctx: Context, wanted: Wanted, bump_stamp: int) -> dict[str, bytes]:
 def _unread(ctx: Context, wanted: Wanted, read_upto: ReadUpto) -> dict[str, bytes]:
     """The counts that the accepted form leaves to clients."""
     own = read_upto.get(wanted.room.room_nid, {})
-    counts = read_unread(ctx.tx, ctx.asking.user_id, wanted.room, own, upto=ctx.upto).threads.values()
+    counts = read_unread(
+        ctx.tx, ctx.asking.user_id, wanted.room, own, upto=ctx.upto, ignored=ctx.ignored
+    ).threads.values()
     return {
         "notification_count": b"%d" % sum(each[0] for each in counts),
         "highlight_count": b"%d" % sum(each[1] for each in counts),

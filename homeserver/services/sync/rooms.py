@@ -246,6 +246,8 @@ def _summary(context: SyncContext, room: RoomOfUser) -> tuple[bytes, list[str]]:
 
 def _unread(context: SyncContext, room: RoomOfUser, read_upto: Mapping[str, int]) -> dict[str, bytes]:
     """Unread counts; by thread if the client asked for that."""
-    counts = read_unread(context.tx, context.request.user_id, room, read_upto, upto=context.upto)
+    counts = read_unread(
+        context.tx, context.request.user_id, room, read_upto, upto=context.upto, ignored=context.ignored
+    )
     context.unread[room.room_id] = counts
     return counts.sections(by_thread=context.request.filter.timeline.unread_thread_notifications)

@@ -1,6 +1,6 @@
 """A room's unread counts as a sync tells them."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Self
 
 import msgspec
@@ -48,7 +48,13 @@ class UnreadCounts(msgspec.Struct, frozen=True):
 
 
 def read_unread(
-    tx: ReadTransaction, user_id: UserID, room: RoomOfUser, read_upto: Mapping[str, int], *, upto: int
+    tx: ReadTransaction,
+    user_id: UserID,
+    room: RoomOfUser,
+    read_upto: Mapping[str, int],
+    *,
+    upto: int,
+    ignored: Collection[str],
 ) -> UnreadCounts:
     """The user's counts at `upto`; `read_upto` as `receipts.own` gives it for the room."""
     counts = notifications.unread(
@@ -58,6 +64,7 @@ def read_unread(
         read_upto=max(read_upto.get("", 0), room.since_position),
         threads_read_upto={thread: position for thread, position in read_upto.items() if thread},
         upto=upto,
+        ignored=ignored,
     )
     return UnreadCounts({thread: (count.notifications, count.highlights) for thread, count in counts.items()})
 

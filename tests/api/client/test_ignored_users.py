@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from tests.api.client.relations_harness import relate
+from tests.api.client.sliding_sync.harness import Sliding, old_list
 from tests.api.server import SERVER_NAME, Client, TestServer, path_of, room_path
 
 
@@ -104,6 +106,25 @@ async def test_they_notify_of_nothing(alice: Client, bob: Client, carol: Client)
     assert bob.user_id not in str((await alice.get(path_of("pushrules", ""))).json)
     await ignore(alice)
     await bob.send(room, "back")
+    assert unread(await alice.sync(), room) == 2
+
+
+async def test_what_they_had_sent_before_is_not_unread(alice: Client, bob: Client, carol: Client) -> None:
+    room = await room_of(alice, bob, carol)
+    await bob.send(room, f"hello {alice.user_id}")
+    in_thread = await relate(bob, room, await carol.send(room, "root"), "m.thread")
+    # What is an exception for Alice, and what is none, counts alike.
+    (await alice.put(path_of("pushrules", "global", "sender", bob.user_id), {"actions": ["notify"]})).ok()
+    await bob.send(room, "more")
+    await bob.send_event(room, "org.example.any", {})
+    client = Sliding(alice)
+    assert unread(await alice.sync(), room) == 5
+    await ignore(alice, bob.user_id)
+    assert unread(await alice.sync(), room) == 1
+    assert (await client.ask_old(lists=old_list()))["rooms"][room]["notification_count"] == 1
+    (await alice.post(room_path(room, "receipt", "m.read", in_thread))).ok()
+    assert unread(await alice.sync(), room) == 0
+    await ignore(alice)
     assert unread(await alice.sync(), room) == 2
 
 

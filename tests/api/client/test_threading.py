@@ -159,6 +159,30 @@ async def test_ignored_users_do_not_count(alice: Client, bob: Client, carol: Cli
     assert (await thread(alice, room, root))["count"] == 4
 
 
+async def test_ignored_users_do_not_order_the_list(
+    alice: Client, bob: Client, carol: Client, room: str
+) -> None:
+    await carol.join(room)
+    roots = [await alice.send(room, f"root {number}") for number in range(5)]
+    for root in roots:
+        await relate(alice, room, root, "m.thread")
+    noisy = await alice.send(room, "noisy")
+    for root in (roots[0], noisy, roots[2]):
+        await relate(carol, room, root, "m.thread", "noise")
+    assert await ids(bob, room) == [roots[2], noisy, roots[0], roots[4], roots[3], roots[1]]
+    await ignore(bob, carol.user_id)
+    assert await ids(bob, room) == roots[::-1]
+    found: list[str] = []
+    query: dict[str, str] = {}
+    while True:
+        answer = (await threads(bob, room, limit=2, **query)).ok()
+        found += [event["event_id"] for event in answer["chunk"]]
+        if "next_batch" not in answer:
+            break
+        query = {"from": answer["next_batch"]}
+    assert found == roots[::-1]
+
+
 async def test_the_list_is_ordered_by_the_latest_event(alice: Client, bob: Client, room: str) -> None:
     roots = [await alice.send(room, f"root {number}") for number in range(5)]
     for root in roots:
