@@ -133,7 +133,7 @@ class _History:
             status,
         )
         if not is_rejected:
-            row["thread_id"] = thread_of(event.content, self._relation_of)
+            row["thread_id"] = thread_of(event.content, self._relation_of, self._is_elsewhere)
             self._redact(event, row, before)
         self._missing[event_nid] = judgement.arrived.missing
 
@@ -207,6 +207,11 @@ class _History:
             return None
         content = decode_object(stored.pdu)["content"]
         return relation_of(content) if isinstance(content, dict) else None
+
+    def _is_elsewhere(self, event_id: EventID) -> bool:
+        """Whether the event is known, and one of another room."""
+        found = None if event_id in self._made else events.position_of(self._tx, event_id)
+        return found is not None and found[0] != self._room_nid
 
     def _redact(self, event: Event, row: dict[str, object], before: int) -> None:
         """Let redactions take effect: one that has come before the event, or the event itself.

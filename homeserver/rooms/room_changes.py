@@ -120,7 +120,7 @@ class RoomChanges:
             self._redact(new, event.redacts, row)
         shown = self._settle(new, children, row) if new.arrived is not None else []
         if row["status"] == events.ACCEPTED:
-            row["thread_id"] = thread_of(event.content, self._relation_of)
+            row["thread_id"] = thread_of(event.content, self._relation_of, self._is_elsewhere)
             if row["redacted_by"] is None:
                 self._notify(new, publication)
                 self._relate(event)
@@ -332,6 +332,11 @@ class RoomChanges:
             return None
         content = decode_object(stored.pdu)["content"]
         return relation_of(content) if isinstance(content, dict) else None
+
+    def _is_elsewhere(self, event_id: EventID) -> bool:
+        """Whether the event is known, and one of another room."""
+        found = None if event_id in self.own else events.position_of(self.tx, event_id)
+        return found is not None and found[0] != self.room.room_nid
 
     def _notify(self, new: NewEvent, publication: _Publication) -> None:
         """Evaluate push rules for the members of this server."""

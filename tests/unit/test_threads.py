@@ -40,11 +40,18 @@ ROOM: dict[str, JsonObject] = {
         }
     },
     "$itself": related("m.annotation", "$itself"),
+    "$of_elsewhere": related("m.thread", "$elsewhere"),
+    "$on_that_one": related("m.annotation", "$of_elsewhere"),
+    "$of_unknown": related("m.thread", "$unknown"),
 }
 
 
 def relation_in_room(event_id: EventID) -> Relation | None:
     return relation_of(ROOM.get(event_id, {}))
+
+
+def is_elsewhere(event_id: EventID) -> bool:
+    return event_id == "$elsewhere"
 
 
 @pytest.mark.parametrize(
@@ -69,10 +76,13 @@ def relation_in_room(event_id: EventID) -> Relation | None:
         ("$reply", None),
         ("$threaded_reply", "$A"),
         ("$itself", None),
+        ("$of_elsewhere", None),
+        ("$on_that_one", None),
+        ("$of_unknown", "$unknown"),
     ],
 )
 def test_threads(event_id: str, thread: str | None) -> None:
-    assert thread_of(ROOM[event_id], relation_in_room) == thread
+    assert thread_of(ROOM[event_id], relation_in_room, is_elsewhere) == thread
 
 
 def test_at_most_three_parents_are_looked_at() -> None:
@@ -82,7 +92,7 @@ def test_at_most_three_parents_are_looked_at() -> None:
         seen.append(event_id)
         return Relation("m.annotation", EventID(event_id + "x"))
 
-    assert thread_of(related("m.annotation", "$a"), endless) is None
+    assert thread_of(related("m.annotation", "$a"), endless, is_elsewhere) is None
     assert seen == ["$a", "$ax", "$axx"]
 
 

@@ -73,6 +73,20 @@ async def test_a_redacted_reply_is_in_the_main_timeline(talk: Conversation) -> N
     (await talk.alice.post(talk.path("m.read", "$reply"), in_thread)).error(400, "M_INVALID_PARAM")
 
 
+async def test_a_thread_of_an_event_elsewhere_is_none(talk: Conversation) -> None:
+    elsewhere = await talk.bob.send(await talk.bob.create_room(), "elsewhere")
+    relation = {"m.relates_to": {"rel_type": "m.thread", "event_id": elsewhere}}
+    event = await talk.bob.send_event(talk.room, "m.room.message", {"body": "x", **relation})
+    by_thread = {"room": {"timeline": {"unread_thread_notifications": True}}}
+    section = (await talk.alice.sync(filter=by_thread))["rooms"]["join"][talk.room]
+    assert section["unread_notifications"]["notification_count"] == 3
+    assert section["unread_thread_notifications"].keys() == {talk.events["$root"]}
+    (await talk.alice.post(talk.path("m.read", event), {"thread_id": elsewhere})).error(
+        400, "M_INVALID_PARAM"
+    )
+    (await talk.alice.post(talk.path("m.read", event), {"thread_id": "main"})).ok()
+
+
 async def test_private_receipts_and_markers_are_not_shown(talk: Conversation) -> None:
     (await talk.alice.post(talk.path("m.read.private", "$last"), {})).ok()
     (await talk.alice.post(talk.path("m.fully_read", "$last"), {})).ok()
