@@ -31,6 +31,7 @@ REVISIONS = (
     "0022",
     "0023",
     "0024",
+    "0025",
 )
 """The migrations of this release, oldest first; a test holds them against the folder."""
 

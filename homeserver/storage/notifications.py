@@ -3,9 +3,22 @@
 from collections.abc import Collection, Mapping
 
 import msgspec
-from sqlalchemy import and_, bindparam, delete, desc, func, not_, select
+from sqlalchemy import (
+    and_,
+    bindparam,
+    case,
+    delete,
+    desc,
+    func,
+    literal_column,
+    not_,
+    or_,
+    select,
+    union_all,
+)
 
 from homeserver.core.identifiers import UserID
+from homeserver.core.threads import MAIN
 from homeserver.database.statements import Statement, in_list, insert_into, statement
 from homeserver.database.tables.events import events
 from homeserver.database.tables.notifications import push_outcomes
@@ -23,19 +36,20 @@ _o = push_outcomes.c
 INSERT = insert_into(push_outcomes)
 """Takes `position` when it is published, with the event that it is about."""
 _heard = not_(in_list(_e.sender, "ignored"))
+_of_room = (_e.room_nid == bindparam("room_nid"), _e.position <= bindparam("upto"), _e.status == 0)
+_notifies = and_(_e.notify > 0, _e.sender != bindparam("user_id"), _heard)
+_sent = and_(_e.sender == bindparam("user_id"), _e.device_id.is_not(None))
 ORDINARY = statement(
-    select(_e.thread_id, _e.notify, func.count(), func.max(_e.position))
-    .where(
-        _e.room_nid == bindparam("room_nid"),
-        _e.position > bindparam("after"),
-        _e.position <= bindparam("upto"),
-        _e.notify > 0,
-        _e.status == 0,
-        _e.sender != bindparam("user_id"),
-        _heard,
+    union_all(
+        select(_e.thread_id, func.max(_e.position), _e.notify, func.count(), literal_column("0"))
+        .where(*_of_room, _e.position > bindparam("main_after"), _e.thread_id.is_(None), _notifies)
+        .group_by(_e.thread_id, _e.notify),
+        select(_e.thread_id, _e.position, _e.notify, literal_column("1"), case((_sent, 1), else_=0)).where(
+            *_of_room, _e.position > bindparam("after"), _e.thread_id.is_not(None), or_(_notifies, _sent)
+        ),
     )
-    .group_by(_e.thread_id, _e.notify)
 )
+"""Of the main timeline numbers; of threads the events one by one, with those that the user has sent."""
 EXCEPTIONS = statement(
     select(_e.thread_id, _o.position, _o.notify, _e.notify)
     .select_from(push_outcomes.join(events, (_e.position == _o.position)))
@@ -47,19 +61,6 @@ EXCEPTIONS = statement(
         _e.status == 0,
         _heard,
     )
-)
-AFTER = statement(
-    select(_e.thread_id, _e.position, _e.notify)
-    .where(
-        _e.room_nid == bindparam("room_nid"),
-        _e.position > bindparam("after"),
-        _e.position <= bindparam("upto"),
-        _e.notify > 0,
-        _e.status == 0,
-        _e.sender != bindparam("user_id"),
-        _heard,
-    )
-    .order_by(_e.position)
 )
 OUTCOMES = statement(
     select(_o.position, _o.user_id, _o.notify).where(
@@ -126,9 +127,11 @@ def unread(
     What the users `ignored` have sent does not count, whenever it was.
 
     `read_upto` is the position of the unthreaded receipt (or of the join); a thread's own receipt counts where it is
-    further. Main's own receipt has the key `main`.
+    further. Main's own receipt has the key `main`. What the user has sent in a thread counts like a receipt there; for
+    the main timeline `receipts.own` has seen to that.
     """
     totals: dict[str | None, list[int]] = {}
+    bounds = dict(threads_read_upto)
     parameters = {
         "room_nid": room_nid,
         "user_id": user_id,
@@ -136,15 +139,15 @@ def unread(
         "upto": upto,
         "ignored": list(ignored),
     }
-    if all(position <= read_upto for position in threads_read_upto.values()):
-        for thread_id, notify, count, _ in tx.all(ORDINARY, **parameters):
+    rows = tx.all(ORDINARY, **parameters, main_after=max(read_upto, bounds.get(MAIN, read_upto)))
+    for thread_id, position, _, _, is_sent in rows:
+        if is_sent:
+            bounds[thread_id] = max(position, bounds.get(thread_id, position))
+    for thread_id, position, notify, count, is_sent in rows:
+        if not is_sent and (thread_id is None or position > bounds.get(thread_id, read_upto)):
             _add(totals, thread_id, notify, count)
-    else:
-        for thread_id, position, notify in tx.all(AFTER, **parameters):
-            if position > threads_read_upto.get(thread_id or "main", 0):
-                _add(totals, thread_id, notify, 1)
     for thread_id, position, own, ordinary in tx.all(EXCEPTIONS, **parameters):
-        if position > threads_read_upto.get(thread_id or "main", 0):
+        if position > bounds.get(thread_id or MAIN, read_upto):
             _add(totals, thread_id, ordinary, -1)
             _add(totals, thread_id, own, 1)
     return {thread: Unread(*counts) for thread, counts in totals.items()}

@@ -2,18 +2,23 @@
 
 from collections.abc import Collection
 
-from sqlalchemy import and_, bindparam, func, or_, select
+from sqlalchemy import and_, bindparam, desc, func, literal, or_, select, union_all
 from sqlalchemy.dialects.sqlite import insert
 
 from homeserver.core.identifiers import RoomID, UserID
 from homeserver.core.receipts import READ_PRIVATE, Receipt
+from homeserver.core.threads import MAIN
 from homeserver.core.topics import room_topic, user_topic
 from homeserver.database.kinds import Kind
 from homeserver.database.statements import in_list, statement
 from homeserver.database.tables.ephemeral import receipts
+from homeserver.database.tables.events import events
+from homeserver.database.tables.rooms import memberships
 from homeserver.database.transactions import ReadTransaction, WriteTransaction
 
 _r = receipts.c
+_e = events.c
+_m = memberships.c
 _new = insert(receipts)
 KEY = ["room_nid", "user_id", "receipt_type", "thread_id"]
 MOVE = statement(
@@ -65,10 +70,31 @@ MOVED = statement(
     )
     .distinct()
 )
+# Not the maximum, for which PostgreSQL would go through all that the user has sent.
+_last_sent = (
+    select(_e.position)
+    .where(
+        _e.room_nid == _m.room_nid,
+        _e.sender == bindparam("user_id"),
+        # As the index on what users have sent says it.
+        _e.thread_id.is_(None),
+        _e.device_id.is_not(None),
+        _e.position.is_not(None),
+        # It says nothing of where its sender has read: what it redacts may be anywhere.
+        _e.type != "m.room.redaction",
+    )
+    .order_by(desc(_e.position))
+    .limit(1)
+)
 READ_UPTO = statement(
-    select(_r.room_nid, _r.thread_id, func.max(_r.event_position))
-    .where(in_list(_r.room_nid, "room_nids"), _r.user_id == bindparam("user_id"))
-    .group_by(_r.room_nid, _r.thread_id)
+    union_all(
+        select(_r.room_nid, _r.thread_id, func.max(_r.event_position))
+        .where(in_list(_r.room_nid, "room_nids"), _r.user_id == bindparam("user_id"))
+        .group_by(_r.room_nid, _r.thread_id),
+        select(_m.room_nid, literal(MAIN), _last_sent.scalar_subquery()).where(
+            in_list(_m.room_nid, "room_nids"), _m.user_id == bindparam("user_id")
+        ),
+    )
 )
 
 
@@ -136,9 +162,12 @@ def moved(
 def own(tx: ReadTransaction, user_id: UserID, room_nids: Collection[int]) -> dict[int, dict[str, int]]:
     """How far the user has read: per room, the event positions by thread (see `Receipt.thread_id`).
 
-    The public and the private receipt count alike: the further one is given.
+    The public and the private receipt count alike, and for the main timeline the last message event that the user has
+    sent there: the furthest of them is given. Spec: client-server API, "Marking notifications as read".
     """
     found: dict[int, dict[str, int]] = {}
     for room_nid, thread_id, position in tx.all(READ_UPTO, user_id=user_id, room_nids=list(room_nids)):
-        found.setdefault(room_nid, {})[thread_id] = position
+        if position is not None:
+            of_room = found.setdefault(room_nid, {})
+            of_room[thread_id] = max(position, of_room.get(thread_id, position))
     return found

@@ -54,6 +54,16 @@ events = Table(
     ),
     Index("ix_events_room_nid_origin_server_ts", "room_nid", "origin_server_ts"),
     partial_index("ix_events_is_outbound", "position", where="is_outbound = 1"),
+    # What users of this server have sent in the main timeline: they have read what was there before.
+    partial_index(
+        "ix_events_sent",
+        "room_nid",
+        "sender",
+        "position",
+        where="thread_id IS NULL AND device_id IS NOT NULL",
+    ),
+    # What is unread in threads.
+    partial_index("ix_events_threaded", "room_nid", "position", where="thread_id IS NOT NULL"),
 )
 
 auth_edges = Table(

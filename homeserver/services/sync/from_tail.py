@@ -172,8 +172,11 @@ class FromTail(msgspec.Struct, frozen=True):
             return None
         for entry in entries:
             event = entry.event
-            if event is not None and event.sender != asking.user_id:
-                counts = counts.plus(event.thread_id, event.outcomes.get(asking.user_id, event.notify))
+            if event is not None:
+                if event.sender != asking.user_id:
+                    counts = counts.plus(event.thread_id, event.outcomes.get(asking.user_id, event.notify))
+                elif event.device_id is not None:
+                    counts = counts.read_in(event.thread_id)
             elif not entry.is_plain:
                 # A receipt of the user's own, or a redaction: to be counted anew.
                 return None

@@ -29,6 +29,10 @@ class UnreadCounts(msgspec.Struct, frozen=True):
         added = (notifications + (outcome & NOTIFIES), highlights + ((outcome & HIGHLIGHTS) >> 1))
         return msgspec.structs.replace(self, threads={**self.threads, thread_id: added})
 
+    def read_in(self, thread_id: str | None) -> Self:
+        """With one more event, which the user has sent: so what was there before has been read."""
+        return msgspec.structs.replace(self, threads={**self.threads, thread_id: (0, 0)})
+
     def sections(self, *, by_thread: bool) -> dict[str, bytes]:
         """The members of the room's section; threads apart if the client's filter asks for that.
 

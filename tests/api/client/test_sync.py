@@ -322,10 +322,46 @@ async def test_unread_counts_follow_receipts(alice: Client, bob: Client) -> None
     (await bob.post(room_path(room, "receipt", "m.read", events[1]))).ok()
     answer = await bob.sync(token["next_batch"])
     assert joined(answer, room)["unread_notifications"]["notification_count"] == 2
-    # Own messages do not count.
+
+
+async def test_who_sends_something_has_read_what_was_before(alice: Client, bob: Client) -> None:
+    """Client-server API, "Marking notifications as read": that is to update the read receipt, too."""
+    room = await alice.create_room(invite=[bob.user_id])
+    await bob.join(room)
+    root = await alice.send(room, "root")
+    relation: dict[str, Any] = {"m.relates_to": {"rel_type": "m.thread", "event_id": root}}
+    in_thread = await alice.send(room, "in thread", **relation)
+    since = (await bob.sync())["next_batch"]
+
+    async def unread() -> tuple[int, int]:
+        """In the main timeline and in the thread: for a client that goes on, and for a new one."""
+        nonlocal since
+        by_thread = {"room": {"timeline": {"unread_thread_notifications": True}}}
+        answer = await bob.sync(since, filter=by_thread)
+        since = answer["next_batch"]
+        found = set()
+        for section in (joined(answer, room), joined(await bob.sync(filter=by_thread), room)):
+            threads = section.get("unread_thread_notifications", {})
+            main, thread = section["unread_notifications"], threads.get(root, {"notification_count": 0})
+            found.add((main["notification_count"], thread["notification_count"]))
+        (counts,) = found
+        return counts
+
+    own = await bob.send(room, "mine", **relation)
+    assert await unread() == (1, 0)
+    await alice.send(room, "more", **relation)
+    assert await unread() == (1, 1)
+    # What is redacted has been said in the thread, and the redaction itself nowhere.
+    (await bob.put(room_path(room, "redact", own, "t"), {})).ok()
+    assert await unread() == (1, 1)
     await bob.send(room, "mine")
-    answer = await bob.sync(answer["next_batch"])
-    assert joined(answer, room)["unread_notifications"]["notification_count"] == 2
+    assert await unread() == (0, 1)
+    # Nor does state tell where its sender has read.
+    await alice.send(room, "and more")
+    await bob.set_state(room, "m.room.member", {"membership": "join", "displayname": "B"}, bob.user_id)
+    assert await unread() == (1, 1)
+    (await bob.post(room_path(room, "receipt", "m.read", in_thread))).ok()
+    assert await unread() == (1, 1)
 
 
 async def test_threads_have_counts_of_their_own(alice: Client, bob: Client) -> None:
