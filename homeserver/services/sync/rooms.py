@@ -12,7 +12,7 @@ from homeserver.services.aggregations import render_aggregated
 from homeserver.services.client_events import render
 from homeserver.services.history_access import BEGINNING, access_of, departure_of, reader_of
 from homeserver.services.sync.context import SyncContext
-from homeserver.services.sync.heroes import heroes_of
+from homeserver.services.sync.heroes import NAMING, heroes_of, holds_name, naming_events
 from homeserver.services.sync.partial_rooms import cited_members, without_filled_in
 from homeserver.services.sync.room_state import MEMBER, Roots, members_in, roots_of, state_nids
 from homeserver.services.sync.sticky_events import sticky_json
@@ -52,7 +52,7 @@ def joined_room(context: SyncContext, room: RoomOfUser, extras: RoomExtras) -> b
     body: dict[str, bytes] = {}
     heroes: list[str] = []
     summary = None
-    if whole or _members_changed(context, roots):
+    if whole or _summary_changed(context, room, timeline, roots):
         summary, heroes = _summary(context, room)
     section = _state(context, room, timeline, roots, heroes)
     sticky = sticky_json(context.tx, context.view(room), extras.sticky, timeline, ignored=context.ignored)
@@ -223,9 +223,16 @@ def _state(
     return render(context.tx, context.view(room), [(event, None) for event in passed])
 
 
-def _members_changed(context: SyncContext, roots: Roots) -> bool:
-    return roots.since != roots.end and any(
-        key[0] == MEMBER for key in state.difference(context.tx, roots.since, roots.end)
+def _summary_changed(context: SyncContext, room: RoomOfUser, timeline: Timeline, roots: Roots) -> bool:
+    """Whether members have changed, or what the room is called by."""
+    if roots.since != roots.end and any(
+        key[0] == MEMBER or key in NAMING for key in state.difference(context.tx, roots.since, roots.end)
+    ):
+        return True
+    # A redaction empties a name, and changes no state. Who is not shown it keeps the name, too.
+    redactions = {event.event_id for event, _ in timeline.events if event.type == "m.room.redaction"}
+    return bool(redactions) and any(
+        event.redacted_by in redactions for event in naming_events(context.tx, room.state_root)
     )
 
 
@@ -236,9 +243,8 @@ def _summary(context: SyncContext, room: RoomOfUser) -> tuple[bytes, list[str]]:
         "m.invited_member_count": room.invited_members,
     }
     tx = context.tx
-    named = state.get_many(tx, room.state_root, (("m.room.name", ""), ("m.room.canonical_alias", "")))
     heroes: list[str] = []
-    if not named:
+    if not any(map(holds_name, naming_events(tx, room.state_root))):
         heroes = heroes_of(tx, room.room_nid, context.request.user_id)
         counts["m.heroes"] = [*heroes]
     return encode(counts), heroes

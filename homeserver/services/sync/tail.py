@@ -19,6 +19,7 @@ from homeserver.core.topics import inbox_topic, room_topic, user_topic
 from homeserver.database.kinds import Kind
 from homeserver.database.transactions import ReadTransaction
 from homeserver.services.client_events import content_of
+from homeserver.services.sync.heroes import NAMING, holds_name
 from homeserver.storage import events, memberships, notifications, published, to_device, typing
 from homeserver.storage.events import StoredEvent
 from homeserver.storage.published import PublishedSticky
@@ -179,15 +180,16 @@ def _events(tx: ReadTransaction, after: int, upto: int, sticky: Mapping[int, int
 def _is_plain(event: StoredEvent) -> bool:
     """Whether all members see the event, and nothing else has to be looked up for it.
 
-    Membership changes what is shown to whom, and the room's summary; where encryption begins, devices are of interest;
-    what a redaction redacts must be looked up, and so
-    must the state where it has changed in other ways. A timeline ends at a gap, which may have been filled meanwhile.
+    Membership changes what is shown to whom, and the room's summary, as does a name that becomes empty; where
+    encryption begins, devices are of interest; what a redaction redacts must be looked up, and so must the state where
+    it has changed in other ways. A timeline ends at a gap, which may have been filled meanwhile.
     """
     return (
         event.status == events.ACCEPTED
         and not event.notify & (notifications.RESETS_STATE | events.FOLLOWS_GAP)
         and event.redacted_by is None
         and event.type not in ("m.room.member", "m.room.redaction", "m.room.encryption")
+        and ((event.type, event.state_key) not in NAMING or holds_name(event))
     )
 
 

@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+import pytest
 from twisted.internet.defer import Deferred, gatherResults
 
 from tests.api.server import Client, TestServer, room_path
@@ -268,6 +269,58 @@ async def test_lazy_members_are_repeated_if_the_answer_was_lost(alice: Client, b
     for _ in range(2):
         section = joined(await alice.sync(since, filter=lazy), room)
         assert state_types(section) == {("m.room.member", bob.user_id)}
+
+
+@pytest.mark.parametrize("way", ["empty", "nothing", "redaction"])
+@pytest.mark.parametrize("kind", ["m.room.name", "m.room.canonical_alias"])
+async def test_a_room_that_loses_its_name_has_heroes(
+    alice: Client, bob: Client, carol: Client, kind: str, way: str
+) -> None:
+    """Who waits is told of them, who comes back later, and who is new; with their memberships."""
+    options = {"name": "A name"} if kind == "m.room.name" else {"room_alias_name": "place"}
+    room = await alice.create_room(preset="public_chat", **options)
+    await bob.join(room)
+    await carol.join(room)
+    path = room_path(room, "state", kind, "")
+    named = (await alice.get(path)).ok()
+    event_id = await alice.set_state(room, kind, named)
+    await alice.send(room, "hello")
+    room_filter = {"state": {"lazy_load_members": True}, "timeline": {"limit": 1}}
+    lazy: dict[str, Any] = {"room": room_filter}
+    answer = await bob.sync(filter=lazy)
+    section = joined(answer, room)
+    assert section["summary"] == {"m.joined_member_count": 3, "m.invited_member_count": 0}
+    assert ("m.room.member", carol.user_id) not in state_types(section)
+    since = answer["next_batch"]
+    waiting = Deferred.fromCoroutine(bob.sync(since, timeout=30_000, filter=lazy))
+    if way == "redaction":
+        (await alice.put(room_path(room, "redact", event_id, "t"), {})).ok()
+    else:
+        await alice.set_state(room, kind, dict.fromkeys(named, "") if way == "empty" else {})
+    # A filter that the memory cannot serve, and that changes nothing.
+    asks_database = {"room": {**room_filter, "ephemeral": {"not_types": ["org.example.none"]}}}
+    told = await waiting
+    for answer in (told, await bob.sync(since, filter=asks_database), await bob.sync(filter=lazy)):
+        section = joined(answer, room)
+        assert section["summary"]["m.heroes"] == [alice.user_id, carol.user_id]
+        assert ("m.room.member", carol.user_id) in state_types(section)
+    # Until it has a name again.
+    await alice.set_state(room, kind, named)
+    for answer in (await bob.sync(told["next_batch"], filter=asks_database), await bob.sync(filter=lazy)):
+        assert "m.heroes" not in joined(answer, room)["summary"]
+
+
+async def test_a_room_that_keeps_a_name_has_no_heroes(alice: Client, bob: Client) -> None:
+    room = await alice.create_room(preset="public_chat", name="A name", room_alias_name="place")
+    await bob.join(room)
+    event_id = await alice.send(room, "hello")
+    since = (await bob.sync())["next_batch"]
+    await alice.set_state(room, "m.room.canonical_alias", {})
+    answer = await bob.sync(since)
+    assert "m.heroes" not in joined(answer, room)["summary"]
+    # Most redactions are not of names.
+    (await alice.put(room_path(room, "redact", event_id, "t"), {})).ok()
+    assert "summary" not in joined(await bob.sync(answer["next_batch"]), room)
 
 
 async def test_full_state_repeats_the_state(alice: Client) -> None:
