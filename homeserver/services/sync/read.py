@@ -149,6 +149,7 @@ def _extras(context: SyncContext, joined: list[RoomOfUser]) -> dict[int, RoomExt
     typing_of = _typing(context, joined)
     data_of = _room_account_data(context, joined)
     sticky_of = _sticky(context, joined)
+    read_on = _read_on(context, joined)
     news = [
         room
         for room in joined
@@ -159,6 +160,7 @@ def _extras(context: SyncContext, joined: list[RoomOfUser]) -> dict[int, RoomExt
         or room.room_nid in typing_of
         or room.room_id in data_of
         or room.room_nid in sticky_of
+        or room.room_nid in read_on
     ]
     read_upto = (
         receipts.own(context.tx, context.request.user_id, [room.room_nid for room in news]) if news else {}
@@ -172,6 +174,7 @@ def _extras(context: SyncContext, joined: list[RoomOfUser]) -> dict[int, RoomExt
             data_of.get(room.room_id, []),
             read_upto.get(room.room_nid, {}),
             sticky_of.get(room.room_nid, ()),
+            has_read_on=room.room_nid in read_on,
         )
         for room in news
     }
@@ -196,6 +199,19 @@ def _receipts(context: SyncContext, joined: Collection[RoomOfUser]) -> dict[int,
         for room_nid, listed in by_room.items():
             found[room_nid] = [encode(event) for event in receipt_events(listed)]
     return found
+
+
+def _read_on(context: SyncContext, joined: Collection[RoomOfUser]) -> set[int]:
+    """The rooms whose unread counts have changed since the user has read on, and which show no receipts."""
+    request, since = context.request, context.request.since
+    matcher = request.filter.ephemeral
+    if since is None or matcher.matches_all or not context.stream.changed_since(Kind.RECEIPTS, since):
+        return set()
+    passes = matcher.matches("m.receipt", None, has_url=False)
+    hidden = [room.room_nid for room in joined if not (passes and matcher.rooms.matches(room.room_id))]
+    if not hidden:
+        return set()
+    return receipts.moved(context.tx, request.user_id, hidden, since=since, upto=context.upto)
 
 
 def _typing(context: SyncContext, joined: Collection[RoomOfUser]) -> dict[int, list[bytes]]:

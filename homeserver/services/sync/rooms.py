@@ -26,14 +26,15 @@ from homeserver.storage.sticky_events import StickyEvent
 class RoomExtras(msgspec.Struct, frozen=True):
     """What else there is to say of a room, as JSON: its new ephemeral events and account data.
 
-    `read_upto` are the positions that the user has read up to, by thread (empty: unthreaded). `sticky` are the sticky
-    events that are new to the client.
+    `read_upto` are the positions that the user has read up to, by thread (empty: unthreaded); `has_read_on` tells that
+    one of them is new, though no receipt is shown. `sticky` are the sticky events that are new to the client.
     """
 
     ephemeral: list[bytes]
     account_data: list[bytes]
     read_upto: Mapping[str, int]
     sticky: Sequence[StickyEvent] = ()
+    has_read_on: bool = False
 
 
 def joined_room(context: SyncContext, room: RoomOfUser, extras: RoomExtras) -> bytes | None:
@@ -57,7 +58,13 @@ def joined_room(context: SyncContext, room: RoomOfUser, extras: RoomExtras) -> b
     section = _state(context, room, timeline, roots, heroes)
     sticky = sticky_json(context.tx, context.view(room), extras.sticky, timeline, ignored=context.ignored)
     is_empty = not (
-        timeline.events or timeline.limited or section or extras.ephemeral or extras.account_data or sticky
+        timeline.events
+        or timeline.limited
+        or section
+        or extras.ephemeral
+        or extras.account_data
+        or extras.has_read_on
+        or sticky
     )
     if is_empty and not whole:
         return None

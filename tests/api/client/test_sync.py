@@ -366,6 +366,30 @@ async def test_private_receipts_stay_private(alice: Client, bob: Client) -> None
     assert mine["unread_notifications"]["notification_count"] == 0
 
 
+@pytest.mark.parametrize("kind", ["m.read", "m.read.private"])
+@pytest.mark.parametrize("hides", ["types", "rooms"])
+async def test_unread_counts_follow_receipts_that_are_not_shown(
+    alice: Client, bob: Client, hides: str, kind: str
+) -> None:
+    room = await alice.create_room(invite=[bob.user_id])
+    await bob.join(room)
+    event_id = await alice.send(room, "read me")
+    hidden: dict[str, Any] = {"room": {"ephemeral": {hides: []}}}
+    answer = await bob.sync(filter=hidden)
+    assert joined(answer, room)["unread_notifications"]["notification_count"] == 1
+    since = answer["next_batch"]
+    waiting = Deferred.fromCoroutine(bob.sync(since, timeout=30_000, filter=hidden))
+    (await bob.post(room_path(room, "receipt", kind, event_id))).ok()
+    for answer in (await waiting, await bob.sync(since, filter=hidden)):
+        section = joined(answer, room)
+        assert section["unread_notifications"]["notification_count"] == 0
+        assert section["ephemeral"]["events"] == []
+    # What others read is hidden for good.
+    since = answer["next_batch"]
+    (await alice.post(room_path(room, "receipt", "m.read", event_id))).ok()
+    assert "rooms" not in await bob.sync(since, filter=hidden)
+
+
 async def test_unread_counts_follow_receipts(alice: Client, bob: Client) -> None:
     room = await alice.create_room(invite=[bob.user_id])
     await bob.join(room)
