@@ -58,7 +58,8 @@ def joined_room(context: SyncContext, room: RoomOfUser, extras: RoomExtras) -> b
     section = _state(context, room, timeline, roots, heroes)
     sticky = sticky_json(context.tx, context.view(room), extras.sticky, timeline, ignored=context.ignored)
     is_empty = not (
-        timeline.events
+        summary
+        or timeline.events
         or timeline.limited
         or section
         or extras.ephemeral

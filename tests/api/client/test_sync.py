@@ -323,6 +323,28 @@ async def test_a_room_that_keeps_a_name_has_no_heroes(alice: Client, bob: Client
     assert "summary" not in joined(await bob.sync(answer["next_batch"]), room)
 
 
+async def test_member_counts_follow_members_that_are_not_shown(
+    alice: Client, bob: Client, carol: Client
+) -> None:
+    room = await alice.create_room(preset="public_chat", name="A name")
+    hidden: dict[str, Any] = {
+        "room": {
+            "state": {"not_types": ["m.room.member"]},
+            "timeline": {"not_types": ["m.room.member"]},
+        }
+    }
+    since = (await alice.sync(filter=hidden))["next_batch"]
+    waiting = Deferred.fromCoroutine(alice.sync(since, timeout=30_000, filter=hidden))
+    await bob.join(room)
+    answer = await waiting
+    section = joined(answer, room)
+    assert section["summary"] == {"m.joined_member_count": 2, "m.invited_member_count": 0}
+    assert section["timeline"]["events"] == section["state"]["events"] == []
+    await alice.invite(room, carol.user_id)
+    section = joined(await alice.sync(answer["next_batch"], filter=hidden), room)
+    assert section["summary"] == {"m.joined_member_count": 2, "m.invited_member_count": 1}
+
+
 async def test_full_state_repeats_the_state(alice: Client) -> None:
     room = await alice.create_room(name="n")
     since = (await alice.sync())["next_batch"]
