@@ -13,8 +13,9 @@ from homeserver.core.json import encode
 from homeserver.core.splice import array, object_of
 from homeserver.database.kinds import Kind, StreamRow
 from homeserver.database.transactions import ReadTransaction
+from homeserver.services.spoilt_rooms import left_out
 from homeserver.services.state_facts import StateFacts, state_facts
-from homeserver.storage import cross_signing, device_lists
+from homeserver.storage import cross_signing, device_lists, events, state
 from homeserver.storage.memberships import RoomOfUser
 
 
@@ -72,7 +73,11 @@ def _moved(
         return set(), set()
     new = {room.room_nid for room in touched if _is_new(room, facts.get(room.room_nid, UNREADABLE), since)}
     left = {room.room_nid for room in touched if room.membership != "join"}
-    stayed = {room.room_nid for room in touched} - new - left
+    # One that the reader has come back to is new, and those have left it who went meanwhile.
+    again = {
+        room.room_nid for room in touched if room.room_nid in new and _was_shared(tx, reader, room, since)
+    }
+    stayed = {room.room_nid for room in touched} - (new - again) - left
     met = device_lists.joined(tx, new) if new else set()
     parted = device_lists.joined(tx, left) if left else set()
     for room_nid, user_id, membership, was_joined in device_lists.moved(tx, stayed | left, after=since):
@@ -99,3 +104,13 @@ def _is_touched(room: RoomOfUser, since: int) -> bool:
 def _is_new(room: RoomOfUser, facts: StateFacts, since: int) -> bool:
     """Whether the reader has come into an encrypted room after `since`, or a room has become one."""
     return room.membership == "join" and (room.since_position > since or facts.encrypted_at > since)
+
+
+def _was_shared(tx: ReadTransaction, reader: UserID, room: RoomOfUser, since: int) -> bool:
+    """Whether the reader was in the room at `since`, and it was encrypted even then."""
+    with left_out(room.room_id, reader):
+        root = state.root_at(tx, room.room_nid, since)
+        nids = state.get_many(tx, root, (("m.room.encryption", ""), ("m.room.member", reader)))
+        if len(nids) == 2:
+            return any(each.membership == "join" for each in events.memberships_set(tx, nids.values()))
+    return False

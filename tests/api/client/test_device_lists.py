@@ -247,6 +247,33 @@ async def test_who_comes_back_in_time_has_not_left(alice: Client, bob: Client) -
     assert (await lists(alice, token))[:2] == ([bob.user_id], [])
 
 
+async def test_who_leaves_while_the_reader_is_away(server: TestServer, alice: Client, bob: Client) -> None:
+    carol, dave = await server.user("carol"), await server.user("dave")
+    room_id = await shared_room(alice, bob)
+    await carol.join(room_id)
+    tokens = {client.user_id: await now(client) for client in (bob, dave)}
+    await bob.leave(room_id)
+    await carol.leave(room_id)
+    for client in (bob, dave):
+        await client.join(room_id)
+    assert (await lists(bob, tokens[bob.user_id]))[:2] == ([alice.user_id, dave.user_id], [carol.user_id])
+    # Who comes for the first time has never shared the room with her.
+    assert (await lists(dave, tokens[dave.user_id]))[:2] == ([alice.user_id, bob.user_id], [])
+
+
+async def test_who_leaves_while_it_is_said_anew_how_to_encrypt(
+    server: TestServer, alice: Client, bob: Client
+) -> None:
+    carol = await server.user("carol")
+    room_id = await shared_room(alice, bob)
+    await carol.join(room_id)
+    token = await now(bob)
+    rotated = {"algorithm": "m.megolm.v1.aes-sha2", "rotation_period_msgs": 10}
+    await alice.set_state(room_id, "m.room.encryption", rotated)
+    await carol.leave(room_id)
+    assert (await lists(bob, token))[:2] == ([alice.user_id], [carol.user_id])
+
+
 async def test_invitations_are_no_sharing(alice: Client, bob: Client) -> None:
     room_id = await alice.create_room(**{**ENCRYPTED, "preset": "private_chat"})
     token = await now(alice)
