@@ -15,12 +15,12 @@ from homeserver.services.device_list_upkeep import DeviceListUpkeep
 from homeserver.services.federation_edus.device_lists import IncomingDeviceLists, IncomingUserKeys
 from homeserver.services.federation_edus.service import EduKind
 from homeserver.services.federation_keys import FederationKeys
-from homeserver.services.federation_outbox.device_lists import ChangedDevices, NewlyMetUsers
+from homeserver.services.federation_outbox.device_lists import ChangedDevices, MetLater, NewlyMetUsers
 from homeserver.services.federation_outbox.sources import EduSource
 from homeserver.services.remote_device_lists import RemoteDeviceLists
 from homeserver.services.remote_keys import RemoteKeys
 
-DEVICE_SOURCES: Final[tuple[EduSource, ...]] = (ChangedDevices(), NewlyMetUsers())
+DEVICE_SOURCES: Final[tuple[EduSource, ...]] = (ChangedDevices(), NewlyMetUsers(), MetLater())
 """Where the outbox finds what other servers are to be told."""
 
 

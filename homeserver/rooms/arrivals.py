@@ -72,8 +72,8 @@ class Counts(msgspec.Struct, frozen=True):
         return cls(sum(by_server.values()), invited, by_server)
 
     def with_servers(self, servers: Collection[ServerName]) -> "Counts":
-        """As far as is known where each of the servers has a member, but not whom."""
-        by_server = {**dict.fromkeys(servers, 1), **self.by_server}
+        """With one more member of each of the servers, for all who are not known: it stays when the others leave."""
+        by_server = {**self.by_server, **{name: 1 + self.by_server.get(name, 0) for name in servers}}
         return Counts(sum(by_server.values()), self.invited, by_server)
 
 

@@ -9,12 +9,24 @@ from typing import Final
 
 import attrs
 import msgspec
-from sqlalchemy import Select, and_, bindparam, delete, exists, func, literal_column, select, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    func,
+    literal_column,
+    select,
+    tuple_,
+    update,
+)
 
 from homeserver.core.identifiers import DeviceID, ServerName, UserID
 from homeserver.core.topics import OUTBOX
 from homeserver.database.kinds import Kind
-from homeserver.database.statements import in_list, statement, upsert
+from homeserver.database.statements import Statement, in_list, statement, upsert
 from homeserver.database.tables.federation import destinations, outbox_shards
 from homeserver.database.tables.remote_devices import (
     device_change_limits,
@@ -114,23 +126,31 @@ CHANGED = statement(
     .order_by(_c.position)
     .limit(bindparam("most"))
 )
-NEWCOMERS = statement(
-    select(_m.user_id)
-    .select_from(room_servers.join(memberships, _m.room_nid == _s.room_nid))
-    .where(
-        _s.server_name == bindparam("server_name"),
-        _m.is_local == literal_column("1"),
-        _m.membership == literal_column("'join'"),
-        _m.since_position > bindparam("after"),
-        exists().where(
-            _c.user_id == _m.user_id,
-            ~exists().where(_told_before, _t.position >= _c.position),
-        ),
+
+
+def _met(*more: ColumnElement[bool]) -> Statement:
+    """Users in rooms with the server, of whom it has not been told everything."""
+    return statement(
+        select(_m.user_id)
+        .select_from(room_servers.join(memberships, _m.room_nid == _s.room_nid))
+        .where(
+            _s.server_name == bindparam("server_name"),
+            _m.is_local == literal_column("1"),
+            _m.membership == literal_column("'join'"),
+            *more,
+            exists().where(
+                _c.user_id == _m.user_id,
+                ~exists().where(_told_before, _t.position >= _c.position),
+            ),
+        )
+        .distinct()
+        .order_by(_m.user_id)
+        .limit(bindparam("most"))
     )
-    .distinct()
-    .order_by(_m.user_id)
-    .limit(bindparam("most"))
-)
+
+
+NEWCOMERS = _met(_m.since_position > bindparam("after"))
+MET_IN = _met(in_list(_m.room_nid, "room_nids"))
 OF_USERS = statement(select(*_COLUMNS).where(in_list(_c.user_id, "user_ids")).order_by(_c.position))
 AT = statement(select(*_COLUMNS).where(in_list(_c.position, "positions")).order_by(_c.position))
 TOLD = statement(
@@ -220,6 +240,14 @@ def newcomers(tx: ReadTransaction, server_name: ServerName, *, after: int, most:
     Those of whom it has been told everything are left out.
     """
     return {row[0] for row in tx.all(NEWCOMERS, server_name=server_name, after=after, most=most)}
+
+
+def met_in(
+    tx: ReadTransaction, server_name: ServerName, room_nids: Collection[int], *, most: int
+) -> set[UserID]:
+    """As `newcomers`, of who is in any of these rooms with the server."""
+    rows = tx.all(MET_IN, server_name=server_name, room_nids=sorted(room_nids), most=most)
+    return {row[0] for row in rows}
 
 
 def of_users(tx: ReadTransaction, user_ids: Collection[UserID]) -> dict[UserID, list[DeviceChange]]:

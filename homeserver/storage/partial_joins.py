@@ -70,6 +70,11 @@ COMPLETE = statement(
 UNDERWAY = statement(select(_p.join_nid).where(_p.room_nid == bindparam("room_nid"), _p.due_ts.is_not(None)))
 FAILURES = statement(select(_p.failures).where(_p.room_nid == bindparam("room_nid"), _p.due_ts.is_not(None)))
 COMPLETED = statement(select(func.max(_p.completed_position)).where(_p.room_nid == bindparam("room_nid")))
+COMPLETED_BETWEEN = statement(
+    select(_p.room_nid).where(
+        _p.completed_position > bindparam("after"), _p.completed_position <= bindparam("upto")
+    )
+)
 UNSURE = statement(
     select(_p.join_nid)
     .where(
@@ -162,3 +167,8 @@ def completed_at(tx: ReadTransaction, room_nid: int) -> int | None:
     """Where the state of a room that had been partial became complete; `None` for all others."""
     position: int | None = tx.value(COMPLETED, room_nid=room_nid)
     return position
+
+
+def completed_between(tx: ReadTransaction, *, after: int, upto: int) -> set[int]:
+    """The rooms whose states became complete with `after < position <= upto`. Looks through all such joins."""
+    return {row[0] for row in tx.all(COMPLETED_BETWEEN, after=after, upto=upto)}

@@ -85,7 +85,9 @@ class PartialRoom:
             assert isinstance(whole.body, dict)
             body = dict(whole.body)
             if heard.query.get("omit_members") == ["true"]:
-                kept = [pdu for pdu in body["state"] if pdu["type"] != MEMBER]
+                kept = [
+                    pdu for pdu in body["state"] if pdu["type"] != MEMBER or pdu["state_key"] in self.heroes
+                ]
                 kept_ids = [self.room.id_of(pdu) for pdu in kept]
                 cited = self.room.ids_in(heard.json["auth_events"])
                 chain = dict.fromkeys([*self.room.auth_chain(kept_ids), *cited, *self.room.auth_chain(cited)])
@@ -104,6 +106,9 @@ class PartialRoom:
 
     others: list[str] = attrs.field(factory=list)
     """Further servers in the room, by the peer's word."""
+
+    heroes: list[str] = attrs.field(factory=list)
+    """Members who are told at once."""
 
     def held(self, said: Callable[[Heard], Reply]) -> Callable[[Heard], Awaitable[Reply]]:
         """The answer, when the gate is open."""
@@ -196,11 +201,14 @@ class Stage:
     partial: PartialRoom
 
     @classmethod
-    async def set(cls, servers: Servers, peer: Peer) -> "Stage":
-        """A new server, and a new room."""
+    async def set(cls, servers: Servers, peer: Peer, *, heroes: int = 0, encrypted: bool = False) -> "Stage":
+        """A new server, and a new room; the first members are its `heroes`."""
         server = await servers.start()
         alice = await server.user("alice")
         partial = PartialRoom.create(peer)
+        partial.heroes.extend(partial.members[:heroes])
+        if encrypted:
+            partial.room.append("m.room.encryption", {"algorithm": "m.megolm.v1.aes-sha2"}, "")
         await partial.join(alice)
         assert await is_partial(server, partial.room_id)
         return cls(server, alice, peer, partial)

@@ -19,8 +19,9 @@ a server lacks is computed when it is its turn. Why nothing is lost:
   before: if the server has asked since, that is what its list is of. Otherwise the server does not know that number,
   and asks. Where deleted devices have been forgotten, the number is one that nobody knows who has not been told.
 - When somebody here comes into a room with servers that have not been told of this user yet, they get the last change
-  again ("when that user joins a room which contains servers which are not already receiving updates"). When a server
-  comes into a room it gets nothing, and asks: the users in a large room would be too many.
+  again ("when that user joins a room which contains servers which are not already receiving updates"). So do those of
+  which is known only later that they were there. When a server comes into a room it gets nothing, and asks: the users
+  in a large room would be too many.
 
 Updates that were refused, or are sent again after a crash, do no harm: receivers ignore what they know, and ask when
 in doubt.
@@ -38,7 +39,7 @@ from homeserver.database.kinds import Kind
 from homeserver.database.transactions import ReadTransaction, WriteTransaction
 from homeserver.services.federation_outbox.edus import DurableEdu
 from homeserver.services.federation_outbox.queues import shard_of
-from homeserver.storage import device_changes, outbound_edus, outbound_events, shown_devices
+from homeserver.storage import device_changes, outbound_edus, outbound_events, partial_joins, shown_devices
 from homeserver.storage.device_changes import USER_KEYS, DeviceChange, Told
 
 MOST_NEWCOMERS: Final = 500
@@ -101,18 +102,53 @@ class NewlyMetUsers:
         """As `EduSource.waiting`."""
         after = device_changes.told_upto(tx, server_name, shard_of(server_name))
         users = device_changes.newcomers(tx, server_name, after=after, most=most)
-        if not users:
-            return ()
-        changed = users & device_changes.changed_users(tx, server_name, after=after, most=most)
-        edus = [
-            *_edus(tx, server_name, changed, after=after, most=most),
-            *_edus(tx, server_name, users - changed, after=None, most=most),
-        ]
-        return edus[:most]
+        return _introductions(tx, server_name, users, after=after, most=most)
 
     def delivered(self, tx: WriteTransaction, server_name: ServerName, numbers: Collection[int]) -> None:
         """As `EduSource.delivered`."""
         _note(tx, server_name, numbers)
+
+
+class MetLater:
+    """Updates about users here in rooms whose states have become complete: only then are all servers there known.
+
+    To those that were known before nothing is owed, unless they have yet to be told anyway.
+    """
+
+    @property
+    def kind(self) -> Kind:
+        """As `EduSource.kind`."""
+        return Kind.MEMBERSHIPS
+
+    def concerned(self, tx: ReadTransaction, *, after: int, upto: int) -> Collection[ServerName]:
+        """As `EduSource.concerned`."""
+        rooms = partial_joins.completed_between(tx, after=after, upto=upto)
+        return _together(outbound_events.servers_of(tx, rooms).values()) if rooms else ()
+
+    def waiting(self, tx: ReadTransaction, server_name: ServerName, *, most: int) -> Sequence[DurableEdu]:
+        """As `EduSource.waiting`."""
+        after = device_changes.told_upto(tx, server_name, shard_of(server_name))
+        rooms = partial_joins.completed_between(tx, after=after, upto=tx.stream_row().position)
+        users = device_changes.met_in(tx, server_name, rooms, most=most) if rooms else set()
+        return _introductions(tx, server_name, users, after=after, most=most)
+
+    def delivered(self, tx: WriteTransaction, server_name: ServerName, numbers: Collection[int]) -> None:
+        """As `EduSource.delivered`."""
+        _note(tx, server_name, numbers)
+
+
+def _introductions(
+    tx: ReadTransaction, server_name: ServerName, users: set[UserID], *, after: int, most: int
+) -> Sequence[DurableEdu]:
+    """The first `most` updates about users whom the server has met; of who has changed lately, all that is owed."""
+    if not users:
+        return ()
+    changed = users & device_changes.changed_users(tx, server_name, after=after, most=most)
+    edus = [
+        *_edus(tx, server_name, changed, after=after, most=most),
+        *_edus(tx, server_name, users - changed, after=None, most=most),
+    ]
+    return edus[:most]
 
 
 def _together(many: Iterable[Iterable[ServerName]]) -> set[ServerName]:
