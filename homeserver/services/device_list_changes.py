@@ -15,7 +15,7 @@ from homeserver.database.kinds import Kind, StreamRow
 from homeserver.database.transactions import ReadTransaction
 from homeserver.services.spoilt_rooms import left_out
 from homeserver.services.state_facts import StateFacts, state_facts
-from homeserver.storage import cross_signing, device_lists, events, state
+from homeserver.storage import cross_signing, device_lists, events, partial_joins, state
 from homeserver.storage.memberships import RoomOfUser
 
 
@@ -80,7 +80,11 @@ def _moved(
     stayed = {room.room_nid for room in touched} - (new - again) - left
     met = device_lists.joined(tx, new) if new else set()
     parted = device_lists.joined(tx, left) if left else set()
-    for room_nid, user_id, membership, was_joined in device_lists.moved(tx, stayed | left, after=since):
+    moved = device_lists.moved(tx, stayed | left, after=since)
+    if stayed and (filled := partial_joins.completed_after(tx, stayed, since)):
+        # Who is there has been for longer than the client has known: all of them are news to it.
+        moved += device_lists.moved(tx, filled, after=0)
+    for room_nid, user_id, membership, was_joined in moved:
         if membership == "join" and room_nid in stayed:
             met.add(user_id)
         elif membership != "join" and was_joined:

@@ -3,11 +3,13 @@
 A row stays when that is done: it tells since when the state of the room has been complete.
 """
 
+from collections.abc import Collection
+
 import msgspec
 from sqlalchemy import bindparam, exists, func, or_, select, update
 
 from homeserver.core.identifiers import EventID, RoomID, ServerName
-from homeserver.database.statements import claim_due, insert_into, statement
+from homeserver.database.statements import claim_due, in_list, insert_into, statement
 from homeserver.database.tables.rooms import partial_joins
 from homeserver.database.transactions import ReadTransaction, WriteTransaction
 
@@ -70,6 +72,11 @@ COMPLETE = statement(
 UNDERWAY = statement(select(_p.join_nid).where(_p.room_nid == bindparam("room_nid"), _p.due_ts.is_not(None)))
 FAILURES = statement(select(_p.failures).where(_p.room_nid == bindparam("room_nid"), _p.due_ts.is_not(None)))
 COMPLETED = statement(select(func.max(_p.completed_position)).where(_p.room_nid == bindparam("room_nid")))
+COMPLETED_AFTER = statement(
+    select(_p.room_nid)
+    .where(in_list(_p.room_nid, "room_nids"), _p.completed_position > bindparam("after"))
+    .distinct()
+)
 COMPLETED_BETWEEN = statement(
     select(_p.room_nid).where(
         _p.completed_position > bindparam("after"), _p.completed_position <= bindparam("upto")
@@ -167,6 +174,11 @@ def completed_at(tx: ReadTransaction, room_nid: int) -> int | None:
     """Where the state of a room that had been partial became complete; `None` for all others."""
     position: int | None = tx.value(COMPLETED, room_nid=room_nid)
     return position
+
+
+def completed_after(tx: ReadTransaction, room_nids: Collection[int], position: int) -> set[int]:
+    """Those of the rooms whose states became complete after a position."""
+    return {row[0] for row in tx.all(COMPLETED_AFTER, room_nids=sorted(room_nids), after=position)}
 
 
 def completed_between(tx: ReadTransaction, *, after: int, upto: int) -> set[int]:
