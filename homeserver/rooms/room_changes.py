@@ -32,6 +32,7 @@ from homeserver.rooms.member_counts import MEMBER, Difference, MemberCounts
 from homeserver.rooms.new_events import NewEvent
 from homeserver.rooms.notify import notifications_of
 from homeserver.rooms.sticky_events import Sticking
+from homeserver.rooms.unseen_absences import doubt_devices, may_have_left
 from homeserver.storage import (
     auth_edges,
     backward_extremities,
@@ -73,6 +74,7 @@ class RoomChanges:
         self._own_by_nid: dict[int, Event] = {}
         self._publications: dict[EventID, _Publication] = {}
         self._related: dict[EventID, list[relations.Write]] = {}
+        self._doubted: set[UserID] = set()
         self._sticking = Sticking(tx, room.room_nid, server_name)
 
     def found(self, room_id: RoomID) -> None:
@@ -137,6 +139,7 @@ class RoomChanges:
             if self.extremities != list(self.room.extremities):
                 rooms.set_extremities(self.tx, self.room.room_nid, extremities)
             return
+        doubt_devices(self.tx, self._doubted)
         *_, last = self._publications.values()
         update: dict[str, object] = {
             "the_room": self.room.room_nid,
@@ -235,6 +238,12 @@ class RoomChanges:
                 was = None if old_nid is None else members[old_nid].content.get("membership")
                 if was != "join" and members[new_nid].content.get("membership") == "join":
                     self._welcome(user_id)
+            elif (
+                old_nid is not None
+                and new_nid is not None
+                and may_have_left(members[old_nid], members[new_nid])
+            ):
+                self._doubted.add(user_id)
 
     def _welcome(self, user_id: UserID) -> None:
         """A user of this server has come into the room."""

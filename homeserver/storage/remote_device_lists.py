@@ -1,7 +1,8 @@
 """Devices of users of other servers, as far as they are followed: their keys, and whether those are up to date.
 
 A list is good while its user has shared a room with somebody here ever since it was asked for: else the user's server
-was free to tell nothing of later changes.
+was free to tell nothing of later changes. Who may have been away without this server's having seen it is doubted (see
+`rooms.unseen_absences`).
 """
 
 from collections.abc import Collection, Iterable, Mapping

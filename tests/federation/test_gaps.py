@@ -13,10 +13,12 @@ from homeserver.services.federation_outbox import catch_up
 from homeserver.services.timelines import MOST_BACKFILLS, Direction
 from tests.api.server import Client, room_path
 from tests.federation.clocks import MovableClock
+from tests.federation.devices import kept, queried
 from tests.federation.harness import FederatedServer, Servers, cut, mend, until
 from tests.federation.peer import Peer, Reply, federation
 from tests.federation.scene import Scene, set_scene
 from tests.federation.test_history import BACKFILL, join_by, message, messages, said, whole_history
+from tests.key_holders import CHANGES, Device
 
 MISSING = federation("v1", "get_missing_events") + "/{room_id}"
 ALL: dict[str, Any] = {"room": {"timeline": {"limit": 100}}}
@@ -269,6 +271,61 @@ async def test_states_in_a_gap_are_those_of_then(scene: Scene) -> None:
     assert [event["content"]["topic"] for event in shown] == ["first", "second"]
     assert [event["unsigned"].get("prev_content") for event in shown] == [None, {"topic": "first"}]
     assert (await alice.get(room_path(room_id, "state", "m.room.topic"))).ok() == {"topic": "second"}
+
+
+def says_devices(scene: Scene, *devices: Device, stream_id: int) -> None:
+    """Mallory has these devices from now on."""
+    listed = [{"device_id": each.device_id, "keys": each.keys()} for each in devices]
+    body = {"user_id": scene.mallory, "stream_id": stream_id, "devices": listed}
+    scene.peer.answer("GET", federation("v1", "user", "devices", scene.mallory), Reply(body))
+
+
+@pytest.mark.parametrize("seen", ["a message", "the join"])
+async def test_who_left_and_came_back_in_a_gap_is_asked_for_devices_again(scene: Scene, seen: str) -> None:
+    """Meanwhile nobody here was told of them; whichever event it is after the gap that shows it."""
+    room, mallory = scene.room, scene.mallory
+    phone, tablet = Device(mallory, "PHONE"), Device(mallory, "TABLET")
+    says_devices(scene, phone, stream_id=5)
+    assert await queried(scene.server, mallory) == {"PHONE"}
+    since = (await scene.alice.sync())["next_batch"]
+    left = room.append("m.room.member", {"membership": "leave"}, mallory, sender=mallory)
+    says_devices(scene, phone, tablet, stream_id=6)
+    # Of events of the same time the resolution of states would take any for the last one.
+    later: dict[str, Any] = {"origin_server_ts": room.events[left]["origin_server_ts"] + 1}
+    coming = room.make("m.room.member", {"membership": "join"}, mallory, sender=mallory, **later)
+    room.accept(coming)
+    if seen == "the join":
+        scene.peer.answer("POST", MISSING, Reply({"events": []}))
+        (await scene.send([coming])).ok()
+    else:
+        await open_gap(scene)
+
+    async def is_told() -> bool:
+        changes = (await scene.alice.get(CHANGES, **{"from": since, "to": since})).ok()
+        return mallory in changes["changed"]
+
+    await until(is_told, what="that Alice is told")
+    assert await queried(scene.server, mallory) == {"PHONE", "TABLET"}
+
+
+async def test_who_has_another_name_after_a_gap_is_not_asked_for_devices_again(scene: Scene) -> None:
+    """The new membership follows the old one, so there was none between them."""
+    mallory = scene.mallory
+    says_devices(scene, Device(mallory, "PHONE"), stream_id=5)
+    assert await queried(scene.server, mallory) == {"PHONE"}
+    since = (await scene.alice.sync())["next_batch"]
+    for name in ("seen", "unseen"):
+        content = {"membership": "join", "displayname": name}
+        renaming = scene.room.make("m.room.member", content, mallory, sender=mallory)
+        scene.room.accept(renaming)
+        if name == "seen":
+            await scene.deliver(name, renaming)
+    await open_gap(scene)
+    await scene.seen("last")
+    assert (await scene.state())["m.room.member", mallory]["displayname"] == "unseen"
+    assert await kept(scene.server, mallory) == {"PHONE"}
+    changes = (await scene.alice.get(CHANGES, **{"from": since, "to": since})).ok()
+    assert mallory not in changes["changed"]
 
 
 async def test_a_gap_that_ends_with_a_fork_is_one(scene: Scene) -> None:
