@@ -12,7 +12,7 @@ from homeserver.storage import incoming_pdus
 from tests.api.server import Client, path_of, room_path
 from tests.federation.conftest import Two
 from tests.federation.harness import FederatedServer, Servers, until
-from tests.federation.meetings import join_via, section
+from tests.federation.meetings import join_via, section, sees
 from tests.federation.peer import Heard, Peer, Reply, federation
 from tests.federation.peer_rooms import PeerRoom
 
@@ -168,6 +168,7 @@ async def test_between_servers_of_ours(two: Two, servers: Servers) -> None:
     (await alice.post(room_path(room, "invite"), {"user_id": carol.user_id})).ok()
     await section(carol, room, "invite")
     await until_power(bob, room)
+    await sees(bob, room, carol.user_id, "invite")
     (await bob.post(room_path(room, "kick"), {"user_id": carol.user_id})).ok()
     await section(carol, room, "leave")
     assert room not in (await carol.sync()).get("rooms", {}).get("invite", {})
