@@ -32,6 +32,7 @@ REVISIONS = (
     "0023",
     "0024",
     "0025",
+    "0026",
 )
 """The migrations of this release, oldest first; a test holds them against the folder."""
 

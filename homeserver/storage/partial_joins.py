@@ -182,5 +182,5 @@ def completed_after(tx: ReadTransaction, room_nids: Collection[int], position: i
 
 
 def completed_between(tx: ReadTransaction, *, after: int, upto: int) -> set[int]:
-    """The rooms whose states became complete with `after < position <= upto`. Looks through all such joins."""
+    """The rooms whose states became complete with `after < position <= upto`."""
     return {row[0] for row in tx.all(COMPLETED_BETWEEN, after=after, upto=upto)}

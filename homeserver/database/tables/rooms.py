@@ -93,6 +93,7 @@ partial_joins = Table(
     Column("ended_position", BigInteger),
     Index("ix_partial_joins_due_ts", "due_ts"),
     Index("ix_partial_joins_join_nid", "join_nid"),
+    Index("ix_partial_joins_completed_position", "completed_position"),
 )
 
 stripped_states = Table(
