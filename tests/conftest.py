@@ -191,8 +191,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     checked = session.config.stash.get(SPECIFICATION, None)
     if output is not None and checked is not None:
         output["exercised"] = [
-            (each.api, each.method, each.path, sorted(statuses))
-            for each, statuses in checked.exercised.items()
+            (each.api, each.operation_id, sorted(statuses)) for each, statuses in checked.exercised.items()
         ]
 
 
@@ -205,9 +204,9 @@ def pytest_testnodedown(node: Any, error: object) -> None:
     if root is None or exercised is None:
         return
     whole = node.config.stash.setdefault(SPECIFICATION, Specification(root))
-    operations = {(each.api, each.method, each.path): each for each in whole.operations}
-    for api, method, path, statuses in exercised:
-        whole.exercised.setdefault(operations[api, method, path], set()).update(statuses)
+    operations = {(each.api, each.operation_id): each for each in whole.operations}
+    for api, operation_id, statuses in exercised:
+        whole.exercised.setdefault(operations[api, operation_id], set()).update(statuses)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
