@@ -17,6 +17,7 @@ from homeserver.database.errors import StorageUnavailable
 from homeserver.database.transactions import WriteTransaction
 from homeserver.runtime.caches import Cache
 from homeserver.runtime.clock import Clock
+from homeserver.runtime.in_order import InOrder
 from homeserver.services.credentials import hash_of
 from homeserver.services.masquerading import asserted, requester_of
 from homeserver.services.sessions import settle_refresh
@@ -58,12 +59,17 @@ class TokenRequest(Protocol):
 
 @attrs.frozen(eq=False)
 class Authentication:
-    """Resolves access tokens, each time anew: one that was revoked is good nowhere from then on."""
+    """Resolves access tokens, each time anew: one that was revoked is good nowhere from then on.
+
+    Requests with the same token go on in the order in which they came: devices send messages that rely on others they
+    have just sent, and do not wait for the answers.
+    """
 
     database: Database
     clock: Clock
     appservices: Appservices
     _seen_ms: Cache[tuple[str, str], int] = attrs.field(factory=lambda: Cache(50_000), init=False)
+    _arriving: InOrder[bytes | UserID] = attrs.field(factory=InOrder, init=False)
 
     async def authenticate(self, access_token: str, request: TokenRequest) -> Requester:
         """Who the token belongs to, or whom the application service acts as that it belongs to.
@@ -75,7 +81,9 @@ class Authentication:
         appservice = self.appservices.of_token(token_hash)
         if appservice is not None:
             return await self._masquerade(appservice, request)
-        bearer = await self.database.look_up(access_tokens.bearer_of, token_hash)
+        bearer = await self._arriving.hand_on(
+            token_hash, self.database.look_up(access_tokens.bearer_of, token_hash)
+        )
         # A deactivated account has no tokens: a row of one is what a client must not find out about.
         if bearer is None or bearer.is_deactivated:
             raise UnknownToken("The access token is not known")
@@ -103,7 +111,9 @@ class Authentication:
 
     async def _masquerade(self, appservice: Appservice, request: TokenRequest) -> Requester:
         assertion = asserted(appservice, request.parameters())
-        requester, is_locked = await self.database.read(requester_of, assertion)
+        requester, is_locked = await self._arriving.hand_on(
+            assertion.user_id, self.database.read(requester_of, assertion)
+        )
         _check_open(request, is_locked=is_locked)
         if requester.device_id is not None:
             self._seen(requester.user_id, requester.device_id, request, self.clock.now_ts())

@@ -1,6 +1,7 @@
 """Sending message events, and redactions."""
 
 import msgspec
+from twisted.internet.defer import Deferred
 
 from homeserver.core.errors import InvalidParam, UserSuspended
 from homeserver.core.event import Event
@@ -68,9 +69,10 @@ class Messages(msgspec.Struct, frozen=True):
         return await self._send(requester, room_id, draft, f"redact/{room_id}/{event_id}/{txn_id}")
 
     async def _send(self, requester: Requester, room_id: RoomID, draft: Draft, request: str) -> EventID:
-        # Beforehand: the answer is not to come after the event itself.
-        await self.presence.active(requester)
-        return await self.database.write(
+        # Beforehand, as the answer is not to come after the event itself; but not waited for: the event takes its place
+        # among the writes at once, so that nothing which the device sends after it overtakes it.
+        noted = Deferred.fromCoroutine(self.presence.active(requester))
+        event_id: EventID = await self.database.write(
             send_once,
             self.signer,
             room_id,
@@ -79,6 +81,8 @@ class Messages(msgspec.Struct, frozen=True):
             now_ts=self.clock.now_ts(),
             only_own=requester.is_suspended,
         )
+        await noted
+        return event_id
 
 
 def send_once(

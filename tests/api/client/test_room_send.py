@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred, gatherResults
 
-from homeserver.core.identifiers import EventID
+from homeserver.core.identifiers import DeviceID, EventID, RoomID, UserID
+from homeserver.core.requester import Requester
 from homeserver.storage import events
 from tests.api.server import PASSWORD, Client, TestServer, path_of, room_path
 
@@ -310,3 +311,27 @@ async def test_the_suspended_do_not_send(server: TestServer, alice: Client, bob:
     (await send(bob, room, {"body": "more"})).error(403, "M_USER_SUSPENDED")
     assert await bob.send(room, "hello", txn_id="t1") == sent
     assert await bob.messages_in(room) == ["hello"]
+
+
+async def test_what_a_device_sends_at_once_comes_in_its_order(server: TestServer, alice: Client) -> None:
+    """Also with the first message for a while, with which it is noted that the device is active."""
+    room = RoomID(await alice.create_room())
+    alices = Requester(
+        user_id=UserID(alice.user_id),
+        device_id=DeviceID(alice.device_id),
+        is_guest=False,
+        is_admin=False,
+        appservice_id=None,
+        token_hash=b"",
+    )
+    send = server.server.services.messages.send
+    texts = ["one", "two", "three"]
+    await gatherResults(
+        [
+            Deferred.fromCoroutine(
+                send(alices, room, "m.room.message", text, {"msgtype": "m.text", "body": text})
+            )
+            for text in texts
+        ]
+    )
+    assert await alice.messages_in(room) == texts

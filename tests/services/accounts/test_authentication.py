@@ -144,3 +144,49 @@ async def test_authenticating_is_one_statement(stack: Stack, alice: UserID) -> N
     authentication._seen_ms.put((alice, session.device_id), stack.clock.monotonic_ms())
     await authentication.authenticate(session.access_token, Asking())
     assert database.statements == 1
+
+
+@attrs.define
+class HeldDatabase:
+    """Answers the first question only when the test lets it."""
+
+    database: Database
+    held: Deferred[Any] | None = None
+
+    def look_up(self, f: Callable[..., object], *args: object, **kwargs: object) -> Deferred[Any]:
+        answer = self.database.look_up(f, *args, **kwargs)
+        if self.held is not None:
+            return answer
+        self.held = Deferred()
+        return self.held.addCallback(lambda _: answer)
+
+    def write_soon(self, f: Callable[..., object], *args: object, **kwargs: object) -> Deferred[Any]:
+        return self.database.write_soon(f, *args, **kwargs)
+
+
+async def test_requests_of_one_token_go_on_in_their_order(stack: Stack, alice: UserID) -> None:
+    """Whatever the database is at: what a device says next may rely on what it has said just before."""
+    session, other = await stack.login("alice"), await stack.login("alice")
+    database = HeldDatabase(stack.database)
+    authentication = Authentication(cast("Database", database), stack.clock, Appservices())
+    went_on: list[str] = []
+
+    async def asks(name: str, token: str) -> None:
+        await authentication.authenticate(token, Asking())
+        went_on.append(name)
+
+    first, second, third = [
+        Deferred.fromCoroutine(asks(name, token))
+        for name, token in (
+            ("first", session.access_token),
+            ("second", session.access_token),
+            ("another device's", other.access_token),
+        )
+    ]
+    await third
+    assert went_on == ["another device's"]
+    assert database.held is not None
+    database.held.callback(None)
+    await first
+    await second
+    assert went_on == ["another device's", "first", "second"]
