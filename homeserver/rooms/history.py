@@ -11,11 +11,8 @@ import msgspec
 
 from homeserver.core.event import Event
 from homeserver.core.identifiers import EventID, RoomID
-from homeserver.core.json import decode_object
-from homeserver.core.relations import Relation, relation_of
 from homeserver.core.search_terms import KEYS
 from homeserver.core.sticky_events import KEY as STICKY
-from homeserver.core.threads import thread_of
 from homeserver.database.transactions import WriteTransaction
 from homeserver.rooms import redactions, relations, state_at
 from homeserver.rooms.event_graph import EventGraph, OwnEvent
@@ -25,6 +22,7 @@ from homeserver.rooms.pdu_checks import CheckedPdu
 from homeserver.rooms.persist import DUMMY
 from homeserver.rooms.stated_levels import levels_at
 from homeserver.rooms.sticky_events import await_release
+from homeserver.rooms.threads import thread_in
 from homeserver.storage import (
     auth_edges,
     backward_extremities,
@@ -133,7 +131,7 @@ class _History:
             status,
         )
         if not is_rejected:
-            row["thread_id"] = thread_of(event.content, self._relation_of, self._is_elsewhere)
+            row["thread_id"] = thread_in(self._tx, self._room_nid, event, self._made)
             self._redact(event, row, before)
         self._missing[event_nid] = judgement.arrived.missing
 
@@ -198,20 +196,6 @@ class _History:
         generation = auth_edges.generation_above(cited)
         row["generation"] = generation
         return generation
-
-    def _relation_of(self, event_id: EventID) -> Relation | None:
-        if event_id in self._made:
-            return relation_of(self._made[event_id].event.content)
-        stored = events.of(self._tx, event_id)
-        if stored is None or stored.room_nid != self._room_nid:
-            return None
-        content = decode_object(stored.pdu)["content"]
-        return relation_of(content) if isinstance(content, dict) else None
-
-    def _is_elsewhere(self, event_id: EventID) -> bool:
-        """Whether the event is known, and one of another room."""
-        found = None if event_id in self._made else events.position_of(self._tx, event_id)
-        return found is not None and found[0] != self._room_nid
 
     def _redact(self, event: Event, row: dict[str, object], before: int) -> None:
         """Let redactions take effect: one that has come before the event, or the event itself.

@@ -13,7 +13,7 @@ from homeserver.core.sticky_events import KEY as STICKY
 from homeserver.database.transactions import ReadTransaction, WriteTransaction
 from homeserver.rooms import relations
 from homeserver.rooms.stated_levels import levels_at
-from homeserver.storage import events, notifications, pending_redactions, sticky_events
+from homeserver.storage import events, notifications, pending_redactions, redactions, sticky_events
 
 
 def may_redact(redaction: Event, target: Event, levels: PowerLevels) -> bool:
@@ -37,7 +37,7 @@ def apply(tx: WriteTransaction, target: Event, target_nid: int, room_nid: int, r
     """Keep only what redaction leaves of a stored event, which is given as it was."""
     relations.forget(tx, target, target_nid, room_nid)
     notifications.forget(tx, target_nid)
-    events.redact(tx, target_nid, pdu=redacted(target), redaction_id=redaction_id)
+    redactions.redact(tx, target_nid, pdu=redacted(target), redaction_id=redaction_id)
     if STICKY in target.pdu:
         sticky_events.remove(tx, [target_nid])
     tx.caches.events.drop([target_nid])

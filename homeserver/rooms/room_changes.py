@@ -13,12 +13,9 @@ import msgspec
 from homeserver.core.auth_events import CREATE
 from homeserver.core.event import Event, StateKey
 from homeserver.core.identifiers import EventID, RoomID, ServerName, UserID, server_of
-from homeserver.core.json import decode_object
-from homeserver.core.relations import Relation, relation_of
 from homeserver.core.room_activity import BUMPING
 from homeserver.core.room_versions import RoomVersion, get_room_version
 from homeserver.core.sticky_events import KEY as STICKY
-from homeserver.core.threads import thread_of
 from homeserver.core.topics import OUTBOX, room_topic, user_topic
 from homeserver.database.kinds import Kind
 from homeserver.database.statements import Statement
@@ -32,6 +29,7 @@ from homeserver.rooms.member_counts import MEMBER, Difference, MemberCounts
 from homeserver.rooms.new_events import NewEvent
 from homeserver.rooms.notify import notifications_of
 from homeserver.rooms.sticky_events import Sticking
+from homeserver.rooms.threads import thread_in
 from homeserver.rooms.unseen_absences import doubt_devices, may_have_left
 from homeserver.storage import (
     auth_edges,
@@ -45,6 +43,7 @@ from homeserver.storage import (
     sticky_events,
 )
 from homeserver.storage.auth_edges import Place
+from homeserver.storage.redactions import NOTICE
 
 
 class _Publication(msgspec.Struct):
@@ -122,7 +121,7 @@ class RoomChanges:
             self._redact(new, event.redacts, row)
         shown = self._settle(new, children, row) if new.arrived is not None else []
         if row["status"] == events.ACCEPTED:
-            row["thread_id"] = thread_of(event.content, self._relation_of, self._is_elsewhere)
+            row["thread_id"] = thread_in(self.tx, self.room.room_nid, event, self.own)
             if row["redacted_by"] is None:
                 self._notify(new, publication)
                 self._relate(event)
@@ -238,11 +237,7 @@ class RoomChanges:
                 was = None if old_nid is None else members[old_nid].content.get("membership")
                 if was != "join" and members[new_nid].content.get("membership") == "join":
                     self._welcome(user_id)
-            elif (
-                old_nid is not None
-                and new_nid is not None
-                and may_have_left(members[old_nid], members[new_nid])
-            ):
+            elif old_nid and new_nid and may_have_left(members[old_nid], members[new_nid]):
                 self._doubted.add(user_id)
 
     def _welcome(self, user_id: UserID) -> None:
@@ -333,20 +328,6 @@ class RoomChanges:
         if "m.relates_to" in event.content:
             self._related[event.event_id] = relations.writes(event, self.room.room_nid)
 
-    def _relation_of(self, event_id: EventID) -> Relation | None:
-        if event_id in self.own:
-            return relation_of(self.own[event_id].event.content)
-        stored = events.of(self.tx, event_id)
-        if stored is None or stored.room_nid != self.room.room_nid:
-            return None
-        content = decode_object(stored.pdu)["content"]
-        return relation_of(content) if isinstance(content, dict) else None
-
-    def _is_elsewhere(self, event_id: EventID) -> bool:
-        """Whether the event is known, and one of another room."""
-        found = None if event_id in self.own else events.position_of(self.tx, event_id)
-        return found is not None and found[0] != self.room.room_nid
-
     def _notify(self, new: NewEvent, publication: _Publication) -> None:
         """Evaluate push rules for the members of this server."""
         room_nid = self.room.room_nid
@@ -362,7 +343,7 @@ class RoomChanges:
         publication = self._publications.get(event_id)
         if publication is not None and "notify" in publication.params:
             notify = _integer(publication.params["notify"])
-            publication.params["notify"] = notify & ~events.NOTICE
+            publication.params["notify"] = notify & ~NOTICE
             publication.also = [pair for pair in publication.also if pair[0] is not notifications.INSERT]
 
     def _stick(self, new: NewEvent, publication: _Publication) -> None:

@@ -7,7 +7,7 @@ from homeserver.core.identifiers import ServerName
 from homeserver.core.json import decode_object
 from homeserver.core.server_acl import ServerAcl
 from homeserver.database.transactions import ReadTransaction
-from homeserver.storage import events, rooms, state
+from homeserver.storage import events, redactions, rooms, state
 
 SERVER_ACL: Final[StateKey] = ("m.room.server_acl", "")
 
@@ -23,7 +23,7 @@ def is_allowed(tx: ReadTransaction, room: rooms.Room, server_name: ServerName) -
 
 def _acl_of(tx: ReadTransaction, event_nid: int) -> ServerAcl:
     # A redaction, perhaps by another process, takes the lists away: then nobody is allowed.
-    key = event_nid, events.is_redacted(tx, event_nid)
+    key = event_nid, redactions.is_redacted(tx, event_nid)
     cache = tx.caches.server_acls
     acl: ServerAcl | None = cache.get(key)
     if acl is None:

@@ -21,8 +21,6 @@ OUTLIER = 3
 HIDDEN = 4
 """Accepted, and nothing that clients are shown, or not yet: see `rooms.redactions`, `rooms.healing`."""
 
-NOTICE = 7
-"""In `notify`: the bits that say whom the event notifies, see `notifications`; a redacted one has none of them."""
 FOLLOWS_GAP = 16
 """In `notify`: of the history right before the event something was missing when it was stored."""
 
@@ -130,13 +128,6 @@ POSITION = statement(
         _e.event_id == bindparam("event_id")
     )
 )
-REDACTED_BY = statement(select(_e.redacted_by).where(_e.event_nid == bindparam("event_nid")))
-_redaction = events.alias()
-REDACTED_AFTER = statement(
-    select(_e.event_nid)
-    .join(_redaction, _redaction.c.event_id == _e.redacted_by)
-    .where(in_list(_e.event_nid, "event_nids"), _redaction.c.position > bindparam("after"))
-)
 _visible = _e.status == ACCEPTED
 BACKWARDS = statement(
     select(*_COLUMNS)
@@ -196,15 +187,6 @@ COMPLETE = statement(
     update(events)
     .where(_e.event_nid == bindparam("the_event"))
     .values(generation=bindparam("its_generation"), status=bindparam("its_status"))
-)
-REDACT = statement(
-    update(events)
-    .where(_e.event_nid == bindparam("the_event"))
-    .values(
-        pdu=bindparam("redacted_pdu"),
-        redacted_by=bindparam("redaction_id"),
-        notify=_e.notify.op("&")(~NOTICE),
-    )
 )
 PLACED_AFTER = statement(
     select(*_COLUMNS)
@@ -320,18 +302,6 @@ def ids_of(tx: ReadTransaction, event_nids: Collection[int]) -> dict[int, EventI
     return {row[0]: row[1] for row in tx.all(IDS, event_nids=sorted(event_nids))}
 
 
-def is_redacted(tx: ReadTransaction, event_nid: int) -> bool:
-    """Whether the event has been redacted."""
-    return tx.value(REDACTED_BY, event_nid=event_nid) is not None
-
-
-def redacted_after(tx: ReadTransaction, event_nids: Collection[int], after: int) -> set[int]:
-    """Those of the events whose redaction is at a later position."""
-    if not event_nids:
-        return set()
-    return {row[0] for row in tx.all(REDACTED_AFTER, event_nids=sorted(event_nids), after=after)}
-
-
 def first_depth(tx: ReadTransaction, room_nid: int) -> int:
     """The depth of the first event that came to this server as it happened; 0 if there is none."""
     depth: int | None = tx.value(FIRST_DEPTH, room_nid=room_nid)
@@ -383,11 +353,6 @@ def near(tx: ReadTransaction, room_nid: int, ts: int, *, forwards: bool, most: i
 def complete(tx: WriteTransaction, event_nid: int, *, generation: int, status: int) -> None:
     """Note how high in the graph of auth events an outlier stands whose auth events have become known."""
     tx.execute(COMPLETE, the_event=event_nid, its_generation=generation, its_status=status)
-
-
-def redact(tx: WriteTransaction, event_nid: int, *, pdu: bytes, redaction_id: EventID) -> None:
-    """Keep only the redacted form of the event, of which there is no notice to give; see `notifications.forget`."""
-    tx.execute(REDACT, the_event=event_nid, redacted_pdu=pdu, redaction_id=redaction_id)
 
 
 def placed_after(tx: ReadTransaction, room_nid: int, *, after: int, most: int) -> list[StoredEvent]:

@@ -16,6 +16,7 @@ from homeserver.database.transactions import ReadTransaction, WriteTransaction
 from homeserver.rooms import history, outliers
 from homeserver.rooms.pdu_checks import CheckedPdu
 from homeserver.storage import backward_extremities, events, history_gaps, relations, rooms, threads
+from homeserver.storage.redactions import NOTICE
 from tests.rooms.holding import enter, receive
 from tests.rooms.signed_rooms import ALICE, BOB, CAROL, SignedRoom
 from tests.storage.store import Store, sqlite_store
@@ -101,7 +102,7 @@ def check(tx: ReadTransaction, room: SignedRoom) -> None:
         thread.root_id: (thread.replies, thread.first_position, thread.last_position) for thread in known
     } == {root: (len(places), min(places), max(places)) for root, places in in_threads.items()}
     redacted = [event for event in stored.values() if event.redacted_by is not None]
-    assert not any(event.notify & events.NOTICE for event in redacted)
+    assert not any(event.notify & NOTICE for event in redacted)
     assert all(
         events.position_of(tx, event.event_id) == (event.room_nid, event.position, None) for event in redacted
     )

@@ -1,7 +1,7 @@
 from homeserver.core.identifiers import EventID
 from homeserver.database.tables.events import events as table
 from homeserver.database.transactions import WriteTransaction
-from homeserver.storage import events, search_texts
+from homeserver.storage import events, redactions, search_texts
 from homeserver.storage.search_texts import Batch, Text
 from tests.population import add_row
 from tests.storage.store import Store
@@ -76,14 +76,14 @@ def test_what_is_redacted_or_gone_meanwhile_is_not_indexed(store: Store) -> None
     assert store.write(search_texts.add, Batch(0, 10, [], []), [text], [])
     assert found(store, "tea") == []
     store.write(add_row_once, text)
-    store.write(events.redact, 101, pdu=b"{}", redaction_id=EventID("$redaction"))
+    store.write(redactions.redact, 101, pdu=b"{}", redaction_id=EventID("$redaction"))
     assert store.write(search_texts.add, Batch(10, 20, [], []), [text], [])
     assert found(store, "tea") == []
 
 
 def test_a_redaction_takes_the_text_out(store: Store) -> None:
     index(store, Text(101, 1, 3, "tea"), Text(102, 1, 4, "tea"))
-    store.write(events.redact, 101, pdu=b"{}", redaction_id=EventID("$redaction"))
+    store.write(redactions.redact, 101, pdu=b"{}", redaction_id=EventID("$redaction"))
     assert store.write(search_texts.add, Batch(10, 11, [], []), [], [EventID("$101"), EventID("$102")])
     assert found(store, "tea") == [102]
 

@@ -53,7 +53,15 @@ class _Owed(msgspec.Struct, frozen=True):
     previous: int | None
 
 
-class ChangedDevices:
+class _Updates:
+    """What all sources of updates have in common: they are numbered by the positions of the changes."""
+
+    def delivered(self, tx: WriteTransaction, server_name: ServerName, numbers: Collection[int]) -> None:
+        """As `EduSource.delivered`."""
+        _note(tx, server_name, numbers)
+
+
+class ChangedDevices(_Updates):
     """Updates about what has changed."""
 
     @property
@@ -72,12 +80,8 @@ class ChangedDevices:
         users = device_changes.changed_users(tx, server_name, after=after, most=most)
         return _edus(tx, server_name, users, after=after, most=most) if users else ()
 
-    def delivered(self, tx: WriteTransaction, server_name: ServerName, numbers: Collection[int]) -> None:
-        """As `EduSource.delivered`."""
-        _note(tx, server_name, numbers)
 
-
-class NewlyMetUsers:
+class NewlyMetUsers(_Updates):
     """Updates about users here who have come into rooms with servers that know nothing of their devices yet.
 
     Of some `ChangedDevices` would tell, too, since they have changed lately, if it were asked: it was not concerned
@@ -104,12 +108,8 @@ class NewlyMetUsers:
         users = device_changes.newcomers(tx, server_name, after=after, most=most)
         return _introductions(tx, server_name, users, after=after, most=most)
 
-    def delivered(self, tx: WriteTransaction, server_name: ServerName, numbers: Collection[int]) -> None:
-        """As `EduSource.delivered`."""
-        _note(tx, server_name, numbers)
 
-
-class MetLater:
+class MetLater(_Updates):
     """Updates about users here in rooms whose states have become complete: only then are all servers there known.
 
     To those that were known before nothing is owed, unless they have yet to be told anyway.
@@ -131,10 +131,6 @@ class MetLater:
         rooms = partial_joins.completed_between(tx, after=after, upto=tx.stream_row().position)
         users = device_changes.met_in(tx, server_name, rooms, most=most) if rooms else set()
         return _introductions(tx, server_name, users, after=after, most=most)
-
-    def delivered(self, tx: WriteTransaction, server_name: ServerName, numbers: Collection[int]) -> None:
-        """As `EduSource.delivered`."""
-        _note(tx, server_name, numbers)
 
 
 def _introductions(

@@ -17,7 +17,7 @@ from homeserver.services.sliding_sync.context import Context, Wanted
 from homeserver.services.sync.partial_rooms import cited_members, without_filled_in
 from homeserver.services.sync.room_state import Roots, members_in
 from homeserver.services.sync.timeline import Timeline
-from homeserver.storage import events, state
+from homeserver.storage import redactions, state
 from homeserver.storage.events import StoredEvent
 
 REDACTION: Final = "m.room.redaction"
@@ -108,7 +108,7 @@ def with_redacted(ctx: Context, wanted: Wanted, states: States, timeline: Timeli
         return states
     held = _matching(ctx, states.new, _matcher(wanted.config.required_state))
     held |= ctx.lookups.state(states.new, SUMMARISED)
-    found = events.redacted_after(ctx.tx, held.values(), told)
+    found = redactions.redacted_after(ctx.tx, held.values(), told)
     redacted = {key: (nid, nid) for key, nid in held.items() if nid in found}
     return States(states.old, states.new, redacted | dict(states.changes)) if redacted else states
 
