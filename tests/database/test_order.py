@@ -110,7 +110,7 @@ async def check(follower: Follower, *processes: Publisher, killed: Publisher | N
         assert written == acknowledged
     else:
         assert acknowledged | set(killed.acknowledged) <= written
-    assert follower.polls > 2
+    assert follower.polls > 10
 
 
 async def test_three_processes_on_postgresql_and_two_readers(postgres_url: str) -> None:
